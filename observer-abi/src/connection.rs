@@ -1,0 +1,109 @@
+//! A connection's entry: what the kernel knows about one socket, keyed by the address of its `struct sock`.
+
+use crate::{context::Context, plain};
+
+/// Data that the process reads from the socket.
+pub const INBOUND: u8 = 0;
+/// Data that the process writes to the socket.
+pub const OUTBOUND: u8 = 1;
+
+/// Which end of the connection this socket is.
+pub mod role {
+    /// Not known: the connection is older than observer and its first bytes did not tell.
+    pub const UNKNOWN: u8 = 0;
+    /// This end connected.
+    pub const CLIENT: u8 = 1;
+    /// This end accepted.
+    pub const SERVER: u8 = 2;
+}
+
+/// Address families, as in the kernel's `include/linux/socket.h`.
+pub mod family {
+    /// Unix stream socket.
+    pub const UNIX: u16 = 1;
+    /// IPv4.
+    pub const INET: u16 = 2;
+    /// IPv6, including v4-mapped addresses.
+    pub const INET6: u16 = 10;
+}
+
+/// Bits of [`Connection::flags`].
+pub mod flag {
+    /// The connection was seen from its establishment, so its positions count from its first byte.
+    pub const FROM_START: u8 = 1;
+    /// A [`ConnectionOpened`](crate::record::ConnectionOpened) record reached the ring.
+    pub const ANNOUNCED: u8 = 1 << 1;
+    /// A send did not fit into the send buffer: `directions[OUTBOUND].end` is what had been queued before it.
+    pub const SEND_PENDING: u8 = 1 << 2;
+    /// The process at one end is observer itself: nothing is captured.
+    pub const OBSERVER: u8 = 1 << 3;
+    /// At least one byte was captured.
+    pub const ACTIVE: u8 = 1 << 4;
+    /// A Unix socket's handoff keys are valid: both ends were seen from their start.
+    pub const UNIX_PEER: u8 = 1 << 5;
+}
+
+/// One direction of a connection. Positions are stream offsets in bytes, 64 bit; for TCP they are the protocol's
+/// own sequence numbers less the initial one, for Unix sockets a count from the first byte seen.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Direction {
+    /// Position after the last byte seen.
+    pub end: u64,
+    /// Position where the current run began.
+    pub run_start: u64,
+    /// When the current run's first byte was seen, CLOCK_MONOTONIC ns.
+    pub first_ns: u64,
+    /// When the last byte was seen, CLOCK_MONOTONIC ns.
+    pub last_ns: u64,
+    /// `end` of the other direction when the current run began: the run is over once that has moved.
+    pub other_at_start: u64,
+    /// The last bytes of the stream, newest in the highest byte; 0 where they were not read. Lets the daemon see
+    /// the end of a chunked body whose middle was only counted.
+    pub tail: u64,
+    /// Position after the last byte that a send announced but that was not yet queued; 0 when there is none.
+    pub announced: u64,
+    /// Bytes of the current run that went to the ring.
+    pub shipped: u32,
+    /// Runs begun, counted from 1.
+    pub runs: u32,
+}
+plain!(Direction, 64);
+
+/// One connection. Written by the kernel only.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Connection {
+    /// Distinguishes this connection from earlier and later ones at the same sock address: CLOCK_MONOTONIC ns of
+    /// the entry's creation.
+    pub generation: u64,
+    /// The socket's inode number; 0 where it has none yet. Tells recycled Unix sockets apart.
+    pub inode: u64,
+    /// When the connection was established, CLOCK_MONOTONIC ns; 0 when not seen.
+    pub established_ns: u64,
+    /// When the server accepted it, CLOCK_MONOTONIC ns; 0 when not seen.
+    pub accepted_ns: u64,
+    /// Indexed by [`INBOUND`] and [`OUTBOUND`].
+    pub directions: [Direction; 2],
+    /// The request that is open on this connection.
+    pub context: Context,
+    /// Position 0 of the inbound stream, as a TCP sequence number (for Unix sockets 0).
+    pub inbound_base: u32,
+    /// Position 0 of the outbound stream, as a TCP sequence number (for Unix sockets 0).
+    pub outbound_base: u32,
+    /// The process that last used the socket.
+    pub tgid: u32,
+    /// [`ControlBlock::policy_epoch`](crate::control::ControlBlock::policy_epoch) when `tgid` was let through.
+    pub policy_epoch: u32,
+    /// Bits of [`flag`].
+    pub flags: u8,
+    /// One of [`role`].
+    pub role: u8,
+    /// One of [`mode`](crate::control::mode), from the daemon.
+    pub mode: u8,
+    /// 1 where TCP state changes end this entry, 0 for Unix sockets.
+    pub tcp: u8,
+    /// Network namespace inode number.
+    pub netns: u32,
+}
+plain!(Connection, 32 + 2 * 64 + 64 + 16 + 8);

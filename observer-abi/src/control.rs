@@ -1,0 +1,66 @@
+//! What the daemon tells the kernel.
+
+use crate::plain;
+
+/// How much of a connection the kernel ships.
+pub mod mode {
+    /// Protocol not known yet: as [`HEAD`].
+    pub const PROBE: u8 = 0;
+    /// The first bytes of each run, enough for a message's head.
+    pub const HEAD: u8 = 1;
+    /// Frame headers of a multiplexed protocol (reserved; as [`FULL`] for now).
+    pub const FRAMES: u8 = 2;
+    /// Everything.
+    pub const FULL: u8 = 3;
+    /// Nothing: bulk data and protocols that observer does not read.
+    pub const IGNORE: u8 = 4;
+}
+
+/// A connection's capture mode, keyed by sock address. Written by the daemon only; the kernel heeds it while the
+/// generation matches.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ConnectionControl {
+    /// Generation that this is meant for.
+    pub generation: u64,
+    /// One of [`mode`].
+    pub mode: u64,
+}
+plain!(ConnectionControl, 16);
+
+/// Process-wide state that the daemon may change while the programs run.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ControlBlock {
+    /// Raised whenever the policy map changed: connections ask it anew.
+    pub policy_epoch: u32,
+    /// 0 while nothing is to be captured (start-up, draining).
+    pub enabled: u32,
+}
+plain!(ControlBlock, 8);
+
+/// Read-only settings, set before the programs are loaded; the verifier folds them into constants.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Settings {
+    /// Only processes in the policy map are captured.
+    pub selected_only: u32,
+    /// Process id of observer in the initial pid namespace; 0 when unknown.
+    pub observer_tgid: u32,
+    /// Shards less one: rings in use, a power of two less one, at most `MAX_RINGS - 1`.
+    pub ring_mask: u32,
+    /// A ring fuller than this many bytes wakes its reader.
+    pub wake_bytes: u32,
+    /// `bpf_probe_read_kernel` is allowed (it is not under lockdown=confidentiality).
+    pub may_probe_read: u32,
+    /// `tcp_sendmsg_locked` hands over the data before it is sent, so `sock_send_length` only completes long sends.
+    pub send_start_hook: u32,
+    /// Bytes that a run may ship, per direction, in mode `probe` and `head`.
+    pub request_budget: u32,
+    /// The same for the direction that answers.
+    pub response_budget: u32,
+}
+plain!(Settings, 32);
+
+/// Rings that the object declares; unused ones are shrunk to a page.
+pub const MAX_RINGS: usize = 8;

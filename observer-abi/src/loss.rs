@@ -1,0 +1,55 @@
+//! Loss and other events that are counted per CPU where they happen.
+
+/// Indices into the per-CPU counter array `COUNTERS`.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Counter {
+    /// Records submitted to a ring.
+    Records = 0,
+    /// Payload and header bytes submitted.
+    RecordBytes = 1,
+    /// Records lost because the ring was full.
+    RingFull = 2,
+    /// Connections not tracked because the table refused the entry.
+    ConnectionTableFull = 3,
+    /// Bytes whose buffer could not be found (io_uring reads in the socket tier, splice): counted, not read.
+    BufferUnknown = 4,
+    /// Copies from user memory that faulted.
+    CopyFault = 5,
+    /// Data of 32-bit processes, whose registers are not read.
+    Compat = 6,
+    /// Handoffs written.
+    HandoffWritten = 7,
+    /// Handoffs found by the other end.
+    HandoffFound = 8,
+    /// Requests opened with a parent from the thread.
+    ThreadParent = 9,
+    /// Calls from threads with more than one open request: no parent was named.
+    ThreadAmbiguous = 10,
+    /// Process events lost because their ring was full.
+    ProcessRingFull = 11,
+    /// Thread contexts not kept because the table refused the entry.
+    ThreadTableFull = 12,
+}
+
+/// Number of counters.
+pub const COUNTERS: u32 = 13;
+
+impl Counter {
+    /// Every counter with the name under which the daemon exports it.
+    pub const ALL: [(Counter, &'static str); COUNTERS as usize] = [
+        (Counter::Records, "records"),
+        (Counter::RecordBytes, "record_bytes"),
+        (Counter::RingFull, "ring_full"),
+        (Counter::ConnectionTableFull, "connection_table_full"),
+        (Counter::BufferUnknown, "buffer_unknown"),
+        (Counter::CopyFault, "copy_fault"),
+        (Counter::Compat, "compat"),
+        (Counter::HandoffWritten, "handoff_written"),
+        (Counter::HandoffFound, "handoff_found"),
+        (Counter::ThreadParent, "thread_parent"),
+        (Counter::ThreadAmbiguous, "thread_ambiguous"),
+        (Counter::ProcessRingFull, "process_ring_full"),
+        (Counter::ThreadTableFull, "thread_table_full"),
+    ];
+}

@@ -1,0 +1,106 @@
+//! Where things are in the running kernel: one table, filled by the daemon from the kernel's BTF.
+
+use crate::plain;
+
+/// Byte offsets into kernel structs. A nested name follows the path from the struct that is named first.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Offsets {
+    /// `sock.__sk_common.skc_family`
+    pub sock_family: u32,
+    /// `sock.__sk_common.skc_state`
+    pub sock_state: u32,
+    /// `sock.__sk_common.skc_daddr`
+    pub sock_daddr: u32,
+    /// `sock.__sk_common.skc_rcv_saddr`
+    pub sock_rcv_saddr: u32,
+    /// `sock.__sk_common.skc_dport`
+    pub sock_dport: u32,
+    /// `sock.__sk_common.skc_num`
+    pub sock_num: u32,
+    /// `sock.__sk_common.skc_v6_daddr`
+    pub sock_v6_daddr: u32,
+    /// `sock.__sk_common.skc_v6_rcv_saddr`
+    pub sock_v6_rcv_saddr: u32,
+    /// `sock.__sk_common.skc_net.net`
+    pub sock_net: u32,
+    /// `sock.sk_protocol`
+    pub sock_protocol: u32,
+    /// `sock.sk_type`
+    pub sock_type: u32,
+    /// `sock.sk_socket`
+    pub sock_socket: u32,
+    /// `sock.sk_sndbuf`
+    pub sock_sndbuf: u32,
+    /// `sock.sk_wmem_queued`
+    pub sock_wmem_queued: u32,
+    /// `sock.sk_err`
+    pub sock_err: u32,
+    /// `net.ns.inum`
+    pub net_inum: u32,
+    /// `socket.file`
+    pub socket_file: u32,
+    /// `file.f_inode`
+    pub file_inode: u32,
+    /// `file.f_flags`
+    pub file_flags: u32,
+    /// `file.f_ep`
+    pub file_ep: u32,
+    /// `inode.i_ino`
+    pub inode_ino: u32,
+    /// `tcp_sock.write_seq`
+    pub tcp_write_seq: u32,
+    /// `tcp_sock.copied_seq`
+    pub tcp_copied_seq: u32,
+    /// `tcp_sock.snd_una`
+    pub tcp_snd_una: u32,
+    /// `tcp_sock.rcv_nxt`
+    pub tcp_rcv_nxt: u32,
+    /// `tcp_sock.bytes_acked`
+    pub tcp_bytes_acked: u32,
+    /// `tcp_sock.bytes_received`
+    pub tcp_bytes_received: u32,
+    /// `unix_sock.peer`
+    pub unix_peer: u32,
+    /// `msghdr.msg_iter`
+    pub msg_iter: u32,
+    /// `iov_iter.iter_type` (a byte since 5.14; 5.10 has the flags word `type`)
+    pub iter_type: u32,
+    /// Bytes of the type field: 1, or 4 where it is a flags word.
+    pub iter_type_size: u32,
+    /// Value of the type field for an iovec array.
+    pub iter_iovec: u32,
+    /// Value of the type field for a single user buffer; `u32::MAX` where there is none.
+    pub iter_ubuf: u32,
+    /// `iov_iter.iov_offset`
+    pub iter_offset: u32,
+    /// `iov_iter.count`
+    pub iter_count: u32,
+    /// `iov_iter.__iov` or `iov_iter.iov`
+    pub iter_iov: u32,
+    /// `iov_iter.ubuf`; `u32::MAX` where there is none.
+    pub iter_ubuf_pointer: u32,
+    /// `iov_iter.nr_segs`
+    pub iter_segments: u32,
+    /// `task_struct.group_leader`
+    pub task_group_leader: u32,
+    /// `task_struct.start_boottime`
+    pub task_start_boottime: u32,
+    /// `task_struct.tgid`
+    pub task_tgid: u32,
+    /// `task_struct.pid`
+    pub task_pid: u32,
+    /// `task_struct.real_parent`
+    pub task_real_parent: u32,
+    /// `task_struct.comm`
+    pub task_comm: u32,
+    /// `task_struct.flags`
+    pub task_flags: u32,
+    /// Arguments of `tcp_recvmsg`, without the return value.
+    pub tcp_recvmsg_arguments: u32,
+    /// Position of `flags` among them, from 0.
+    pub tcp_recvmsg_flags_argument: u32,
+    /// `sock.sk_peer_pid`
+    pub sock_peer_pid: u32,
+}
+plain!(Offsets, 48 * 4);

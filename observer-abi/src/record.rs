@@ -1,0 +1,145 @@
+//! Records in the rings: what the kernel tells about connections and their bytes.
+//!
+//! Every record begins with a [`RecordHeader`]. All records of a connection are in one ring, in order.
+
+use crate::{connection::Connection, context::Context, plain};
+
+/// Kinds of records.
+pub mod kind {
+    /// A run began: [`RunOpened`](super::RunOpened) and payload.
+    pub const RUN_OPENED: u8 = 1;
+    /// More of a run: [`RunData`](super::RunData) and payload.
+    pub const RUN_DATA: u8 = 2;
+    /// A connection was seen for the first time: [`ConnectionOpened`](super::ConnectionOpened).
+    pub const CONNECTION_OPENED: u8 = 3;
+    /// A connection ended: [`ConnectionClosed`](super::ConnectionClosed).
+    pub const CONNECTION_CLOSED: u8 = 4;
+}
+
+/// Bits of [`RecordHeader::flags`].
+pub mod flag {
+    /// The copy of the payload faulted or the buffer is not known: bytes moved, none were read.
+    pub const NO_PAYLOAD: u8 = 1;
+    /// The send may not have fitted: its end is announced, not certain.
+    pub const SEND_PENDING: u8 = 1 << 1;
+    /// The connection was seen from its establishment.
+    pub const FROM_START: u8 = 1 << 2;
+    /// The connection was reset.
+    pub const RESET: u8 = 1 << 3;
+}
+
+/// The head of each record.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RecordHeader {
+    /// Sock address.
+    pub sock: u64,
+    /// Generation of the connection.
+    pub generation: u64,
+    /// When, CLOCK_MONOTONIC ns.
+    pub time_ns: u64,
+    /// Payload bytes that follow the fixed part.
+    pub captured: u32,
+    /// One of [`kind`].
+    pub kind: u8,
+    /// [`INBOUND`](crate::connection::INBOUND) or [`OUTBOUND`](crate::connection::OUTBOUND).
+    pub direction: u8,
+    /// Bits of [`flag`].
+    pub flags: u8,
+    /// One of [`role`](crate::connection::role).
+    pub role: u8,
+}
+plain!(RecordHeader, 32);
+
+/// More bytes of a run. The payload is the first `captured` bytes of `[start, end)`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RunData {
+    /// The head.
+    pub header: RecordHeader,
+    /// Position of the first byte of this call.
+    pub start: u64,
+    /// Position after its last byte.
+    pub end: u64,
+    /// The calling thread.
+    pub tid: u32,
+    /// Its process.
+    pub tgid: u32,
+}
+plain!(RunData, 32 + 24);
+
+/// A run began. Carries what happened in both directions since the last record, and the ids of the request.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RunOpened {
+    /// The call, as in a [`RunData`].
+    pub data: RunData,
+    /// Position after the last byte of the previous run in this direction.
+    pub previous_end: u64,
+    /// When that byte was seen, CLOCK_MONOTONIC ns; 0 when there was none.
+    pub previous_last_ns: u64,
+    /// Position after the last byte of the other direction.
+    pub other_end: u64,
+    /// When that byte was seen, CLOCK_MONOTONIC ns; 0 when there was none.
+    pub other_last_ns: u64,
+    /// [`Direction::tail`](crate::connection::Direction::tail) of the other direction.
+    pub other_tail: u64,
+    /// Start time of the process's leader, ns since boot.
+    pub start_ns: u64,
+    /// When the connection was established, CLOCK_MONOTONIC ns; 0 when not seen or not the connection's first run.
+    pub established_ns: u64,
+    /// When the server accepted it; 0 when not seen or not the first run.
+    pub accepted_ns: u64,
+    /// Network namespace inode number.
+    pub netns: u32,
+    /// Run number in this direction, from 1.
+    pub run: u32,
+    /// The request's ids.
+    pub context: Context,
+}
+plain!(RunOpened, 56 + 64 + 8 + 64);
+
+/// A connection was seen for the first time, or its announcement had not fitted into the ring before.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ConnectionOpened {
+    /// The head.
+    pub header: RecordHeader,
+    /// Local address, IPv4 in the first four bytes.
+    pub local_address: [u8; 16],
+    /// Peer address, IPv4 in the first four bytes.
+    pub peer_address: [u8; 16],
+    /// One of [`family`](crate::connection::family).
+    pub family: u16,
+    /// Local port, host order.
+    pub local_port: u16,
+    /// Peer port, host order.
+    pub peer_port: u16,
+    /// Explicit padding.
+    pub reserved: u16,
+    /// Network namespace inode number.
+    pub netns: u32,
+    /// The process.
+    pub tgid: u32,
+    /// The socket's inode number, 0 when not known.
+    pub inode: u64,
+    /// For Unix sockets the process at the other end, 0 when not known.
+    pub peer_tgid: u32,
+    /// Explicit padding.
+    pub reserved_2: u32,
+}
+plain!(ConnectionOpened, 32 + 32 + 8 + 8 + 8 + 8);
+
+/// A connection ended; its entry as it was last.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ConnectionClosed {
+    /// The head.
+    pub header: RecordHeader,
+    /// The last state of the entry.
+    pub connection: Connection,
+}
+plain!(ConnectionClosed, 32 + core::mem::size_of::<Connection>());
+
+/// The most payload that one record carries, in bytes.
+pub const MAX_PAYLOAD: usize = 8192;

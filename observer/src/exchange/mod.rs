@@ -1,0 +1,211 @@
+//! Pairing requests with responses.
+//!
+//! In: protocol messages of one connection, with stream positions and times, from [`stream`](crate::stream).
+//! Out: one [`Exchange`] for each request, complete or marked with what is missing.
+//! Owns: the central type; everything downstream reads it and knows nothing of bytes or sockets.
+
+use std::{net::SocketAddr, sync::Arc};
+
+/// A process that cannot be confused with a later one of the same id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ProcessKey {
+    /// Process id in the initial pid namespace (the kernel's tgid).
+    pub tgid: u32,
+    /// Start of its leader, ns since boot (`task_struct.start_boottime`; `/proc/PID/stat` field 22 is this in clock
+    /// ticks, rounded down).
+    pub start_ns: u64,
+}
+
+/// A connection that cannot be confused with a later one at the same address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ConnectionKey {
+    /// Kernel address of the `struct sock`.
+    pub sock: u64,
+    /// Generation that the kernel program gave it.
+    pub generation: u64,
+}
+
+/// The end of a connection at which an exchange was seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// The process sent the request.
+    Client,
+    /// The process answered it.
+    Server,
+}
+
+/// One end's address.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub enum Address {
+    /// TCP. A v4-mapped IPv6 address is given as IPv4.
+    Inet(SocketAddr),
+    /// A Unix socket; the path is empty where it has none or it is not known.
+    Unix(Arc<str>),
+    /// The connection's announcement was lost.
+    #[default]
+    Unknown,
+}
+
+/// Points in time of an exchange: CLOCK_MONOTONIC ns, as seen at this end's socket calls.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Times {
+    /// First byte of the request.
+    pub request_start: u64,
+    /// Last byte of the request that was seen.
+    pub request_end: u64,
+    /// First byte of the response; `None` when there was none (or it was not seen).
+    pub response_start: Option<u64>,
+    /// Last byte of the response; `None` when it is not known.
+    pub response_end: Option<u64>,
+    /// Connection established, where this request was the connection's first and that was seen.
+    pub connection_established: Option<u64>,
+    /// Connection accepted by the server, with the same limits.
+    pub connection_accepted: Option<u64>,
+}
+
+/// Why an exchange is not whole. Ordered: the first that applies is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Incomplete {
+    /// Bytes were lost or not captured inside a head: method, target or status may be missing.
+    LostBytes,
+    /// The head was larger than what is captured.
+    HeadTooLarge,
+    /// The connection ended before the response did; counts as an error of the exchange.
+    Closed,
+    /// The connection was reset before the response ended; counts as an error of the exchange.
+    Reset,
+    /// observer stopped, or forgot the connection, before the response ended. Says nothing about the exchange.
+    Abandoned,
+    /// A message could not be parsed; what follows on the connection is skipped up to the next run.
+    Malformed,
+}
+
+impl Incomplete {
+    /// The name under which it is counted and shown (`observer.incomplete`).
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::LostBytes => "lost_bytes",
+            Self::HeadTooLarge => "head_too_large",
+            Self::Closed => "closed",
+            Self::Reset => "reset",
+            Self::Abandoned => "abandoned",
+            Self::Malformed => "malformed",
+        }
+    }
+}
+
+/// How a parent was found (`observer.parent.method`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ParentMethod {
+    /// There is none: the span begins its trace.
+    None,
+    /// The client end on the same host handed it over in the kernel.
+    Handoff,
+    /// The thread that sent the request had exactly one request of its own open.
+    Thread,
+    /// A `traceparent` header in the request.
+    Header,
+}
+
+impl ParentMethod {
+    /// The attribute's value.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Handoff => "handoff",
+            Self::Thread => "thread",
+            Self::Header => "header",
+        }
+    }
+}
+
+/// Where an exchange stands in its trace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TraceContext {
+    /// W3C trace id, never all zero.
+    pub trace_id: [u8; 16],
+    /// This exchange's span id, never all zero.
+    pub span_id: [u8; 8],
+    /// The parent's span id.
+    pub parent_span_id: Option<[u8; 8]>,
+    /// How the parent was found.
+    pub parent_method: ParentMethod,
+    /// `sampled` flag of the incoming `traceparent`; `None` without one.
+    pub sampled: Option<bool>,
+    /// `tracestate` that came with it, unchanged, at most 512 bytes; `None` without one.
+    pub trace_state: Option<Box<str>>,
+}
+
+/// What an HTTP exchange adds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HttpExchange {
+    /// Method token as it was sent.
+    pub method: Box<str>,
+    /// Request target as it was sent (origin, absolute, authority or asterisk form), at most 2 KiB, **query
+    /// included**: what leaves the daemon must cut it off at the `?`.
+    pub target: Box<str>,
+    /// Minor version: 0 for HTTP/1.0, 1 for HTTP/1.1.
+    pub minor_version: u8,
+    /// `Host` header (or the authority of an absolute target), as it was sent.
+    pub host: Option<Box<str>>,
+    /// `User-Agent` header, at most 256 bytes.
+    pub user_agent: Option<Box<str>>,
+    /// Status code of the final response; `None` when none was seen.
+    pub status: Option<u16>,
+    /// Body bytes of the request; `None` where the framing was not seen whole.
+    pub request_body_size: Option<u64>,
+    /// Body bytes of the response; `None` where the framing was not seen whole.
+    pub response_body_size: Option<u64>,
+    /// The connection became a tunnel (101, or 2xx to CONNECT).
+    pub upgraded: bool,
+    /// The response is a stream of server-sent events.
+    pub event_stream: bool,
+}
+
+/// Protocol and what only it has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// HTTP/1.0 or 1.1.
+    Http(HttpExchange),
+}
+
+/// One request and its response at one end of one connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exchange {
+    /// The end at which it was seen.
+    pub role: Role,
+    /// The process at this end.
+    pub process: ProcessKey,
+    /// The thread that began it.
+    pub tid: u32,
+    /// The connection.
+    pub connection: ConnectionKey,
+    /// Network namespace inode number, 0 when not known.
+    pub netns: u32,
+    /// This end's address.
+    pub local: Address,
+    /// The other end's address.
+    pub peer: Address,
+    /// When what happened.
+    pub times: Times,
+    /// Where it stands in its trace.
+    pub context: TraceContext,
+    /// What is missing, if anything.
+    pub incomplete: Option<Incomplete>,
+    /// Protocol attributes.
+    pub protocol: Protocol,
+}
+
+impl Exchange {
+    /// Request's first byte to response's last, ns; `None` when the end is not known. For an exchange that was cut
+    /// off ([`Incomplete::Closed`], [`Incomplete::Reset`]) `response_end` is the time of the cut.
+    pub fn duration_ns(&self) -> Option<u64> {
+        Some(self.times.response_end?.saturating_sub(self.times.request_start))
+    }
+
+    /// The HTTP attributes.
+    pub fn http(&self) -> &HttpExchange {
+        let Protocol::Http(http) = &self.protocol;
+        http
+    }
+}

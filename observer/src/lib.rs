@@ -1,0 +1,18 @@
+//! observer traces services that carry no instrumentation.
+//!
+//! Kernel programs see the bytes that processes exchange over sockets; this library parses them, pairs requests
+//! with responses, and turns each pair into metrics and spans. The stages stand in the order of the flow:
+//!
+//! [`kernel`] → [`stream`] → [`exchange`] → [`metrics`] and [`trace`] → [`export`]
+//!
+//! [`process`] tells which program is behind a socket; [`config`] and [`cli`] are what a person touches.
+
+pub mod cli;
+pub mod config;
+pub mod exchange;
+pub mod export;
+pub mod kernel;
+pub mod metrics;
+pub mod process;
+pub mod stream;
+pub mod trace;

@@ -1,0 +1,36 @@
+//! Which processes there are, and what they are.
+//!
+//! In: process events and ids from [`kernel`](crate::kernel), `/proc`.
+//! Out: a [`Service`] for each process that talks: the resource of its metrics and spans.
+//! Owns: the table of processes, identity rules, selectors and the policy that follows from them.
+
+use std::sync::Arc;
+
+/// A value of a resource or span attribute.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Value {
+    /// UTF-8 text.
+    Text(Arc<str>),
+    /// Integer.
+    Int(i64),
+    /// Floating point.
+    Double(f64),
+    /// Truth value.
+    Bool(bool),
+    /// Array of text.
+    Texts(Arc<[Arc<str>]>),
+}
+
+/// The OpenTelemetry resource of one process. Shared by everything that came from that process; two processes
+/// have two services, even with one name, told apart by `service.instance.id`.
+#[derive(Debug, PartialEq)]
+pub struct Service {
+    /// `service.name`.
+    pub name: Arc<str>,
+    /// `service.instance.id`, distinct for each process instance.
+    pub instance_id: Arc<str>,
+    /// Every resource attribute, `service.name` and `service.instance.id` included, sorted by key, keys unique.
+    pub attributes: Vec<(&'static str, Value)>,
+    /// Attributes that came from OTEL_RESOURCE_ATTRIBUTES or the configuration and whose keys are not ours.
+    pub extra_attributes: Vec<(Arc<str>, Value)>,
+}

@@ -1,0 +1,47 @@
+//! Spans from exchanges, and which of them are kept.
+//!
+//! In: an [`Exchange`](crate::exchange::Exchange) and its [`Service`].
+//! Out: a [`Span`] that follows the OpenTelemetry HTTP conventions, for those that the sampler keeps.
+//! Owns: conventions for spans, trace ids, sampling.
+
+use std::sync::Arc;
+
+use crate::process::{Service, Value};
+
+/// OTLP span kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SpanKind {
+    /// Answers a request.
+    Server,
+    /// Sends a request.
+    Client,
+}
+
+/// A span, ready to be exported.
+#[derive(Clone, Debug)]
+pub struct Span {
+    /// The process that it belongs to.
+    pub service: Arc<Service>,
+    /// W3C trace id.
+    pub trace_id: [u8; 16],
+    /// W3C span id.
+    pub span_id: [u8; 8],
+    /// Parent's span id.
+    pub parent_span_id: Option<[u8; 8]>,
+    /// `tracestate`.
+    pub trace_state: Option<Box<str>>,
+    /// Name, low cardinality: `{method} {route}` or `{method}`.
+    pub name: Arc<str>,
+    /// Kind.
+    pub kind: SpanKind,
+    /// Start, ns since the Unix epoch.
+    pub start_unix_nano: u64,
+    /// End, ns since the Unix epoch, not before the start.
+    pub end_unix_nano: u64,
+    /// Attributes.
+    pub attributes: Vec<(&'static str, Value)>,
+    /// Status `Error`, with the description (may be empty); `None` is `Unset`.
+    pub error: Option<Box<str>>,
+    /// W3C trace flags: bit 0 sampled, as it came in or set by the sampler.
+    pub flags: u8,
+}
