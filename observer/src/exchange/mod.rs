@@ -200,7 +200,11 @@ impl Exchange {
     /// Request's first byte to response's last, ns; `None` when the end is not known. For an exchange that was cut
     /// off ([`Incomplete::Closed`], [`Incomplete::Reset`]) `response_end` is the time of the cut.
     pub fn duration_ns(&self) -> Option<u64> {
-        Some(self.times.response_end?.saturating_sub(self.times.request_start))
+        Some(
+            self.times
+                .response_end?
+                .saturating_sub(self.times.request_start),
+        )
     }
 
     /// The HTTP attributes.

@@ -4,8 +4,21 @@
 //! Out: a [`Snapshot`] whenever an exporter asks.
 //! Owns: instruments, series and their bounds, learned routes.
 
+mod hash;
+mod histogram;
+mod identity;
+pub mod instruments;
+mod merge;
+mod registry;
+mod series;
+
 use std::sync::Arc;
 
+use self::histogram::Histogram;
+pub use self::{
+    merge::{Merge, snapshot},
+    registry::{Limits, Registry},
+};
 use crate::process::{Service, Value};
 
 /// Attributes of a series, sorted by key.

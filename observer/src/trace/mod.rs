@@ -4,8 +4,21 @@
 //! Out: a [`Span`] that follows the OpenTelemetry HTTP conventions, for those that the sampler keeps.
 //! Owns: conventions for spans, trace ids, sampling.
 
+mod clock;
+pub mod conventions;
+mod sampler;
+#[cfg(test)]
+pub(crate) mod samples;
+mod slow;
+mod synthesize;
+
 use std::sync::Arc;
 
+pub use self::{
+    clock::Clock,
+    sampler::{Sampler, SamplerConfig, SamplerCounts},
+    synthesize::synthesize,
+};
 use crate::process::{Service, Value};
 
 /// OTLP span kind.

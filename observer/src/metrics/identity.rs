@@ -1,0 +1,75 @@
+//! What tells one series of a service from another.
+
+use std::sync::Arc;
+
+use super::Attributes;
+use crate::{
+    exchange::Role,
+    process::Value,
+    trace::conventions::{ErrorType, Method},
+};
+
+/// A series of the request instruments.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Identity {
+    /// By the conventions' attributes.
+    Http(Http),
+    /// What found no room: `otel.metric.overflow`.
+    Overflow(Role),
+}
+
+/// The conventions' attributes of an HTTP exchange.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Http {
+    pub(super) role: Role,
+    pub(super) method: Method,
+    pub(super) status: Option<u16>,
+    pub(super) error: Option<ErrorType>,
+    pub(super) version: &'static str,
+    pub(super) scheme: &'static str,
+    /// Server only.
+    pub(super) route: Option<Arc<str>>,
+    /// Client only: address and port.
+    pub(super) server: (Option<Arc<str>>, Option<u16>),
+}
+
+impl Identity {
+    pub(super) fn role(&self) -> Role {
+        match self {
+            Self::Http(http) => http.role,
+            Self::Overflow(role) => *role,
+        }
+    }
+
+    /// Sorted by key, as the contract has it.
+    pub(super) fn attributes(&self) -> Attributes {
+        let http = match self {
+            Self::Http(http) => http,
+            Self::Overflow(_) => return Arc::new([("otel.metric.overflow", Value::Bool(true))]),
+        };
+        let mut out = Vec::with_capacity(8);
+        if let Some(error) = http.error {
+            out.push(("error.type", Value::Text(error.value())));
+        }
+        out.push((
+            "http.request.method",
+            Value::Text(http.method.as_str().into()),
+        ));
+        if let Some(status) = http.status {
+            out.push(("http.response.status_code", Value::Int(i64::from(status))));
+        }
+        if let Some(route) = &http.route {
+            out.push(("http.route", Value::Text(route.clone())));
+        }
+        // network.protocol.name is only wanted where it is not `http`.
+        out.push(("network.protocol.version", Value::Text(http.version.into())));
+        if let Some(address) = &http.server.0 {
+            out.push(("server.address", Value::Text(address.clone())));
+        }
+        if let Some(port) = http.server.1 {
+            out.push(("server.port", Value::Int(i64::from(port))));
+        }
+        out.push(("url.scheme", Value::Text(http.scheme.into())));
+        out.into()
+    }
+}

@@ -1,0 +1,250 @@
+//! One service's series on one thread.
+
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    hash::RandomState,
+    net::IpAddr,
+    sync::Arc,
+};
+
+use super::{
+    Attributes, Exemplar,
+    hash::BuildFolding,
+    histogram::Histogram,
+    identity::{Http, Identity},
+    instruments::{BYTES, SECONDS},
+};
+use crate::{
+    exchange::{Address, Exchange, Role},
+    trace::conventions::{self, ErrorType, Method},
+};
+
+/// Reasons of incomplete exchanges, by number.
+pub(super) const REASONS: usize = 6;
+
+/// The instruments that share the attributes of a request.
+#[derive(Clone, Debug)]
+pub(super) struct Series {
+    pub(super) identity: Identity,
+    pub(super) attributes: Attributes,
+    /// When it was made, ns since the Unix epoch: decides who stays when threads together exceed the cap.
+    pub(super) born: u64,
+    pub(super) duration: Histogram<{ SECONDS.len() + 1 }>,
+    pub(super) request_size: Histogram<{ BYTES.len() + 1 }>,
+    pub(super) response_size: Histogram<{ BYTES.len() + 1 }>,
+}
+
+impl Series {
+    pub(super) fn new(identity: Identity, born: u64) -> Self {
+        Self {
+            attributes: identity.attributes(),
+            identity,
+            born,
+            duration: Histogram::new(),
+            request_size: Histogram::new(),
+            response_size: Histogram::new(),
+        }
+    }
+
+    fn record(&mut self, exchange: &Exchange, duration_ns: u64, exemplar: bool, now: u64) {
+        let seconds = duration_ns as f64 / 1e9;
+        let bucket = self.duration.record(SECONDS, seconds);
+        let http = exchange.http();
+        if let Some(size) = http.request_body_size {
+            self.request_size.record(BYTES, size as f64);
+        }
+        if let Some(size) = http.response_body_size {
+            self.response_size.record(BYTES, size as f64);
+        }
+        if exemplar {
+            let (trace_id, span_id) = (exchange.context.trace_id, exchange.context.span_id);
+            self.duration.exemplify(
+                bucket,
+                Exemplar {
+                    value: seconds,
+                    time_unix_nano: now,
+                    trace_id,
+                    span_id,
+                },
+            );
+        }
+    }
+}
+
+/// What leads to a series without building its attributes. A pointer stands for its route: the cache keeps the
+/// route alive, so no other can take its place.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct CacheKey {
+    route: usize,
+    server: u32,
+    port: u16,
+    status: u16,
+    /// Role, method, kind of error, version.
+    packed: u32,
+}
+
+/// The series of one service.
+#[derive(Default)]
+pub(super) struct ServiceSeries {
+    pub(super) series: Vec<Series>,
+    by_identity: HashMap<Identity, usize>,
+    cache: HashMap<CacheKey, (usize, Option<Arc<str>>), BuildFolding>,
+    /// `Host` values of a client, numbered. Keyed hash: they come from the wire.
+    hosts: HashMap<Box<str>, u32, RandomState>,
+    addresses: HashMap<IpAddr, u32, RandomState>,
+    /// Series of each role, without the overflow series.
+    count: [usize; 2],
+    pub(super) incomplete: [u64; REASONS],
+    /// Open requests of a server by scheme (`http`, `https`) and method; `None` where there never was one.
+    pub(super) active: [[Option<i64>; Method::COUNT]; 2],
+}
+
+impl ServiceSeries {
+    /// Adds an exchange whose duration is known. `cap` is the number of series of each role, `spare` how many more
+    /// the thread may make. Returns how many series it made, the overflow series not counted.
+    pub(super) fn record(
+        &mut self,
+        exchange: &Exchange,
+        duration_ns: u64,
+        route: Option<&Arc<str>>,
+        exemplar: bool,
+        now: u64,
+        (cap, spare): (usize, usize),
+    ) -> usize {
+        let route = route.filter(|_| exchange.role == Role::Server);
+        let key = self.key(exchange, route, cap);
+        if let Some((index, _)) = key.and_then(|key| self.cache.get(&key)) {
+            self.series[*index].record(exchange, duration_ns, exemplar, now);
+            return 0;
+        }
+        let before = self.count;
+        let index = match key {
+            Some(key) => {
+                let index = self.find(identity(exchange, route), cap, spare, now);
+                // Routes may come as ever new pointers to the same text: forget them all rather than grow.
+                if self.cache.len() >= 4 * cap.max(16) {
+                    self.cache.clear();
+                }
+                self.cache.insert(key, (index, route.cloned()));
+                index
+            }
+            None => self.overflow(exchange.role, now),
+        };
+        self.series[index].record(exchange, duration_ns, exemplar, now);
+        self.count.iter().sum::<usize>() - before.iter().sum::<usize>()
+    }
+
+    /// The cache's key; `None` when there are too many servers to number.
+    fn key(
+        &mut self,
+        exchange: &Exchange,
+        route: Option<&Arc<str>>,
+        cap: usize,
+    ) -> Option<CacheKey> {
+        let http = exchange.http();
+        let (server, port) = match exchange.role {
+            Role::Server => (0, 0),
+            Role::Client => self.server(exchange, cap)?,
+        };
+        let error = match ErrorType::of(exchange) {
+            None => 0,
+            Some(ErrorType::Status(_)) => 1,
+            Some(ErrorType::ConnectionClosed) => 2,
+            Some(ErrorType::ConnectionReset) => 3,
+        };
+        let method = Method::of(&http.method) as u32;
+        let role = u32::from(exchange.role == Role::Client);
+        Some(CacheKey {
+            route: route.map_or(0, |route| Arc::as_ptr(route).cast::<u8>() as usize),
+            server,
+            port,
+            status: http.status.unwrap_or(0),
+            packed: role | error << 1 | u32::from(http.minor_version == 0) << 3 | method << 4,
+        })
+    }
+
+    /// A number for what a client calls its server, and the connection's port.
+    fn server(&mut self, exchange: &Exchange, cap: usize) -> Option<(u32, u16)> {
+        let (ip, port) = match &exchange.peer {
+            Address::Inet(address) => (Some(address.ip()), address.port()),
+            _ => (None, 0),
+        };
+        let written = conventions::raw_authority(exchange.http());
+        let written = written.or(match &exchange.peer {
+            Address::Unix(path) => Some(path),
+            _ => None,
+        });
+        // Even numbers are names, odd ones addresses, 0 is neither.
+        let number = match (written, ip) {
+            (Some(written), _) => match self.hosts.get(written) {
+                Some(number) => *number,
+                None if self.hosts.len() >= 2 * cap => return None,
+                None => {
+                    let number = 2 * (self.hosts.len() as u32 + 1);
+                    self.hosts.insert(written.into(), number);
+                    number
+                }
+            },
+            (None, Some(ip)) => {
+                let next = 2 * self.addresses.len() as u32 + 1;
+                let full = self.addresses.len() >= 2 * cap;
+                match self.addresses.entry(ip) {
+                    Entry::Occupied(number) => *number.get(),
+                    Entry::Vacant(_) if full => return None,
+                    Entry::Vacant(entry) => *entry.insert(next),
+                }
+            }
+            (None, None) => 0,
+        };
+        Some((number, port))
+    }
+
+    fn find(&mut self, identity: Identity, cap: usize, spare: usize, now: u64) -> usize {
+        if let Some(index) = self.by_identity.get(&identity) {
+            return *index;
+        }
+        let role = identity.role();
+        let count = &mut self.count[usize::from(role == Role::Client)];
+        if *count >= cap || spare == 0 {
+            return self.overflow(role, now);
+        }
+        *count += 1;
+        self.add(identity, now)
+    }
+
+    fn overflow(&mut self, role: Role, now: u64) -> usize {
+        match self.by_identity.get(&Identity::Overflow(role)) {
+            Some(index) => *index,
+            None => self.add(Identity::Overflow(role), now),
+        }
+    }
+
+    fn add(&mut self, identity: Identity, now: u64) -> usize {
+        let index = self.series.len();
+        self.by_identity.insert(identity.clone(), index);
+        self.series.push(Series::new(identity, now));
+        index
+    }
+
+    /// How many series there are, the overflow series not counted.
+    pub(super) fn len(&self) -> usize {
+        self.count.iter().sum()
+    }
+}
+
+fn identity(exchange: &Exchange, route: Option<&Arc<str>>) -> Identity {
+    let http = exchange.http();
+    Identity::Http(Http {
+        role: exchange.role,
+        method: Method::of(&http.method),
+        status: http.status,
+        error: ErrorType::of(exchange),
+        version: conventions::protocol_version(http),
+        scheme: conventions::scheme(exchange),
+        route: route.cloned(),
+        server: match exchange.role {
+            Role::Client => conventions::server(exchange),
+            Role::Server => (None, None),
+        },
+    })
+}

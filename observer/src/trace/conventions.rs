@@ -1,0 +1,339 @@
+//! The OpenTelemetry HTTP semantic conventions that spans and metrics share (stable set, 1.23 and later).
+//!
+//! Only what is the same in both lives here: methods, `error.type`, the parts of a target and of an authority.
+
+use std::sync::Arc;
+
+use crate::exchange::{Address, Exchange, HttpExchange, Incomplete, Role};
+
+/// `http.request.method`: the methods of RFC 9110 and PATCH (RFC 5789), compared case-sensitively; anything else is
+/// `_OTHER`, so that a client cannot make series by inventing methods.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+#[allow(missing_docs, reason = "the method names themselves")]
+pub enum Method {
+    Connect,
+    Delete,
+    Get,
+    Head,
+    Options,
+    Patch,
+    Post,
+    Put,
+    Trace,
+    /// Not a known method.
+    Other,
+}
+
+impl Method {
+    /// How many there are.
+    pub const COUNT: usize = 10;
+
+    /// All of them, by their number.
+    pub const ALL: [Self; Self::COUNT] = [
+        Self::Connect,
+        Self::Delete,
+        Self::Get,
+        Self::Head,
+        Self::Options,
+        Self::Patch,
+        Self::Post,
+        Self::Put,
+        Self::Trace,
+        Self::Other,
+    ];
+
+    /// The method of a token as it was sent.
+    pub fn of(token: &str) -> Self {
+        match token.as_bytes() {
+            b"GET" => Self::Get,
+            b"POST" => Self::Post,
+            b"PUT" => Self::Put,
+            b"DELETE" => Self::Delete,
+            b"HEAD" => Self::Head,
+            b"PATCH" => Self::Patch,
+            b"OPTIONS" => Self::Options,
+            b"CONNECT" => Self::Connect,
+            b"TRACE" => Self::Trace,
+            _ => Self::Other,
+        }
+    }
+
+    /// The attribute's value.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Other => "_OTHER",
+            other => other.in_span_name(),
+        }
+    }
+
+    /// How it appears in a span's name: an unknown method is `HTTP` there.
+    pub const fn in_span_name(self) -> &'static str {
+        match self {
+            Self::Connect => "CONNECT",
+            Self::Delete => "DELETE",
+            Self::Get => "GET",
+            Self::Head => "HEAD",
+            Self::Options => "OPTIONS",
+            Self::Patch => "PATCH",
+            Self::Post => "POST",
+            Self::Put => "PUT",
+            Self::Trace => "TRACE",
+            Self::Other => "HTTP",
+        }
+    }
+}
+
+/// `error.type`: why an exchange counts as failed. Low cardinality by construction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ErrorType {
+    /// The status code says so: 5xx, for a client 4xx too.
+    Status(u16),
+    /// The connection ended before the response did.
+    ConnectionClosed,
+    /// The connection was reset before the response ended.
+    ConnectionReset,
+}
+
+impl ErrorType {
+    /// Why `exchange` counts as failed, `None` where it does not (or where too little was seen to say so). A status
+    /// that is an error wins over a cut, as it is the more telling of the two.
+    pub fn of(exchange: &Exchange) -> Option<Self> {
+        let first_error = match exchange.role {
+            Role::Server => 500,
+            Role::Client => 400,
+        };
+        match (exchange.http().status, exchange.incomplete) {
+            (Some(status), _) if status >= first_error => Some(Self::Status(status)),
+            (_, Some(Incomplete::Closed)) => Some(Self::ConnectionClosed),
+            (_, Some(Incomplete::Reset)) => Some(Self::ConnectionReset),
+            _ => None,
+        }
+    }
+
+    /// The attribute's value.
+    pub fn value(self) -> Arc<str> {
+        match self {
+            Self::Status(status) => status.to_string().into(),
+            Self::ConnectionClosed => "connection_closed".into(),
+            Self::ConnectionReset => "connection_reset".into(),
+        }
+    }
+}
+
+/// `url.scheme` of an exchange. Only cleartext is seen so far.
+pub const fn scheme(_exchange: &Exchange) -> &'static str {
+    "http"
+}
+
+/// `network.protocol.version`.
+pub const fn protocol_version(http: &HttpExchange) -> &'static str {
+    if http.minor_version == 0 {
+        "1.0"
+    } else {
+        "1.1"
+    }
+}
+
+/// The path of a request target, without query and fragment; `None` for the authority form (CONNECT), the asterisk
+/// form, and where the target is not known (RFC 9112 section 3.2).
+pub fn path(target: &str) -> Option<&str> {
+    let path = if target.starts_with('/') {
+        target
+    } else {
+        absolute(target)?.1
+    };
+    let end = path.find(['?', '#']).unwrap_or(path.len());
+    match &path[..end] {
+        // `http://example.com?x`: the empty path is the root (RFC 9110 section 4.2.3).
+        "" => Some("/"),
+        path => Some(path),
+    }
+}
+
+/// Authority and remainder of a target in absolute form.
+fn absolute(target: &str) -> Option<(&str, &str)> {
+    let (scheme, rest) = target.split_once("://")?;
+    if scheme.is_empty()
+        || !scheme
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.'))
+    {
+        return None;
+    }
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    Some(rest.split_at(end))
+}
+
+/// Host and port of the server, as the request names them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Authority<'a> {
+    /// Domain name or IP address, without the brackets of IPv6.
+    pub host: &'a str,
+    /// Port, where it was written.
+    pub port: Option<u16>,
+}
+
+/// The authority that a request names, as written: of an absolute or authority-form target, else of `Host`.
+/// Credentials before an `@` are cut off. `None` where it names none.
+pub fn raw_authority(http: &HttpExchange) -> Option<&str> {
+    let target = &*http.target;
+    let written = if target.starts_with('/') {
+        http.host.as_deref()
+    } else if let Some((authority, _)) = absolute(target) {
+        Some(authority)
+    } else if &*http.method == "CONNECT" {
+        Some(target)
+    } else {
+        http.host.as_deref()
+    }?;
+    let written = written
+        .rsplit_once('@')
+        .map_or(written, |(_, host)| host)
+        .trim();
+    (!written.is_empty()).then_some(written)
+}
+
+/// Splits `host`, `host:port`, `[v6]` or `[v6]:port`. `None` where it is none of these.
+pub fn split_authority(written: &str) -> Option<Authority<'_>> {
+    let (host, port) = if let Some(rest) = written.strip_prefix('[') {
+        let (host, rest) = rest.split_once(']')?;
+        (host, rest.strip_prefix(':'))
+    } else {
+        match written.split_once(':') {
+            Some((_, port)) if port.contains(':') => (written, None),
+            Some((host, port)) => (host, Some(port)),
+            None => (written, None),
+        }
+    };
+    let port = match port {
+        None | Some("") => None,
+        Some(port) => Some(port.parse().ok()?),
+    };
+    let clean = |b: u8| {
+        b.is_ascii_graphic() && !matches!(b, b'/' | b'?' | b'#' | b'"' | b'<' | b'>' | b'\\' | b',')
+    };
+    (!host.is_empty() && host.len() <= 255 && host.bytes().all(clean))
+        .then_some(Authority { host, port })
+}
+
+/// `server.address` and `server.port`: what the request names, with the connection's port where it names none; else
+/// the address of the connection's server end.
+pub fn server(exchange: &Exchange) -> (Option<Arc<str>>, Option<u16>) {
+    let end = match exchange.role {
+        Role::Client => &exchange.peer,
+        Role::Server => &exchange.local,
+    };
+    let (address, port) = socket(end);
+    match raw_authority(exchange.http()).and_then(split_authority) {
+        Some(named) => (Some(named.host.into()), named.port.or(port)),
+        None => (address, port),
+    }
+}
+
+/// An address as the conventions write it: IP address or Unix path, and the port of the former.
+pub fn socket(address: &Address) -> (Option<Arc<str>>, Option<u16>) {
+    match address {
+        Address::Inet(address) => (Some(address.ip().to_string().into()), Some(address.port())),
+        Address::Unix(path) => ((!path.is_empty()).then(|| path.clone()), None),
+        Address::Unknown => (None, None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::trace::samples::exchange;
+
+    #[test]
+    fn unknown_and_wrongly_cased_methods_are_other() {
+        for method in Method::ALL {
+            if method != Method::Other {
+                assert_eq!(Method::of(method.as_str()), method);
+            }
+        }
+        for token in ["get", "Get", "PROPFIND", "", "_OTHER", "GETT"] {
+            assert_eq!(Method::of(token).as_str(), "_OTHER", "{token}");
+        }
+        assert_eq!(Method::Other.in_span_name(), "HTTP");
+    }
+
+    #[test]
+    fn error_type_follows_role_status_and_cut() {
+        use Incomplete::*;
+        let table = [
+            (Role::Server, Some(200), None, None),
+            (Role::Server, Some(404), None, None),
+            (Role::Client, Some(404), None, Some("404")),
+            (Role::Client, Some(399), None, None),
+            (Role::Server, Some(503), None, Some("503")),
+            (Role::Client, Some(500), None, Some("500")),
+            (Role::Server, None, Some(Closed), Some("connection_closed")),
+            (
+                Role::Client,
+                Some(200),
+                Some(Reset),
+                Some("connection_reset"),
+            ),
+            (Role::Server, Some(500), Some(Reset), Some("500")),
+            (Role::Server, None, Some(LostBytes), None),
+            (Role::Client, None, Some(Abandoned), None),
+        ];
+        for (role, status, incomplete, expected) in table {
+            let mut exchange = exchange(role);
+            exchange.incomplete = incomplete;
+            let crate::exchange::Protocol::Http(http) = &mut exchange.protocol;
+            http.status = status;
+            let found = ErrorType::of(&exchange).map(ErrorType::value);
+            assert_eq!(
+                found.as_deref(),
+                expected,
+                "{role:?} {status:?} {incomplete:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn paths_never_hold_a_query() {
+        let table = [
+            ("/a/b?x=1", Some("/a/b")),
+            ("/?x", Some("/")),
+            ("/a#f?x", Some("/a")),
+            ("http://h:1/a?secret", Some("/a")),
+            ("http://h?secret", Some("/")),
+            ("http://u:p@h", Some("/")),
+            ("/redirect/http://x/y", Some("/redirect/http://x/y")),
+            ("*", None),
+            ("example.com:443", None),
+            ("", None),
+        ];
+        for (target, expected) in table {
+            assert_eq!(path(target), expected, "{target}");
+        }
+    }
+
+    #[test]
+    fn authorities_are_split_or_refused() {
+        let table = [
+            ("h", Some(("h", None))),
+            ("h:80", Some(("h", Some(80)))),
+            ("h:", Some(("h", None))),
+            ("[::1]:8080", Some(("::1", Some(8080)))),
+            ("[::1]", Some(("::1", None))),
+            ("::1", Some(("::1", None))),
+            ("h:99999", None),
+            ("h:x", None),
+            ("a b", None),
+            ("a/b", None),
+            ("[::1", None),
+            (":80", None),
+        ];
+        for (written, expected) in table {
+            assert_eq!(
+                split_authority(written).map(|a| (a.host, a.port)),
+                expected,
+                "{written}"
+            );
+        }
+    }
+}

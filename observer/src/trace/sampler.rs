@@ -1,0 +1,289 @@
+//! Which exchanges become spans: at most a number a second, errors first.
+//!
+//! Two classes. **First** are errors and slow exchanges, **ordinary** is the rest. Each class has a threshold on the
+//! low 56 bits of the trace id (the randomness of OpenTelemetry's consistent probability sampling): an exchange is
+//! kept when its randomness is at or above the threshold. So the spans of a trace are kept or dropped together, on
+//! every thread and, at equal thresholds, on every host. The thresholds follow what arrives, four times a second:
+//! first-class spans may take nine tenths of the cap, ordinary ones what those leave, at least a tenth.
+//!
+//! A token bucket behind both (one second deep) holds the cap while the thresholds are still catching up; ordinary
+//! spans cannot take its last quarter. What it refuses is counted apart, as these decisions are not consistent.
+//!
+//! The `sampled` flag of an incoming `traceparent` is handed on but does not decide.
+
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicU64, Ordering::Relaxed},
+};
+
+use super::{conventions::ErrorType, slow::Slowness};
+use crate::exchange::{Exchange, Incomplete, Role};
+
+/// How long the thresholds stay, ns.
+const WINDOW_NS: u64 = 250_000_000;
+/// Where the thresholds aim, as a part of the budget: arrivals are not even.
+const AIM: f64 = 0.9;
+/// Randomness is a 56-bit number.
+const RANDOM_BITS: u32 = 56;
+
+/// What may be kept.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SamplerConfig {
+    /// Spans a second; 0 keeps none, `None` keeps all.
+    pub spans_per_second: Option<u32>,
+    /// A duration, ns, from which an exchange counts as slow whatever its kind; `None` leaves it to the comparison
+    /// with its kind. Streams and tunnels are never slow.
+    pub slow_ns: Option<u64>,
+}
+
+impl Default for SamplerConfig {
+    fn default() -> Self {
+        Self {
+            spans_per_second: Some(200),
+            slow_ns: None,
+        }
+    }
+}
+
+/// What was decided since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SamplerCounts {
+    /// Kept errors.
+    pub kept_error: u64,
+    /// Kept slow exchanges.
+    pub kept_slow: u64,
+    /// Kept by probability.
+    pub kept_ordinary: u64,
+    /// Dropped by probability.
+    pub dropped_probability: u64,
+    /// Dropped by the token bucket.
+    pub dropped_rate: u64,
+    /// Never a span: its end is not known.
+    pub unfinished: u64,
+}
+
+/// One thread's sampler. Clones share cap, thresholds and counts; what is slow each learns for itself.
+pub struct Sampler {
+    shared: Arc<Shared>,
+    slowness: Slowness,
+    slow_ns: u64,
+}
+
+impl Clone for Sampler {
+    fn clone(&self) -> Self {
+        Self {
+            shared: self.shared.clone(),
+            slowness: Slowness::new(),
+            slow_ns: self.slow_ns,
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Class {
+    Error,
+    Slow,
+    Ordinary,
+}
+
+struct Shared {
+    /// Spans a second; `None` keeps all.
+    cap: Option<u32>,
+    /// Smallest randomness that is kept: first class, ordinary.
+    thresholds: [AtomicU64; 2],
+    /// Arrivals in this window, by class.
+    arrivals: [AtomicU64; 2],
+    /// End of this window, monotonic ns; 0 before the first.
+    window_end: AtomicU64,
+    /// Smoothed arrivals a second, by class. Its lock is taken once a window.
+    rates: Mutex<[f64; 2]>,
+    /// Token bucket: the time, monotonic ns, at which all that was taken is paid for.
+    paid_until: AtomicU64,
+    kept: [AtomicU64; 3],
+    dropped_probability: AtomicU64,
+    dropped_rate: AtomicU64,
+    unfinished: AtomicU64,
+}
+
+impl Sampler {
+    /// A sampler that keeps everything until the cap is felt.
+    pub fn new(config: SamplerConfig) -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                cap: config.spans_per_second,
+                thresholds: Default::default(),
+                arrivals: Default::default(),
+                window_end: AtomicU64::new(0),
+                rates: Mutex::new([0.0; 2]),
+                paid_until: AtomicU64::new(0),
+                kept: Default::default(),
+                dropped_probability: AtomicU64::new(0),
+                dropped_rate: AtomicU64::new(0),
+                unfinished: AtomicU64::new(0),
+            }),
+            slowness: Slowness::new(),
+            slow_ns: config.slow_ns.unwrap_or(u64::MAX),
+        }
+    }
+
+    /// Whether `exchange` becomes a span. To be asked exactly once for each exchange, before the span is made.
+    ///
+    /// `route` is the server's route, `now` CLOCK_MONOTONIC ns. Takes some tens of ns.
+    pub fn keep(&mut self, exchange: &Exchange, route: Option<&Arc<str>>, now: u64) -> bool {
+        let duration = exchange
+            .duration_ns()
+            .filter(|_| exchange.incomplete != Some(Incomplete::Abandoned));
+        let Some(duration) = duration else {
+            self.shared.unfinished.fetch_add(1, Relaxed);
+            return false;
+        };
+        let class = self.class(exchange, route, duration);
+        let kept = self
+            .shared
+            .decide(class, randomness(&exchange.context.trace_id), now);
+        if kept {
+            self.shared.kept[class as usize].fetch_add(1, Relaxed);
+        }
+        kept
+    }
+
+    /// What was decided since the start, by all clones together.
+    pub fn counts(&self) -> SamplerCounts {
+        let shared = &self.shared;
+        SamplerCounts {
+            kept_error: shared.kept[Class::Error as usize].load(Relaxed),
+            kept_slow: shared.kept[Class::Slow as usize].load(Relaxed),
+            kept_ordinary: shared.kept[Class::Ordinary as usize].load(Relaxed),
+            dropped_probability: shared.dropped_probability.load(Relaxed),
+            dropped_rate: shared.dropped_rate.load(Relaxed),
+            unfinished: shared.unfinished.load(Relaxed),
+        }
+    }
+
+    /// The probability, 0 to 1, at which ordinary exchanges are kept now.
+    pub fn probability(&self) -> f64 {
+        if self.shared.cap == Some(0) {
+            return 0.0;
+        }
+        1.0 - self.shared.thresholds[1].load(Relaxed) as f64 / (1u64 << RANDOM_BITS) as f64
+    }
+
+    fn class(&mut self, exchange: &Exchange, route: Option<&Arc<str>>, duration_ns: u64) -> Class {
+        let http = exchange.http();
+        let streams = http.event_stream || http.upgraded;
+        let kind = match (exchange.role, route) {
+            (Role::Server, Some(route)) => Arc::as_ptr(route).cast::<u8>() as u64,
+            (role, _) => {
+                let role = u64::from(role == Role::Client) + 1;
+                exchange.process.start_ns.rotate_left(20)
+                    ^ u64::from(exchange.process.tgid) << 2
+                    ^ role
+            }
+        };
+        let slow =
+            !streams && (self.slowness.observe(kind, duration_ns) || duration_ns >= self.slow_ns);
+        match ErrorType::of(exchange) {
+            Some(_) => Class::Error,
+            None if slow => Class::Slow,
+            None => Class::Ordinary,
+        }
+    }
+}
+
+impl Shared {
+    fn decide(&self, class: Class, randomness: u64, now: u64) -> bool {
+        let cap = match self.cap {
+            None => return true,
+            Some(0) => {
+                self.dropped_rate.fetch_add(1, Relaxed);
+                return false;
+            }
+            Some(cap) => cap,
+        };
+        let lane = usize::from(class == Class::Ordinary);
+        self.adapt(cap, now);
+        self.arrivals[lane].fetch_add(1, Relaxed);
+        if randomness < self.thresholds[lane].load(Relaxed) {
+            self.dropped_probability.fetch_add(1, Relaxed);
+            return false;
+        }
+        let taken = self.take_token(cap, class, now);
+        if !taken {
+            self.dropped_rate.fetch_add(1, Relaxed);
+        }
+        taken
+    }
+
+    /// Sets the thresholds anew when the window is over. The thread that finds it over does it; others go on.
+    fn adapt(&self, cap: u32, now: u64) {
+        let end = self.window_end.load(Relaxed);
+        if now < end
+            || self
+                .window_end
+                .compare_exchange(end, now + WINDOW_NS, Relaxed, Relaxed)
+                .is_err()
+        {
+            return;
+        }
+        if end == 0 {
+            return;
+        }
+        let Ok(mut rates) = self.rates.try_lock() else {
+            return;
+        };
+        let seconds = (WINDOW_NS + (now - end)) as f64 / 1e9;
+        for (rate, arrivals) in rates.iter_mut().zip(&self.arrivals) {
+            let seen = arrivals.swap(0, Relaxed) as f64 / seconds;
+            // Up at once, down in steps: a pause of a moment must not open the door to what follows it.
+            *rate = if seen > *rate {
+                seen
+            } else {
+                (*rate + seen) / 2.0
+            };
+        }
+        let cap = f64::from(cap);
+        let first = probability(cap * AIM, rates[0]);
+        let rest = (cap * AIM - first * rates[0]).max(cap * (1.0 - AIM));
+        let ordinary = probability(rest, rates[1]).min(first);
+        self.thresholds[0].store(threshold(first), Relaxed);
+        self.thresholds[1].store(threshold(ordinary), Relaxed);
+    }
+
+    /// Takes a token from the bucket of `cap` tokens, which gets `cap` a second.
+    fn take_token(&self, cap: u32, class: Class, now: u64) -> bool {
+        let price = 1_000_000_000 / u64::from(cap);
+        let depth = price * u64::from(cap);
+        let reserve = if class == Class::Ordinary {
+            price * u64::from(cap / 4)
+        } else {
+            0
+        };
+        let taken = self
+            .paid_until
+            .fetch_update(Relaxed, Relaxed, |paid_until| {
+                let paid_until = paid_until.max(now) + price;
+                (paid_until <= now + depth - reserve).then_some(paid_until)
+            });
+        taken.is_ok()
+    }
+}
+
+/// Probability that brings `rate` down to `budget`.
+fn probability(budget: f64, rate: f64) -> f64 {
+    if rate <= budget { 1.0 } else { budget / rate }
+}
+
+/// Smallest randomness that is kept at a probability.
+fn threshold(probability: f64) -> u64 {
+    ((1.0 - probability) * (1u64 << RANDOM_BITS) as f64) as u64
+}
+
+/// The low 56 bits of a trace id (W3C trace context level 2).
+fn randomness(trace_id: &[u8; 16]) -> u64 {
+    let [.., a, b, c, d, e, f, g] = *trace_id;
+    u64::from_be_bytes([0, a, b, c, d, e, f, g])
+}
+
+#[cfg(test)]
+#[path = "sampler_tests.rs"]
+mod tests;
