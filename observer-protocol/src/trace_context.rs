@@ -53,6 +53,47 @@ pub fn parse_traceparent(value: &str) -> Option<TraceParent> {
     (parsed.trace_id != [0; 16] && parsed.parent_id != [0; 8]).then_some(parsed)
 }
 
+/// Bytes of a `tracestate` that are carried on; the specification asks for at least this many.
+pub const MAX_TRACE_STATE: usize = 512;
+
+/// Joins the `tracestate` headers of a request, in order, into one value of at most `limit` bytes. Where there is more,
+/// entries above 128 bytes go first and then those at the end (section 3.3.1.5). `None` where nothing is left, and
+/// where an entry is not `key=value` in printable ASCII, since then the whole is to be discarded.
+pub fn join_trace_state<'v>(
+    values: impl Iterator<Item = &'v [u8]>,
+    limit: usize,
+) -> Option<Box<str>> {
+    const LARGE: usize = 128;
+    let mut entries = Vec::new();
+    for entry in values
+        .flat_map(|value| value.split(|byte| *byte == b','))
+        .map(<[u8]>::trim_ascii)
+    {
+        if entry.is_empty() {
+            continue;
+        }
+        let printable = entry.iter().all(|byte| matches!(byte, b' '..=b'~'));
+        if !printable || !entry.iter().skip(1).any(|byte| *byte == b'=') || entry[0] == b'=' {
+            return None;
+        }
+        entries.push(std::str::from_utf8(entry).ok()?);
+    }
+    let size = |entries: &[&str]| {
+        entries
+            .iter()
+            .map(|entry| entry.len() + 1)
+            .sum::<usize>()
+            .saturating_sub(1)
+    };
+    while size(&entries) > limit {
+        match entries.iter().rposition(|entry| entry.len() > LARGE) {
+            Some(large) => entries.remove(large),
+            None => entries.pop()?,
+        };
+    }
+    (!entries.is_empty()).then(|| entries.join(",").into())
+}
+
 /// Two lower-case hex digits.
 fn hex(digits: &[u8]) -> Option<u8> {
     let digit = |byte: u8| match byte {
@@ -131,5 +172,38 @@ mod tests {
         for cut in 0..VALID.len() {
             assert_eq!(parse_traceparent(&VALID[..cut]), None, "cut at {cut}");
         }
+    }
+
+    fn join(values: &[&str]) -> Option<Box<str>> {
+        join_trace_state(values.iter().map(|value| value.as_bytes()), 64)
+    }
+
+    #[test]
+    fn trace_states_are_joined_in_order() {
+        assert_eq!(join(&[]), None);
+        assert_eq!(join(&["", " , "]), None);
+        assert_eq!(
+            join(&["a=1, b=2 ", "c@d=x=y"]).as_deref(),
+            Some("a=1,b=2,c@d=x=y")
+        );
+    }
+
+    #[test]
+    fn a_malformed_trace_state_is_discarded_whole() {
+        for bad in ["a", "a=1,b", "=1", "a=\u{e9}", "a=\0"] {
+            assert_eq!(join(&["x=1", bad]), None, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_long_trace_state_loses_large_entries_first_and_then_the_last() {
+        let large = format!("large={}", "x".repeat(130));
+        assert_eq!(join(&["a=1", &large, "b=2"]).as_deref(), Some("a=1,b=2"));
+        let small = format!("c={}", "x".repeat(40));
+        assert_eq!(
+            join(&[&small, "b=2", &small]).as_deref(),
+            Some(&*format!("{small},b=2"))
+        );
+        assert_eq!(join(&[&format!("c={}", "x".repeat(70))]), None);
     }
 }

@@ -33,9 +33,9 @@ pub(super) fn leading_line_ends(bytes: &[u8]) -> usize {
         .unwrap_or(bytes.len())
 }
 
-/// A status line: version, space, three digits, then space or line end.
+/// A status line: version, space, a status from 100 on, then space or line end.
 pub(super) fn response(bytes: &[u8]) -> Detection {
-    const PATTERN: &[u8] = b"HTTP/1.vsddde";
+    const PATTERN: &[u8] = b"HTTP/1.vscdde";
     for (index, class) in PATTERN.iter().enumerate() {
         let Some(byte) = bytes.get(index) else {
             return Detection::Incomplete;
@@ -43,6 +43,7 @@ pub(super) fn response(bytes: &[u8]) -> Detection {
         let fits = match class {
             b'v' => matches!(byte, b'0' | b'1'),
             b's' => *byte == b' ',
+            b'c' => matches!(byte, b'1'..=b'9'),
             b'd' => byte.is_ascii_digit(),
             b'e' => matches!(byte, b' ' | b'\r' | b'\n'),
             literal => byte == literal,

@@ -14,11 +14,20 @@
 //! its first line was not seen. The parser is lenient where real peers are (invalid header lines are passed over,
 //! lines may end in LF alone), since it watches others' traffic and must not be stricter than they are.
 
+mod body;
+mod chunked;
 mod detect;
 mod event;
+mod framing;
+mod head;
+mod machine;
 mod request;
+mod request_head;
 mod response;
+mod response_head;
 mod segment;
+#[cfg(test)]
+mod tests;
 
 pub use detect::{Detection, detect};
 pub use event::{Framing, Limits, Malformed, MessageEnd, RequestKind, tail_ends_chunked};

@@ -1,6 +1,10 @@
 //! The requesting direction.
 
-use super::{Framing, Limits, Malformed, MessageEnd, RequestKind, Segment};
+use super::{
+    Framing, Limits, Malformed, MessageEnd, RequestKind, Segment,
+    machine::{Machine, Note, Step},
+    request_head::RequestSyntax,
+};
 
 /// A request's first line and the headers that observer reads.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -88,85 +92,95 @@ pub enum RequestEvent {
 /// Parses the requests of one connection.
 #[derive(Debug)]
 pub struct RequestParser {
-    limits: Limits,
-    position: u64,
+    machine: Machine,
 }
 
 impl RequestParser {
     /// A parser at a message's beginning, at the position of whatever it is told first.
     pub fn new(limits: Limits) -> Self {
         Self {
-            limits,
-            position: 0,
+            machine: Machine::new(limits),
         }
     }
 
     /// Takes from the segment what makes the next event; call until `None`, when the segment is used up. Segments
     /// come in order: a start beyond the expected position is a gap, what lies before it is skipped as overlap.
     pub fn poll(&mut self, segment: &mut Segment<'_>) -> Option<RequestEvent> {
-        let _ = self.limits;
-        self.position = self.position.max(segment.end);
-        segment.advance_to(segment.end);
-        None
+        self.machine.poll(segment, &RequestSyntax).map(event)
     }
 
-    /// A run began at this position (the other side spoke in between): if out of step, a request may begin here.
+    /// A run began at this position (the other side spoke in between): if out of step, a request may begin here. Call
+    /// it before [`poll`](Self::poll) gets the run's first segment.
     pub fn run_started(&mut self, at: u64) {
-        let _ = at;
+        self.machine.run_started(at);
     }
 
     /// Positions up to `to` are known to have moved without being captured. Call until `None`.
     pub fn skip_to(&mut self, to: u64) -> Option<RequestEvent> {
-        self.position = self.position.max(to);
-        None
+        self.machine.skip_to(to, &RequestSyntax).map(event)
     }
 
-    /// The caller knows that a message ended at `at` (the response came, the next run began, or the kernel saw the
-    /// chunked terminator): a request whose framing is not known ends here, any other is left alone. Call until `None`.
+    /// The caller knows that a message ended at `at` (the response came, or the kernel saw the chunked terminator):
+    /// a request whose framing is not known ends here, any other is left alone. Call until `None`.
     pub fn end_of_run(&mut self, at: u64) -> Option<RequestEvent> {
-        self.skip_to(at)
+        self.machine.end_of_run(at, &RequestSyntax).map(event)
     }
 
     /// The direction ended. Call until `None`; afterwards nothing more comes.
     pub fn close(&mut self) -> Option<RequestEvent> {
-        None
+        self.machine.close(&RequestSyntax).map(event)
     }
 
-    /// The response made the connection a tunnel: all further bytes are ignored.
-    pub fn enter_tunnel(&mut self) {}
+    /// The response made the connection a tunnel: all further bytes are ignored. A request that has not ended does so
+    /// with the next call.
+    pub fn enter_tunnel(&mut self) {
+        self.machine.enter_tunnel();
+    }
 
     /// Position after the last byte that was taken.
     pub fn position(&self) -> u64 {
-        self.position
+        self.machine.position()
     }
 
     /// The next byte begins a request.
     pub fn is_between_messages(&self) -> bool {
-        true
+        self.machine.is_between_messages()
     }
 
     /// Bytes are ignored because the connection became a tunnel.
     pub fn is_tunnel(&self) -> bool {
-        false
+        self.machine.is_tunnel()
     }
 
-    /// Bytes are ignored up to the next run, because one was lost or malformed.
+    /// Bytes are ignored up to the next run, because some were lost or malformed.
     pub fn is_out_of_sync(&self) -> bool {
-        false
+        self.machine.is_out_of_sync()
     }
 
-    /// Framing of the current message's body; `None` outside a body.
+    /// Framing of the current message's body (`None` while it is in the head or between messages).
     pub fn framing(&self) -> Option<Framing> {
-        None
+        self.machine.framing()
     }
 
     /// Bytes that are still to come of a body with `Content-Length`; `None` for others and outside a body.
     pub fn body_remaining(&self) -> Option<u64> {
-        None
+        self.machine.body_remaining()
     }
 
     /// Bytes of an unfinished head that are kept, at most [`Limits::head_bytes`].
     pub fn buffered(&self) -> usize {
-        0
+        self.machine.buffered()
+    }
+}
+
+fn event(step: Step<Box<RequestHead>>) -> RequestEvent {
+    match step {
+        Step::Head(head) => RequestEvent::Head(head),
+        Step::Note(Note::End(end)) => RequestEvent::End(end),
+        Step::Note(Note::Cut { at }) => RequestEvent::Cut { at },
+        Step::Note(Note::Malformed { at, reason }) => RequestEvent::Malformed { at, reason },
+        Step::Note(Note::Lost { from, to }) => RequestEvent::Lost { from, to },
+        Step::Note(Note::HeadTooLarge { at }) => RequestEvent::HeadTooLarge { at },
+        Step::Note(Note::NotHttp) => RequestEvent::NotHttp,
     }
 }

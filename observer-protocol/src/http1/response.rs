@@ -1,6 +1,10 @@
 //! The answering direction.
 
-use super::{Framing, Limits, Malformed, MessageEnd, RequestKind, Segment};
+use super::{
+    Framing, Limits, Malformed, MessageEnd, RequestKind, Segment,
+    machine::{Machine, Note, Step},
+    response_head::{ResponseSyntax, StatusHead},
+};
 
 /// A final response's first line and the headers that observer reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,88 +75,101 @@ pub enum ResponseEvent {
 /// Parses the responses of one connection.
 #[derive(Debug)]
 pub struct ResponseParser {
-    limits: Limits,
-    position: u64,
+    machine: Machine,
+    syntax: ResponseSyntax,
 }
 
 impl ResponseParser {
     /// A parser at a message's beginning, at the position of whatever it is told first.
     pub fn new(limits: Limits) -> Self {
         Self {
-            limits,
-            position: 0,
+            machine: Machine::new(limits),
+            syntax: ResponseSyntax {
+                request: RequestKind::Unknown,
+            },
         }
     }
 
     /// Takes from the segment what makes the next event; call until `None`, when the segment is used up. Segments
     /// come in order: a start beyond the expected position is a gap, what lies before it is skipped as overlap.
-    /// `request` is the oldest request without a final response, looked at anew for each call.
+    /// `request` is the oldest request without a final response, to be looked at anew for each call.
     pub fn poll(
         &mut self,
         segment: &mut Segment<'_>,
         request: RequestKind,
     ) -> Option<ResponseEvent> {
-        let _ = (self.limits, request);
-        self.position = self.position.max(segment.end);
-        segment.advance_to(segment.end);
-        None
+        self.syntax.request = request;
+        self.machine.poll(segment, &self.syntax).map(event)
     }
 
-    /// A run began at this position (the other side spoke in between): if out of step, a response may begin here.
+    /// A run began at this position (the other side spoke in between): if out of step, a response may begin here. Call
+    /// it before [`poll`](Self::poll) gets the run's first segment.
     pub fn run_started(&mut self, at: u64) {
-        let _ = at;
+        self.machine.run_started(at);
     }
 
     /// Positions up to `to` are known to have moved without being captured. Call until `None`.
     pub fn skip_to(&mut self, to: u64) -> Option<ResponseEvent> {
-        self.position = self.position.max(to);
-        None
+        self.machine.skip_to(to, &self.syntax).map(event)
     }
 
     /// The caller knows that a message ended at `at` (the next request's run began, or the kernel saw the chunked
     /// terminator, see [`tail_ends_chunked`](super::tail_ends_chunked)): a response whose framing is not known ends
     /// here, any other is left alone. Call until `None`.
     pub fn end_of_run(&mut self, at: u64) -> Option<ResponseEvent> {
-        self.skip_to(at)
+        self.machine.end_of_run(at, &self.syntax).map(event)
     }
 
     /// The direction ended. Call until `None`; afterwards nothing more comes.
     pub fn close(&mut self) -> Option<ResponseEvent> {
-        None
+        self.machine.close(&self.syntax).map(event)
     }
 
     /// Position after the last byte that was taken.
     pub fn position(&self) -> u64 {
-        self.position
+        self.machine.position()
     }
 
-    /// The next byte begins a response.
+    /// The next byte begins a response (after an interim one, the final one).
     pub fn is_between_messages(&self) -> bool {
-        true
+        self.machine.is_between_messages()
     }
 
     /// Bytes are ignored because the connection became a tunnel.
     pub fn is_tunnel(&self) -> bool {
-        false
+        self.machine.is_tunnel()
     }
 
-    /// Bytes are ignored up to the next run, because one was lost or malformed.
+    /// Bytes are ignored up to the next run, because some were lost or malformed.
     pub fn is_out_of_sync(&self) -> bool {
-        false
+        self.machine.is_out_of_sync()
     }
 
-    /// Framing of the current message's body; `None` outside a body.
+    /// Framing of the current message's body (`None` while it is in the head or between messages).
     pub fn framing(&self) -> Option<Framing> {
-        None
+        self.machine.framing()
     }
 
     /// Bytes that are still to come of a body with `Content-Length`; `None` for others and outside a body.
     pub fn body_remaining(&self) -> Option<u64> {
-        None
+        self.machine.body_remaining()
     }
 
     /// Bytes of an unfinished head that are kept, at most [`Limits::head_bytes`].
     pub fn buffered(&self) -> usize {
-        0
+        self.machine.buffered()
+    }
+}
+
+fn event(step: Step<StatusHead>) -> ResponseEvent {
+    match step {
+        Step::Head(StatusHead::Interim { status, at }) => ResponseEvent::Interim { status, at },
+        Step::Head(StatusHead::Final(head)) => ResponseEvent::Head(head),
+        Step::Note(Note::End(end)) => ResponseEvent::End(end),
+        Step::Note(Note::Cut { at }) => ResponseEvent::Cut { at },
+        Step::Note(Note::Malformed { at, reason }) => ResponseEvent::Malformed { at, reason },
+        Step::Note(Note::Lost { from, to }) => ResponseEvent::Lost { from, to },
+        Step::Note(Note::HeadTooLarge { at }) => ResponseEvent::HeadTooLarge { at },
+        Step::Note(Note::NotHttp) => ResponseEvent::NotHttp,
     }
 }

@@ -39,4 +39,10 @@ impl<'a> Segment<'a> {
         self.bytes = &self.bytes[count..];
         self.start = position;
     }
+
+    /// The captured bytes, cut to what moved.
+    pub(super) fn captured(&self) -> &'a [u8] {
+        let moved = usize::try_from(self.end.saturating_sub(self.start)).unwrap_or(usize::MAX);
+        &self.bytes[..self.bytes.len().min(moved)]
+    }
 }

@@ -1,0 +1,209 @@
+//! From a request's head to what observer reads of it.
+
+use super::{
+    Detection, Malformed, RequestHead,
+    body::Body,
+    chunked::Chunked,
+    detect::{self, MAX_METHOD},
+    framing::{Coding, LengthHeaders},
+    head::{self, FEW_HEADERS, MANY_HEADERS, Room, text},
+    machine::{Next, Parsed, Syntax},
+};
+use crate::trace_context::{MAX_TRACE_STATE, join_trace_state};
+
+/// Most bytes kept of the request target.
+const MAX_TARGET: usize = 2048;
+/// Most bytes kept of `Host` and of `User-Agent`.
+const MAX_TEXT: usize = 256;
+/// Most bytes kept of a `traceparent`: a longer one is malformed, and still is when it is cut.
+const MAX_TRACE_PARENT: usize = 256;
+/// Most bytes kept of a `b3` header, whose longest form has 67.
+const MAX_B3: usize = 128;
+
+/// The requesting direction.
+#[derive(Debug)]
+pub(super) struct RequestSyntax;
+
+impl Syntax for RequestSyntax {
+    type Head = Box<RequestHead>;
+
+    fn first_line(bytes: &[u8]) -> Option<bool> {
+        match detect::request(bytes) {
+            Detection::Request => Some(true),
+            Detection::Incomplete => None,
+            Detection::Response | Detection::No => Some(false),
+        }
+    }
+
+    fn parse(&self, bytes: &[u8], start: u64) -> Option<Parsed<Self::Head>> {
+        let mut room: Room<'_, FEW_HEADERS> =
+            [const { std::mem::MaybeUninit::uninit() }; FEW_HEADERS];
+        let mut request = httparse::Request::new(&mut []);
+        match head::lenient().parse_request_with_uninit_headers(&mut request, bytes, &mut room) {
+            Ok(httparse::Status::Complete(length)) => whole(&request, start, length),
+            Err(httparse::Error::TooManyHeaders) => {
+                let mut room: Room<'_, MANY_HEADERS> =
+                    [const { std::mem::MaybeUninit::uninit() }; MANY_HEADERS];
+                let mut request = httparse::Request::new(&mut []);
+                match head::lenient().parse_request_with_uninit_headers(
+                    &mut request,
+                    bytes,
+                    &mut room,
+                ) {
+                    Ok(httparse::Status::Complete(length)) => whole(&request, start, length),
+                    Ok(httparse::Status::Partial) | Err(_) => None,
+                }
+            }
+            Err(httparse::Error::Token) if request.method.is_some() => {
+                let length = head::length(bytes, 0)?;
+                let legible = legible_target(&bytes[..length])?;
+                let parsed = self.parse(&legible, start)?;
+                let mut head = parsed.head;
+                head.end = start.saturating_add(length as u64);
+                Some(Parsed {
+                    head,
+                    length,
+                    ..parsed
+                })
+            }
+            Ok(httparse::Status::Partial) | Err(_) => None,
+        }
+    }
+
+    fn parse_part(&self, bytes: &[u8], start: u64, length: usize) -> Option<Parsed<Self::Head>> {
+        let legible = legible_target(bytes);
+        let bytes = legible.as_deref().unwrap_or(bytes);
+        let mut room: Room<'_, MANY_HEADERS> =
+            [const { std::mem::MaybeUninit::uninit() }; MANY_HEADERS];
+        let mut request = httparse::Request::new(&mut []);
+        let next =
+            match head::lenient().parse_request_with_uninit_headers(&mut request, bytes, &mut room)
+            {
+                Ok(_) => Next::Body {
+                    body: Body::Unknown { supposed: None },
+                    doubtful: false,
+                },
+                Err(error) => Next::Malformed(head::reason(error)),
+            };
+        let (mut head, _) = read(&request, start, length)?;
+        head.truncated = true;
+        Some(Parsed { head, length, next })
+    }
+}
+
+/// The head with U+FFFD for what is not UTF-8 in the target, which httparse refuses; `None` where the target is not
+/// the reason for its refusal.
+fn legible_target(bytes: &[u8]) -> Option<Vec<u8>> {
+    let line = bytes.iter().position(|byte| *byte == b'\n')?;
+    let (line, rest) = bytes.split_at(line);
+    std::str::from_utf8(line)
+        .is_err()
+        .then(|| [String::from_utf8_lossy(line).as_bytes(), rest].concat())
+}
+
+/// A head that was seen whole, with its framing.
+fn whole(
+    request: &httparse::Request<'_, '_>,
+    start: u64,
+    length: usize,
+) -> Option<Parsed<Box<RequestHead>>> {
+    let (head, lengths) = read(request, start, length)?;
+    let next = match (lengths.coding(), lengths.length()) {
+        (Some(Coding::Chunked), _) => body(Body::Chunked(Chunked::new()), &head),
+        (Some(Coding::Other), _) => Next::Malformed(Malformed::TransferEncoding),
+        (None, Ok(None | Some(0))) => Next::End,
+        (None, Ok(Some(size))) => body(Body::length(size), &head),
+        (None, Err(reason)) => Next::Malformed(reason),
+    };
+    Some(Parsed { head, length, next })
+}
+
+/// A body that may not come where the server has to ask for it.
+fn body(body: Body, head: &RequestHead) -> Next {
+    Next::Body {
+        body,
+        doubtful: head.expect_continue,
+    }
+}
+
+/// What observer reads of a head; `None` where its first line is not one.
+fn read(
+    request: &httparse::Request<'_, '_>,
+    start: u64,
+    length: usize,
+) -> Option<(Box<RequestHead>, LengthHeaders)> {
+    let (method, target, minor_version) = (request.method?, request.path?, request.version?);
+    if method.len() > MAX_METHOD {
+        return None;
+    }
+    let mut head = Box::new(RequestHead {
+        start,
+        end: start.saturating_add(length as u64),
+        method: method.into(),
+        target: text(target.as_bytes(), MAX_TARGET),
+        minor_version,
+        ..RequestHead::default()
+    });
+    let mut lengths = LengthHeaders::default();
+    let mut trace_parents = 0u32;
+    let mut trace_states = 0u32;
+    for header in request.headers.iter() {
+        let is = |name: &str| header.name.eq_ignore_ascii_case(name);
+        match header.name.len() {
+            2 if is("b3") => head.b3 = head.b3.take().or_else(|| Some(text(header.value, MAX_B3))),
+            4 if is("host") => {
+                head.host = head
+                    .host
+                    .take()
+                    .or_else(|| Some(text(header.value, MAX_TEXT)))
+            }
+            6 if is("expect") => {
+                head.expect_continue |= header.value.eq_ignore_ascii_case(b"100-continue")
+            }
+            7 if is("upgrade") => head.upgrade = true,
+            10 if is("user-agent") => {
+                head.user_agent = head
+                    .user_agent
+                    .take()
+                    .or_else(|| Some(text(header.value, MAX_TEXT)));
+            }
+            10 if is("tracestate") => trace_states += 1,
+            11 if is("traceparent") => {
+                trace_parents += 1;
+                head.traceparent =
+                    (trace_parents == 1).then(|| text(header.value, MAX_TRACE_PARENT));
+            }
+            14 if is("content-length") => lengths.content_length(header.value),
+            17 if is("transfer-encoding") => lengths.transfer_encoding(header.value),
+            _ => {}
+        }
+    }
+    if trace_states > 0 && head.traceparent.is_some() {
+        let states = request
+            .headers
+            .iter()
+            .filter(|header| header.name.eq_ignore_ascii_case("tracestate"));
+        head.tracestate = join_trace_state(states.map(|header| header.value), MAX_TRACE_STATE);
+    }
+    if head.host.is_none() {
+        head.host = authority(method, target).map(|authority| text(authority.as_bytes(), MAX_TEXT));
+    }
+    head.content_length = lengths.valid_length();
+    head.chunked = lengths.coding() == Some(Coding::Chunked);
+    Some((head, lengths))
+}
+
+/// The authority of a target in absolute form, or of CONNECT (RFC 9112 section 3.2).
+fn authority<'t>(method: &str, target: &'t str) -> Option<&'t str> {
+    if method == "CONNECT" {
+        return Some(target);
+    }
+    if target.starts_with('/') {
+        return None;
+    }
+    let (_, rest) = target.split_once("://")?;
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    // User information is a credential, and no part of what Host would have said.
+    let host = authority.rsplit('@').next().unwrap_or_default();
+    (!host.is_empty()).then_some(host)
+}
