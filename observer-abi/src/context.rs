@@ -64,10 +64,9 @@ plain!(Thread, 64);
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct HandoffKey {
-    /// For TCP the client's initial sequence number and the server's, high and low half. For Unix sockets the
-    /// address of the server's sock.
+    /// Sequence number of the first byte that the server sends on the connection.
     pub pair: u64,
-    /// Position of the request's first byte in the client's stream.
+    /// Sequence number of the request's first byte.
     pub position: u64,
 }
 plain!(HandoffKey, 16);

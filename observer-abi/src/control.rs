@@ -63,4 +63,4 @@ pub struct Settings {
 plain!(Settings, 32);
 
 /// Rings that the object declares; unused ones are shrunk to a page.
-pub const MAX_RINGS: usize = 8;
+pub const MAX_RINGS: usize = 4;

@@ -100,7 +100,9 @@ pub struct Offsets {
     pub tcp_recvmsg_arguments: u32,
     /// Position of `flags` among them, from 0.
     pub tcp_recvmsg_flags_argument: u32,
-    /// `sock.sk_peer_pid`
-    pub sock_peer_pid: u32,
+    /// Arguments of `inet_csk_accept`.
+    pub accept_arguments: u32,
+    /// `socket.sk`
+    pub socket_sk: u32,
 }
-plain!(Offsets, 48 * 4);
+plain!(Offsets, 49 * 4);

@@ -1,1 +1,14 @@
-//! kernel
+//! The running kernel: what it allows, which programs observe it, what they tell.
+//!
+//! In: the kernel's BTF and its answers to trial loads; the committed eBPF object.
+//! Out: records and process events from the rings, entries and counters from the maps.
+//! Owns: every program, link and map; nothing is pinned, so all of it goes with the daemon.
+
+pub mod counters;
+pub mod loader;
+pub mod offsets;
+pub mod reader;
+pub mod tier;
+
+pub use loader::{Kernel, LoadOptions};
+pub use tier::{Features, Tier};

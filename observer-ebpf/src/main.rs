@@ -1,0 +1,31 @@
+//! The kernel programs of observer.
+//!
+//! `socket` and `fentry` are tier adapters: they find the sock, the direction, the byte range and the buffer of one
+//! call, and hand them to `capture`, which is the same for every tier. `state` follows TCP connections, `process`
+//! follows processes.
+#![no_std]
+#![no_main]
+#![feature(asm_experimental_arch)]
+
+mod buffer;
+mod capture;
+mod connection;
+mod context;
+mod fentry;
+mod globals;
+mod maps;
+mod output;
+mod process;
+mod read;
+mod sock;
+mod socket;
+mod state;
+
+#[panic_handler]
+fn panic(_info: &core::panic::PanicInfo) -> ! {
+    loop {}
+}
+
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

@@ -1,0 +1,73 @@
+//! The maps. Sizes are placeholders: the daemon sets them from the host before load.
+//!
+//! Every map value has one writing side, named here.
+
+use aya_ebpf::{
+    macros::map,
+    maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
+};
+use observer_abi::{
+    connection::Connection,
+    context::{Handoff, HandoffKey, Thread},
+    control::{ConnectionControl, ControlBlock},
+    loss,
+    process::Policy,
+    record::{ConnectionClosed, RunOpened},
+};
+
+/// Kernel: connections by sock address.
+#[map]
+pub(crate) static CONNECTIONS: LruHashMap<u64, Connection> = LruHashMap::with_max_entries(16384, 0);
+/// Daemon: capture modes by sock address.
+#[map]
+pub(crate) static CONN_CONTROL: LruHashMap<u64, ConnectionControl> = LruHashMap::with_max_entries(16384, 0);
+/// Kernel: what threads are working on, by thread id.
+#[map]
+pub(crate) static THREADS: LruHashMap<u32, Thread> = LruHashMap::with_max_entries(8192, 0);
+/// Kernel: contexts on their way from client to server on this host.
+#[map]
+pub(crate) static HANDOFF: LruHashMap<HandoffKey, Handoff> = LruHashMap::with_max_entries(16384, 0);
+/// Daemon, and the kernel at fork: which processes are captured.
+#[map]
+pub(crate) static POLICY: HashMap<u32, Policy> = HashMap::with_max_entries(16384, 0);
+/// Daemon: switches.
+#[map]
+pub(crate) static CONTROL_BLOCK: Array<ControlBlock> = Array::with_max_entries(1, 0);
+/// Kernel: counters per CPU, indexed by `loss::Counter`.
+#[map]
+pub(crate) static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(loss::COUNTERS, 0);
+
+/// Records, one ring a shard.
+#[map]
+pub(crate) static RECORDS_0: RingBuf = RingBuf::with_byte_size(8 << 20, 0);
+#[map]
+pub(crate) static RECORDS_1: RingBuf = RingBuf::with_byte_size(4096, 0);
+#[map]
+pub(crate) static RECORDS_2: RingBuf = RingBuf::with_byte_size(4096, 0);
+#[map]
+pub(crate) static RECORDS_3: RingBuf = RingBuf::with_byte_size(4096, 0);
+/// Process events.
+#[map]
+pub(crate) static PROCESS_EVENTS: RingBuf = RingBuf::with_byte_size(256 << 10, 0);
+
+/// Room for one record. The payload part is twice its limit, so that `offset + length` of any two bounded numbers
+/// stays inside and the verifier can see it.
+#[repr(C)]
+pub(crate) struct Scratch {
+    pub(crate) opened: RunOpened,
+    pub(crate) payload: [u8; 2 * observer_abi::record::MAX_PAYLOAD],
+}
+
+/// One scratch a program: softirq work interrupts system calls, so programs must not share one.
+#[map]
+pub(crate) static SCRATCH_SEND: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
+#[map]
+pub(crate) static SCRATCH_RECEIVE: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
+#[map]
+pub(crate) static SCRATCH_SENT: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
+/// For `state`: a connection entry to be inserted or a closing record, in softirq.
+#[map]
+pub(crate) static SCRATCH_STATE: PerCpuArray<ConnectionClosed> = PerCpuArray::with_max_entries(1, 0);
+/// For `connection::create` in system call context, one each direction.
+#[map]
+pub(crate) static SCRATCH_CREATE: PerCpuArray<Connection> = PerCpuArray::with_max_entries(2, 0);

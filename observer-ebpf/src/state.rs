@@ -1,0 +1,128 @@
+//! TCP connections begin and end.
+//!
+//! | hook | prototype | since |
+//! |---|---|---|
+//! | tp_btf `inet_sock_set_state` | `(const struct sock *sk, const int oldstate, const int newstate)` | 4.16 |
+//! | tp_btf `tcp_destroy_sock` | `(struct sock *sk)` | 4.16 |
+//!
+//! Cost: a few times a connection. Runs in softirq as well as in system calls.
+
+use aya_ebpf::{
+    helpers::generated::bpf_ktime_get_ns, macros::btf_tracepoint, programs::BtfTracePointContext,
+};
+use observer_abi::{
+    connection::{Connection, OUTBOUND, flag, role},
+    record::{self, ConnectionClosed, RecordHeader},
+};
+
+use crate::{
+    connection,
+    globals::offset,
+    maps::{CONN_CONTROL, CONNECTIONS, SCRATCH_STATE},
+    output,
+    read::{Direct, KernelRead},
+    sock::{self, Kind, state},
+};
+
+#[btf_tracepoint(function = "inet_sock_set_state")]
+pub(crate) fn state_changed(ctx: BtfTracePointContext) -> i32 {
+    let sock: *const u8 = ctx.arg(0);
+    let old: i32 = ctx.arg(1);
+    let new: i32 = ctx.arg(2);
+    // SAFETY: a typed argument.
+    unsafe {
+        if new == i32::from(state::CLOSE) {
+            ended(sock);
+        } else if new == i32::from(state::ESTABLISHED) {
+            if old == i32::from(state::SYN_SENT) {
+                established(sock, role::CLIENT);
+            } else if old == i32::from(state::SYN_RECV) {
+                established(sock, role::SERVER);
+            }
+        }
+    }
+    0
+}
+
+#[btf_tracepoint(function = "tcp_destroy_sock")]
+pub(crate) fn state_destroyed(ctx: BtfTracePointContext) -> i32 {
+    // SAFETY: a typed argument.
+    unsafe { ended(ctx.arg(0)) };
+    0
+}
+
+/// # Safety
+/// `sock` is a typed sock.
+#[inline(always)]
+unsafe fn established(sock: *const u8, role: u8) {
+    // SAFETY: as promised; live map values.
+    unsafe {
+        if sock::kind::<Direct>(sock) != Kind::Tcp {
+            return;
+        }
+        let Some(tcp) = sock::tcp::<Direct>(sock) else { return };
+        let Some(scratch) = SCRATCH_STATE.get_ptr_mut(0) else { return };
+        let entry: *mut Connection = &raw mut (*scratch).connection;
+        connection::clear(entry);
+        let now = bpf_ktime_get_ns();
+        (*entry).generation = now;
+        (*entry).established_ns = now;
+        (*entry).netns = sock::netns::<Direct>(sock);
+        (*entry).tcp = 1;
+        (*entry).role = role;
+        (*entry).flags = flag::FROM_START;
+        connection::begin_positions(&mut *entry, &sock::counters::<Direct>(tcp));
+        if role == role::CLIENT {
+            // An active opener's SYN counts as an acknowledged byte.
+            (*entry).outbound_base = (*entry).outbound_base.wrapping_add((*entry).directions[OUTBOUND as usize].end as u32);
+            (*entry).directions[OUTBOUND as usize].end = 0;
+        }
+        connection::insert(sock, entry);
+    }
+}
+
+/// # Safety
+/// `sock` is a typed sock.
+#[inline(always)]
+unsafe fn ended(sock: *const u8) {
+    let key = sock as u64;
+    // SAFETY: as promised; live map values.
+    unsafe {
+        let Some(entry) = CONNECTIONS.get_ptr_mut(key) else { return };
+        if (*entry).flags & flag::ACTIVE != 0 && (*entry).flags & flag::OBSERVER == 0 {
+            if let Some(closed) = SCRATCH_STATE.get_ptr_mut(0) {
+                final_positions(sock, entry);
+                let failed: i32 = Direct::read(sock, offset!(sock_err));
+                let reset = if failed != 0 { record::flag::RESET } else { 0 };
+                (*closed).header = RecordHeader {
+                    sock: key,
+                    generation: (*entry).generation,
+                    time_ns: bpf_ktime_get_ns(),
+                    captured: 0,
+                    kind: record::kind::CONNECTION_CLOSED,
+                    direction: 0,
+                    flags: reset,
+                    role: (*entry).role,
+                };
+                output::copy_words(&raw mut (*closed).connection, entry);
+                output::send((*entry).generation, closed.cast(), size_of::<ConnectionClosed>() as u64);
+            }
+        }
+        let _ = CONNECTIONS.remove(key);
+        let _ = CONN_CONTROL.remove(key);
+    }
+}
+
+/// Announced bytes that were never queued, and queued ones that no hook saw, show in TCP's own counters.
+#[inline(always)]
+unsafe fn final_positions(sock: *const u8, entry: *mut Connection) {
+    // SAFETY: as promised by the caller.
+    unsafe {
+        let Some(tcp) = sock::tcp::<Direct>(sock) else { return };
+        if (*entry).flags & flag::SEND_PENDING != 0 {
+            let out = &mut (*entry).directions[OUTBOUND as usize];
+            out.end = connection::extend(out.end, (*entry).outbound_base, sock::write_seq::<Direct>(tcp));
+            (*entry).flags &= !flag::SEND_PENDING;
+        }
+    }
+}

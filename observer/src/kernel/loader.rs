@@ -1,0 +1,350 @@
+//! Loading and attaching, and the maps afterwards.
+
+use std::{collections::BTreeMap, os::fd::{AsFd, AsRawFd}, time::{Duration, Instant}};
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use aya::{
+    Btf, Ebpf, EbpfLoader,
+    maps::{Array, HashMap, Map, MapData, PerCpuArray, RingBuf},
+    programs::{BtfTracePoint, FEntry, FExit, Program},
+};
+use observer_abi::{
+    connection::Connection,
+    control::{ConnectionControl, ControlBlock, MAX_RINGS, Settings, mode},
+    loss::{self, Counter},
+    process::Policy,
+};
+
+use super::{
+    offsets::KernelTypes,
+    tier::{Features, Hook, SHARED_PROGRAMS, Tier},
+};
+use crate::exchange::ConnectionKey;
+
+static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("OBSERVER_EBPF_OBJECT"));
+
+/// Sizes and choices for a load.
+#[derive(Clone, Debug)]
+pub struct LoadOptions {
+    /// The tier to use; `None` takes the best that attaches.
+    pub tier: Option<Tier>,
+    /// Only processes in the policy map are captured.
+    pub selected_only: bool,
+    /// observer's own process id in the initial pid namespace, 0 when not known.
+    pub observer_tgid: u32,
+    /// Rings, a power of two, at most [`MAX_RINGS`].
+    pub rings: usize,
+    /// Bytes of each ring, a power of two and a multiple of the page size.
+    pub ring_bytes: u32,
+    /// Connections tracked at once.
+    pub connections: u32,
+    /// Bytes of a request's run that are shipped, at most [`observer_abi::record::MAX_PAYLOAD`].
+    pub request_budget: u32,
+    /// The same for responses.
+    pub response_budget: u32,
+}
+
+impl Default for LoadOptions {
+    fn default() -> Self {
+        Self {
+            tier: None,
+            selected_only: false,
+            observer_tgid: 0,
+            rings: 1,
+            ring_bytes: 8 << 20,
+            connections: 16384,
+            request_budget: 8192,
+            response_budget: 4096,
+        }
+    }
+}
+
+/// The programs at work. Dropping it detaches everything.
+pub struct Kernel {
+    ebpf: Ebpf,
+    tier: Tier,
+    refused: Vec<(Tier, String)>,
+    load_time: Duration,
+}
+
+impl Kernel {
+    /// Loads and attaches the best tier that really works, or the one that was asked for. Capture stays off until
+    /// [`Kernel::enable`].
+    pub fn load(types: &KernelTypes, features: &Features, options: &LoadOptions) -> Result<Self> {
+        let begin = Instant::now();
+        let btf = Btf::from_sys_fs().context("cannot read the kernel's type information")?;
+        let mut refused = Vec::new();
+        let candidates: Vec<Tier> = match options.tier {
+            Some(tier) => vec![tier],
+            None => vec![Tier::Fentry, Tier::Socket],
+        };
+        for tier in candidates {
+            match Self::load_tier(tier, &btf, types, features, options) {
+                Ok(ebpf) => return Ok(Self { ebpf, tier, refused, load_time: begin.elapsed() }),
+                Err(error) => refused.push((tier, format!("{error:#}"))),
+            }
+        }
+        let reasons: Vec<String> = refused.iter().map(|(tier, reason)| format!("  {tier}: {reason}")).collect();
+        bail!("no capture tier works on this kernel ({}):\n{}", features.release, reasons.join("\n"))
+    }
+
+    fn load_tier(
+        tier: Tier,
+        btf: &Btf,
+        types: &KernelTypes,
+        features: &Features,
+        options: &LoadOptions,
+    ) -> Result<Ebpf> {
+        if tier.programs().is_empty() {
+            bail!("this tier is not built yet");
+        }
+        let wanted: Vec<(&str, Hook)> = tier
+            .programs()
+            .iter()
+            .filter(|(name, _)| *name != "socket_tcp_sending" || features.send_start_tracepoint)
+            .chain(SHARED_PROGRAMS)
+            .copied()
+            .collect();
+        if let Some((_, hook)) = wanted.iter().find(|(_, hook)| !hook.exists(types)) {
+            bail!("this kernel has no {}", hook.name());
+        }
+        let mut ebpf = Self::open(tier, btf, types, features, options)?;
+        for (name, hook) in &wanted {
+            load(&mut ebpf, name, *hook, btf).with_context(|| format!("{name} on {}", hook.name()))?;
+        }
+        for (name, hook) in &wanted {
+            attach(&mut ebpf, name).with_context(|| format!("{name} on {}", hook.name()))?;
+        }
+        Ok(ebpf)
+    }
+
+    fn open(
+        tier: Tier,
+        btf: &Btf,
+        types: &KernelTypes,
+        features: &Features,
+        options: &LoadOptions,
+    ) -> Result<Ebpf> {
+        let offsets = types.offsets()?;
+        let rings = options.rings.clamp(1, MAX_RINGS);
+        let settings = Settings {
+            selected_only: u32::from(options.selected_only),
+            observer_tgid: options.observer_tgid,
+            ring_mask: rings as u32 - 1,
+            wake_bytes: options.ring_bytes / 4,
+            may_probe_read: u32::from(features.may_probe_read()),
+            send_start_hook: u32::from(tier != Tier::Socket || features.send_start_tracepoint),
+            request_budget: options.request_budget,
+            response_budget: options.response_budget,
+        };
+        let mut loader = EbpfLoader::new();
+        loader.btf(Some(btf));
+        loader.override_global("OFFSETS", &offsets, true);
+        loader.override_global("SETTINGS", &settings, true);
+        loader.map_max_entries("CONNECTIONS", options.connections);
+        loader.map_max_entries("CONN_CONTROL", options.connections);
+        loader.map_max_entries("HANDOFF", options.connections);
+        for (index, name) in RINGS.iter().enumerate() {
+            loader.map_max_entries(name, if index < rings { options.ring_bytes } else { 4096 });
+        }
+        loader.load(OBJECT).context("the kernel refused the object's maps or types")
+    }
+
+    /// The tier in use.
+    pub fn tier(&self) -> Tier {
+        self.tier
+    }
+
+    /// Better tiers that this kernel refused, with its reason.
+    pub fn refused(&self) -> &[(Tier, String)] {
+        &self.refused
+    }
+
+    /// How long loading and attaching took.
+    pub fn load_time(&self) -> Duration {
+        self.load_time
+    }
+
+    /// Takes the record rings, one a shard, and the ring of process events.
+    pub fn take_rings(&mut self, rings: usize) -> Result<(Vec<RingBuf<MapData>>, RingBuf<MapData>)> {
+        let mut taken = Vec::new();
+        for name in RINGS.iter().take(rings) {
+            taken.push(RingBuf::try_from(self.take(name)?)?);
+        }
+        Ok((taken, RingBuf::try_from(self.take("PROCESS_EVENTS")?)?))
+    }
+
+    fn take(&mut self, name: &str) -> Result<Map> {
+        self.ebpf.take_map(name).ok_or_else(|| anyhow!("the object has no map {name}"))
+    }
+
+    /// Takes the maps that a shard reads and writes. Each call duplicates the descriptors.
+    pub fn connections(&mut self) -> Result<ConnectionMaps> {
+        Ok(ConnectionMaps {
+            connections: HashMap::try_from(duplicate(&self.ebpf, "CONNECTIONS")?)?,
+            control: HashMap::try_from(duplicate(&self.ebpf, "CONN_CONTROL")?)?,
+        })
+    }
+
+    /// The policy map and the switch that makes the kernel heed it.
+    pub fn policy(&mut self) -> Result<PolicyMaps> {
+        Ok(PolicyMaps {
+            policy: HashMap::try_from(duplicate(&self.ebpf, "POLICY")?)?,
+            control: Array::try_from(duplicate(&self.ebpf, "CONTROL_BLOCK")?)?,
+            state: ControlBlock { policy_epoch: 1, enabled: 0 },
+        })
+    }
+
+    /// The counters, summed over the CPUs.
+    pub fn counters(&self) -> Result<Vec<(Counter, &'static str, u64)>> {
+        let map = self.ebpf.map("COUNTERS").ok_or_else(|| anyhow!("the object has no map COUNTERS"))?;
+        let counters: PerCpuArray<_, u64> = PerCpuArray::try_from(map)?;
+        let mut sums = Vec::with_capacity(loss::COUNTERS as usize);
+        for (counter, name) in Counter::ALL {
+            let values = counters.get(&(counter as u32), 0)?;
+            sums.push((counter, name, values.iter().sum()));
+        }
+        Ok(sums)
+    }
+
+    /// Kernel memory of each map that is still held here, bytes, from `/proc/self/fdinfo`.
+    pub fn map_bytes(&self) -> BTreeMap<String, u64> {
+        self.ebpf
+            .maps()
+            .filter_map(|(name, map)| Some((name.to_owned(), memory_of(map_descriptor(map)?)?)))
+            .collect()
+    }
+
+    /// Run time in ns and runs of each attached program, from `/proc/self/fdinfo`; zero while
+    /// `kernel.bpf_stats_enabled` is off.
+    pub fn program_stats(&self) -> Vec<(String, u64, u64)> {
+        let mut stats = Vec::new();
+        for (name, program) in self.ebpf.programs() {
+            let Ok(info) = program.info() else { continue };
+            let Ok(descriptor) = info.fd() else { continue };
+            let text = fdinfo(descriptor.as_fd().as_raw_fd()).unwrap_or_default();
+            let field = |key: &str| {
+                text.lines().find_map(|line| line.strip_prefix(key)?.trim().parse::<u64>().ok()).unwrap_or(0)
+            };
+            stats.push((name.to_owned(), field("run_time_ns:"), field("run_cnt:")));
+        }
+        stats
+    }
+
+    /// Instructions that the verifier looked at, per loaded program.
+    pub fn verified_instructions(&self) -> Vec<(String, u32)> {
+        self.ebpf
+            .programs()
+            .filter_map(|(name, program)| Some((name.to_owned(), program.info().ok()?.verified_instruction_count()?)))
+            .collect()
+    }
+}
+
+const RINGS: [&str; MAX_RINGS] = ["RECORDS_0", "RECORDS_1", "RECORDS_2", "RECORDS_3"];
+
+fn load(ebpf: &mut Ebpf, name: &str, hook: Hook, btf: &Btf) -> Result<()> {
+    let program = ebpf.program_mut(name).ok_or_else(|| anyhow!("not in the object"))?;
+    match hook {
+        Hook::Tracepoint(function) => <&mut BtfTracePoint>::try_from(program)?.load(function, btf)?,
+        Hook::Enter(function) => <&mut FEntry>::try_from(program)?.load(function, btf)?,
+        Hook::Exit(function) => <&mut FExit>::try_from(program)?.load(function, btf)?,
+    }
+    Ok(())
+}
+
+fn attach(ebpf: &mut Ebpf, name: &str) -> Result<()> {
+    match ebpf.program_mut(name).ok_or_else(|| anyhow!("not in the object"))? {
+        Program::BtfTracePoint(program) => drop(program.attach()?),
+        Program::FEntry(program) => drop(program.attach()?),
+        Program::FExit(program) => drop(program.attach()?),
+        _ => bail!("a program of an unexpected type"),
+    }
+    Ok(())
+}
+
+fn map_descriptor(map: &Map) -> Option<i32> {
+    let data = match map {
+        Map::Array(data)
+        | Map::HashMap(data)
+        | Map::LruHashMap(data)
+        | Map::PerCpuArray(data)
+        | Map::RingBuf(data) => data,
+        _ => return None,
+    };
+    Some(data.fd().as_fd().as_raw_fd())
+}
+
+/// `memlock` of a map's descriptor: what the kernel charges for it.
+pub(crate) fn memory_of(descriptor: i32) -> Option<u64> {
+    fdinfo(descriptor)?.lines().find_map(|line| line.strip_prefix("memlock:")?.trim().parse().ok())
+}
+
+fn fdinfo(descriptor: i32) -> Option<String> {
+    std::fs::read_to_string(format!("/proc/self/fdinfo/{descriptor}")).ok()
+}
+
+fn duplicate(ebpf: &Ebpf, name: &str) -> Result<Map> {
+    let map = ebpf.map(name).ok_or_else(|| anyhow!("the object has no map {name}"))?;
+    let descriptor = map_descriptor(map).ok_or_else(|| anyhow!("map {name} has an unexpected type"))?;
+    // SAFETY: the descriptor is open: the map holds it.
+    let borrowed = unsafe { std::os::fd::BorrowedFd::borrow_raw(descriptor) };
+    let data = MapData::from_fd(borrowed.try_clone_to_owned()?)?;
+    Ok(match map {
+        Map::Array(_) => Map::Array(data),
+        Map::LruHashMap(_) => Map::LruHashMap(data),
+        _ => Map::HashMap(data),
+    })
+}
+
+/// A shard's view of the connections.
+pub struct ConnectionMaps {
+    connections: HashMap<MapData, u64, Connection>,
+    control: HashMap<MapData, u64, ConnectionControl>,
+}
+
+impl ConnectionMaps {
+    /// The kernel's entry, if it is still the same connection's.
+    pub fn entry(&self, key: ConnectionKey) -> Option<Connection> {
+        self.connections.get(&key.sock, 0).ok().filter(|entry| entry.generation == key.generation)
+    }
+
+    /// Tells the kernel how much of a connection to ship.
+    pub fn set_mode(&mut self, key: ConnectionKey, wanted: u8) {
+        let control = ConnectionControl { generation: key.generation, mode: u64::from(wanted) };
+        if wanted == mode::PROBE {
+            let _ = self.control.remove(&key.sock);
+        } else if let Err(error) = self.control.insert(key.sock, control, 0) {
+            tracing::debug!(%error, "could not set a connection's capture mode");
+        }
+    }
+}
+
+/// Which processes are captured, and whether anything is.
+pub struct PolicyMaps {
+    policy: HashMap<MapData, u32, Policy>,
+    control: Array<MapData, ControlBlock>,
+    state: ControlBlock,
+}
+
+impl PolicyMaps {
+    /// Switches capture on or off.
+    pub fn enable(&mut self, on: bool) -> Result<()> {
+        self.state.enabled = u32::from(on);
+        self.control.set(0, self.state, 0).context("cannot switch capture")
+    }
+
+    /// Writes verdicts; connections ask again afterwards.
+    pub fn apply(&mut self, verdicts: impl IntoIterator<Item = (u32, bool)>) -> Result<()> {
+        let mut changed = false;
+        for (tgid, capture) in verdicts {
+            let policy = Policy { capture: u32::from(capture), reserved: 0 };
+            self.policy.insert(tgid, policy, 0).with_context(|| format!("cannot write the policy of process {tgid}"))?;
+            changed = true;
+        }
+        if changed {
+            self.state.policy_epoch = self.state.policy_epoch.wrapping_add(1);
+            self.control.set(0, self.state, 0).context("cannot raise the policy's epoch")?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,133 @@
+//! Capture tiers, and which of them this kernel allows.
+
+use std::fmt;
+
+use super::offsets::KernelTypes;
+
+/// A way to see the bytes. The order is the order of preference.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Tier {
+    /// fentry/fexit on the protocols' own functions.
+    Fentry,
+    /// Raw tracepoints that hand over the sock.
+    Socket,
+    /// The fentry functions through kprobes.
+    Kprobe,
+    /// The exit of every system call.
+    Syscall,
+}
+
+impl Tier {
+    /// Every tier, best first.
+    pub const ALL: [Self; 4] = [Self::Fentry, Self::Socket, Self::Kprobe, Self::Syscall];
+
+    /// Its name on the command line.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Fentry => "fentry",
+            Self::Socket => "socket",
+            Self::Kprobe => "kprobe",
+            Self::Syscall => "syscall",
+        }
+    }
+
+    /// Its programs in the object: name, hook.
+    pub(crate) const fn programs(self) -> &'static [(&'static str, Hook)] {
+        match self {
+            Self::Fentry => &[
+                ("fentry_tcp_sending", Hook::Enter("tcp_sendmsg")),
+                ("fentry_tcp_sent", Hook::Exit("tcp_sendmsg")),
+                ("fentry_tcp_received", Hook::Exit("tcp_recvmsg")),
+                ("fentry_unix_sent", Hook::Exit("unix_stream_sendmsg")),
+                ("fentry_unix_received", Hook::Exit("unix_stream_recvmsg")),
+                ("fentry_accepted", Hook::Exit("inet_csk_accept")),
+            ],
+            Self::Socket => &[
+                ("socket_tcp_sending", Hook::Tracepoint("tcp_sendmsg_locked")),
+                ("socket_sent", Hook::Tracepoint("sock_send_length")),
+                ("socket_received", Hook::Tracepoint("sock_recv_length")),
+            ],
+            Self::Kprobe | Self::Syscall => &[],
+        }
+    }
+}
+
+impl fmt::Display for Tier {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.as_str())
+    }
+}
+
+/// Programs that every tier needs.
+pub(crate) const SHARED_PROGRAMS: &[(&str, Hook)] = &[
+    ("state_changed", Hook::Tracepoint("inet_sock_set_state")),
+    ("state_destroyed", Hook::Tracepoint("tcp_destroy_sock")),
+    ("process_exec", Hook::Tracepoint("sched_process_exec")),
+    ("process_fork", Hook::Tracepoint("sched_process_fork")),
+    ("process_exit", Hook::Tracepoint("sched_process_exit")),
+];
+
+/// What a program attaches to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Hook {
+    /// Raw tracepoint with typed arguments.
+    Tracepoint(&'static str),
+    /// Function entry.
+    Enter(&'static str),
+    /// Function exit.
+    Exit(&'static str),
+}
+
+impl Hook {
+    /// The hook's name in the kernel.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Tracepoint(name) | Self::Enter(name) | Self::Exit(name) => name,
+        }
+    }
+
+    /// Whether the kernel's type information has it.
+    pub(crate) fn exists(self, types: &KernelTypes) -> bool {
+        match self {
+            Self::Tracepoint(name) => types.has_tracepoint(name),
+            Self::Enter(name) | Self::Exit(name) => types.has_function(name),
+        }
+    }
+}
+
+/// What the kernel is and allows, asked once.
+#[derive(Clone, Debug)]
+pub struct Features {
+    /// `uname -r`.
+    pub release: String,
+    /// `uname -m`.
+    pub machine: String,
+    /// `/sys/kernel/security/lockdown`: `none`, `integrity`, `confidentiality`, or `None` when not told.
+    pub lockdown: Option<String>,
+    /// `tcp_sendmsg_locked` hands over the data before it is sent (6.16).
+    pub send_start_tracepoint: bool,
+    /// The `socket` tier's two tracepoints exist (6.3).
+    pub socket_tracepoints: bool,
+}
+
+impl Features {
+    /// Asks the running kernel.
+    pub fn probe(types: &KernelTypes) -> Self {
+        let system = rustix::system::uname();
+        let lockdown = std::fs::read_to_string("/sys/kernel/security/lockdown").ok().and_then(|modes| {
+            modes.split_whitespace().find_map(|mode| Some(mode.strip_prefix('[')?.strip_suffix(']')?.to_owned()))
+        });
+        Self {
+            release: system.release().to_string_lossy().into_owned(),
+            machine: system.machine().to_string_lossy().into_owned(),
+            lockdown,
+            send_start_tracepoint: types.has_tracepoint("tcp_sendmsg_locked"),
+            socket_tracepoints: types.has_tracepoint("sock_send_length") && types.has_tracepoint("sock_recv_length"),
+        }
+    }
+
+    /// Whether programs may call `bpf_probe_read_kernel`.
+    pub fn may_probe_read(&self) -> bool {
+        self.lockdown.as_deref() != Some("confidentiality")
+    }
+}
