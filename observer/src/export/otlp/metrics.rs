@@ -1,0 +1,124 @@
+//! The task that collects and sends metrics.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::counters::InFlight;
+use super::delta::{self, Previous};
+use super::encode::{Collection, encode_metrics};
+use super::sender::{Sender, closing};
+use super::{MetricsConfig, Temporality};
+use crate::metrics::Snapshot;
+
+/// Gives the metrics of this moment.
+pub(super) type Collect = Arc<dyn Fn() -> Snapshot + Send + Sync>;
+
+/// Until something was sent, collections are no further apart than this: whoever has just connected a backend
+/// wants to see metrics there before the specification's minute is over.
+const FIRST: Duration = Duration::from_secs(5);
+
+/// Runs until the exporter closes; then collects and sends once more.
+pub(super) async fn run(config: MetricsConfig, collect: Collect, sender: Sender) {
+    let receiver = sender.closing.clone();
+    let mut exporter = MetricsTask {
+        config,
+        collect,
+        sender,
+        previous: Previous::default(),
+        exemplars_after: 0,
+    };
+    let mut period = exporter.config.interval.min(FIRST);
+    let mut ticks = ticking(period).await;
+    loop {
+        let last = tokio::select! {
+            _ = ticks.tick() => false,
+            () = closing(&receiver) => true,
+        };
+        let sent = exporter.export().await;
+        if last {
+            return;
+        }
+        if sent && period != exporter.config.interval {
+            period = exporter.config.interval;
+            ticks = ticking(period).await;
+        }
+    }
+}
+
+/// The first tick comes after one period.
+async fn ticking(period: Duration) -> tokio::time::Interval {
+    let mut ticks = interval(period);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks.tick().await;
+    ticks
+}
+
+struct MetricsTask {
+    config: MetricsConfig,
+    collect: Collect,
+    sender: Sender,
+    previous: Previous,
+    /// When the last export arrived, ns since the Unix epoch.
+    exemplars_after: u64,
+}
+
+impl MetricsTask {
+    /// True if something was sent and all of it arrived.
+    async fn export(&mut self) -> bool {
+        let counting = Arc::clone(&self.sender.counting);
+        if self.sender.throttled() && !*self.sender.closing.borrow() {
+            // The next collection says it all.
+            counting.skipped_collections.fetch_add(1, Relaxed);
+            return false;
+        }
+        let collect = Arc::clone(&self.collect);
+        // It may take locks and thousands of series; the runtime's threads have connections to serve.
+        let snapshot = match tokio::task::spawn_blocking(move || collect()).await {
+            Ok(snapshot) => snapshot,
+            Err(error) => {
+                counting.skipped_collections.fetch_add(1, Relaxed);
+                tracing::error!(%error, "metrics could not be collected");
+                return false;
+            }
+        };
+        let series = match self.config.temporality {
+            Temporality::Cumulative => delta::cumulative(&snapshot),
+            Temporality::Delta => self.previous.difference(&snapshot),
+        };
+        let collection = Collection {
+            time_unix_nano: snapshot.time_unix_nano,
+            temporality: self.config.temporality,
+            exemplars_after: self.config.exemplars.then_some(self.exemplars_after),
+        };
+        let requests = encode_metrics(&series, collection, self.sender.max_request_bytes());
+        let requests: Vec<_> = requests
+            .into_iter()
+            .map(|request| {
+                (
+                    request.body,
+                    InFlight::new(&counting, request.items),
+                    request.items,
+                )
+            })
+            .collect();
+        let mut all = !requests.is_empty();
+        let mut rest = series.as_slice();
+        for (body, in_flight, items) in requests {
+            let (these, others) =
+                rest.split_at(usize::try_from(items).unwrap_or(rest.len()).min(rest.len()));
+            rest = others;
+            if !self.sender.send(body, in_flight).await {
+                all = false;
+            } else if self.config.temporality == Temporality::Delta {
+                self.previous.sent(these, snapshot.time_unix_nano);
+            }
+        }
+        if all {
+            self.exemplars_after = snapshot.time_unix_nano;
+        }
+        all
+    }
+}

@@ -1,0 +1,87 @@
+//! OTLP over gRPC and over HTTP with protobuf bodies.
+//!
+//! In: spans from [`OtlpExporter::enqueue`], snapshots from the function given to [`OtlpExporter::start`].
+//! Out: requests with as many resources as there are services in the batch.
+//! Owns: the bounded queue, the two sending tasks, retry and throttling, and every `OTEL_EXPORTER_OTLP_*` variable.
+//!
+//! Telemetry may be lost here and is then counted; the caller is never made to wait. A dead or slow backend costs
+//! the queue's bound in memory (plus one encoded request), then the newest spans are dropped. Retries can deliver
+//! a batch twice when an answer was lost: the protocol has no way to tell.
+//!
+//! Sources: OTLP specification 1.x (`opentelemetry-proto/docs/specification.md`), the OTLP exporter and environment
+//! variable pages of the OpenTelemetry specification.
+
+mod config;
+mod counters;
+mod delta;
+mod encode;
+mod exporter;
+mod failure;
+mod grpc;
+mod headers;
+mod http;
+mod metrics;
+mod queue;
+mod retry;
+mod sender;
+mod spans;
+mod tls;
+mod variables;
+mod warn;
+
+#[cfg(test)]
+mod receiver;
+#[cfg(test)]
+mod tests;
+
+pub use config::{
+    Backoff, Compression, Endpoint, MetricsConfig, OtlpConfig, OtlpOverrides, Protocol,
+    SignalConfig, Temporality, TracesConfig,
+};
+pub use counters::{ExportCounters, SignalCounters};
+pub use exporter::OtlpExporter;
+pub use tls::TlsFiles;
+pub use variables::ConfigError;
+
+/// One of the two kinds of telemetry that are exported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signal {
+    /// Spans.
+    Traces,
+    /// Data points.
+    Metrics,
+}
+
+impl Signal {
+    /// What its items are called in messages.
+    pub(crate) fn items(self) -> &'static str {
+        match self {
+            Self::Traces => "spans",
+            Self::Metrics => "data points",
+        }
+    }
+
+    /// The part of a variable's name that belongs to it.
+    fn variable_part(self) -> &'static str {
+        match self {
+            Self::Traces => "TRACES",
+            Self::Metrics => "METRICS",
+        }
+    }
+
+    /// The path that is added to a general OTLP/HTTP endpoint.
+    fn http_path(self) -> &'static str {
+        match self {
+            Self::Traces => "v1/traces",
+            Self::Metrics => "v1/metrics",
+        }
+    }
+
+    /// The gRPC method.
+    fn grpc_path(self) -> &'static str {
+        match self {
+            Self::Traces => "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
+            Self::Metrics => "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export",
+        }
+    }
+}
