@@ -10,6 +10,7 @@ mod identity;
 pub mod instruments;
 mod merge;
 mod registry;
+pub mod routes;
 mod series;
 
 use std::sync::Arc;
