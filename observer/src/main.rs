@@ -1,2 +1,10 @@
 //! The `observer` binary.
-fn main() {}
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use observer::cli::{self, args::Arguments};
+
+fn main() -> ExitCode {
+    cli::main(Arguments::parse())
+}

@@ -1,0 +1,201 @@
+//! The command line.
+
+use std::{env, path::PathBuf};
+
+use clap::{Args, Parser, Subcommand};
+
+use super::demo::service;
+use crate::config::{
+    ConfigError, Endpoint, File, Glob, Listen, LogFormat, LogLevel, OtlpProtocol, Pid, PortRange, Print, RoutePattern,
+    RunFor, Settings, SpanRate, Tier,
+};
+
+/// Traces services that carry no instrumentation.
+#[derive(Debug, Parser)]
+#[command(
+    name = "observer",
+    version,
+    about = "Traces services that carry no instrumentation: spans, metrics and OTLP from the bytes on their sockets.",
+    after_help = "Try it:   sudo observer demo\nThen:     sudo observer run --print text\n\n\
+        Exit codes: 0 done, 1 cannot trace (observer doctor says why), 2 a flag or the configuration is not accepted."
+)]
+pub struct Arguments {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Trace the services on this machine
+    Run(Box<RunArguments>),
+    /// Start a few small services of its own, send them requests, and show what tracing them gives
+    Demo(DemoArguments),
+    /// Say what this kernel allows, what is degraded and why, and what to change
+    Doctor(DoctorArguments),
+    /// One of the demo's services (started by the demo itself)
+    #[command(hide = true)]
+    DemoService(service::Arguments),
+}
+
+const RUN_EXAMPLES: &str = "Examples:
+  observer run --print text                          every HTTP request on this machine, a line each
+  observer run --port 8080 --port 9000-9100          only what listens on these ports
+  observer run --exe nginx --exe 'python3*'          only these programs
+  observer run --otlp-endpoint http://collector:4317 spans and metrics to a collector
+  observer run --print json --duration 10s | jq .    ten seconds as JSON
+
+Without --pid, --exe and --port every process is traced except observer's own. OTLP is sent where
+--otlp-endpoint or OTEL_EXPORTER_OTLP_ENDPOINT says, and nowhere without either. Needs root, or CAP_BPF, CAP_PERFMON,
+CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH.";
+
+/// `observer run`.
+#[derive(Debug, Default, Args)]
+#[command(after_help = RUN_EXAMPLES)]
+pub struct RunArguments {
+    /// YAML file with settings; flags stand above it
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Trace this process and the children it has from now on (repeatable)
+    #[arg(long, value_name = "N", help_heading = "Which processes")]
+    pub pid: Vec<Pid>,
+    /// Trace executables that match: by name, or by path if it contains / (repeatable)
+    #[arg(long, value_name = "GLOB", help_heading = "Which processes")]
+    pub exe: Vec<Glob>,
+    /// Never trace executables that match (repeatable)
+    #[arg(long, value_name = "GLOB", help_heading = "Which processes")]
+    pub exclude_exe: Vec<Glob>,
+    /// Trace processes that listen on this TCP port or range (repeatable)
+    #[arg(long, value_name = "N[-M]", help_heading = "Which processes")]
+    pub port: Vec<PortRange>,
+    /// How to ask the kernel: auto, fentry, socket, kprobe or syscall [default: auto]
+    #[arg(long, value_name = "TIER")]
+    pub tier: Option<Tier>,
+    /// Stop after this long, e.g. 500ms, 10s, 1m [default: unlimited]
+    #[arg(long, value_name = "TIME")]
+    pub duration: Option<RunFor>,
+    /// Write to standard output: text (a line an exchange), json (an object a span) or off [default: off]
+    #[arg(long, value_name = "FORMAT", help_heading = "Where it goes")]
+    pub print: Option<Print>,
+    /// Serve Prometheus metrics at http://ADDR/metrics, or off [default: 127.0.0.1:9464]
+    #[arg(long, value_name = "ADDR", help_heading = "Where it goes")]
+    pub prometheus: Option<Listen>,
+    /// Send OTLP here, or off [default: $OTEL_EXPORTER_OTLP_ENDPOINT, else off]
+    #[arg(long, value_name = "URL", help_heading = "Where it goes")]
+    pub otlp_endpoint: Option<Endpoint>,
+    /// OTLP transport: grpc or http/protobuf [default: $OTEL_EXPORTER_OTLP_PROTOCOL, else grpc]
+    #[arg(long, value_name = "PROTOCOL", help_heading = "Where it goes")]
+    pub otlp_protocol: Option<OtlpProtocol>,
+    /// Export at most this many spans a second, or unlimited [default: 200]. Metrics count every request all the same
+    #[arg(long, value_name = "N", help_heading = "Where it goes")]
+    pub span_rate: Option<SpanRate>,
+    /// A route that is known, e.g. '/orders/{id}' or '/static/*' (repeatable); others are learned
+    #[arg(long, value_name = "PATTERN")]
+    pub route: Vec<RoutePattern>,
+    /// How much observer says about itself: error, warn, info, debug or trace [default: info]
+    #[arg(long, value_name = "LEVEL")]
+    pub log_level: Option<LogLevel>,
+    /// Form of observer's own log on standard error: text or json [default: text]
+    #[arg(long, value_name = "FORMAT")]
+    pub log_format: Option<LogFormat>,
+}
+
+const DEMO_EXAMPLES: &str = "Examples:
+  observer demo                                      until Ctrl-C
+  observer demo --duration 30s --rate 100            half a minute, 100 requests a second
+  observer demo --otlp-endpoint http://localhost:4317 and see the same in your own backend";
+
+/// `observer demo`.
+#[derive(Debug, Args)]
+#[command(after_help = DEMO_EXAMPLES)]
+pub struct DemoArguments {
+    /// Stop after this long, e.g. 30s, 5m
+    #[arg(long, value_name = "TIME", default_value = "unlimited")]
+    pub duration: RunFor,
+    /// Requests a second that the load generator sends
+    #[arg(long, value_name = "R", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=2000))]
+    pub rate: u32,
+    /// Send OTLP here too [default: $OTEL_EXPORTER_OTLP_ENDPOINT, else off]
+    #[arg(long, value_name = "URL")]
+    pub otlp_endpoint: Option<Endpoint>,
+    /// How to ask the kernel: auto, fentry, socket, kprobe or syscall
+    #[arg(long, value_name = "TIER", default_value_t)]
+    pub tier: Tier,
+}
+
+/// `observer doctor`.
+#[derive(Debug, Args)]
+#[command(after_help = "Exits 0 where tracing works (perhaps degraded), 1 where nothing can be traced.")]
+pub struct DoctorArguments {
+    /// One JSON object instead of text
+    #[arg(long)]
+    pub json: bool,
+}
+
+impl RunArguments {
+    /// Defaults, the file, the environment and these flags, each above the one before.
+    pub fn settings(self) -> Result<Settings, ConfigError> {
+        let file = self.config.as_deref().map(File::read).transpose()?.unwrap_or_default();
+        Ok(self.above(Settings::from_file(file, |name| env::var(name).ok())))
+    }
+
+    fn above(self, mut settings: Settings) -> Settings {
+        fn list<T>(place: &mut Vec<T>, said: Vec<T>) {
+            if !said.is_empty() {
+                *place = said;
+            }
+        }
+        fn value<T>(place: &mut T, said: Option<T>) {
+            if let Some(said) = said {
+                *place = said;
+            }
+        }
+        list(&mut settings.selection.pids, self.pid);
+        list(&mut settings.selection.exe, self.exe);
+        list(&mut settings.selection.exclude_exe, self.exclude_exe);
+        list(&mut settings.selection.ports, self.port);
+        list(&mut settings.metrics.routes, self.route);
+        value(&mut settings.tier, self.tier);
+        value(&mut settings.duration, self.duration.map(|duration| duration.0));
+        value(&mut settings.print, self.print);
+        value(&mut settings.prometheus, self.prometheus.map(|listen| listen.0));
+        value(&mut settings.spans.rate, self.span_rate);
+        value(&mut settings.log.level, self.log_level);
+        value(&mut settings.log.format, self.log_format);
+        endpoint(&mut settings, self.otlp_endpoint);
+        settings.otlp.protocol = self.otlp_protocol;
+        settings
+    }
+}
+
+/// A flag's endpoint, above everything.
+fn endpoint(settings: &mut Settings, said: Option<Endpoint>) {
+    match said {
+        None => {}
+        Some(Endpoint::Off) => settings.otlp.enabled = false,
+        Some(Endpoint::Url(url)) => {
+            settings.otlp.enabled = true;
+            settings.otlp.endpoint = Some(url);
+        }
+    }
+}
+
+impl DemoArguments {
+    /// Defaults and the environment, with these flags above; selects nothing yet. There is no Prometheus page, since a
+    /// daemon may be running beside the demo, and no span is sampled away.
+    pub fn settings(&self) -> Settings {
+        let mut settings = super::defaults();
+        settings.prometheus = None;
+        settings.tier = self.tier;
+        settings.duration = self.duration.0;
+        settings.spans.rate = SpanRate(None);
+        settings.log.level = LogLevel::Warn;
+        endpoint(&mut settings, self.otlp_endpoint.clone());
+        settings
+    }
+}
+
+#[cfg(test)]
+#[path = "args_tests.rs"]
+mod tests;
