@@ -6,8 +6,8 @@ use clap::{Args, Parser, Subcommand};
 
 use super::demo::service;
 use crate::config::{
-    ConfigError, Endpoint, File, Glob, Listen, LogFormat, LogLevel, OtlpProtocol, Pid, PortRange, Print, RoutePattern,
-    RunFor, Settings, SpanRate, Tier,
+    ConfigError, Endpoint, File, Glob, Listen, LogFormat, LogLevel, OtlpProtocol, Pid, PortRange,
+    Print, RoutePattern, RunFor, Settings, SpanRate, Tier,
 };
 
 /// Traces services that carry no instrumentation.
@@ -126,7 +126,9 @@ pub struct DemoArguments {
 
 /// `observer doctor`.
 #[derive(Debug, Args)]
-#[command(after_help = "Exits 0 where tracing works (perhaps degraded), 1 where nothing can be traced.")]
+#[command(
+    after_help = "Exits 0 where tracing works (perhaps degraded), 1 where nothing can be traced."
+)]
 pub struct DoctorArguments {
     /// One JSON object instead of text
     #[arg(long)]
@@ -136,7 +138,12 @@ pub struct DoctorArguments {
 impl RunArguments {
     /// Defaults, the file, the environment and these flags, each above the one before.
     pub fn settings(self) -> Result<Settings, ConfigError> {
-        let file = self.config.as_deref().map(File::read).transpose()?.unwrap_or_default();
+        let file = self
+            .config
+            .as_deref()
+            .map(File::read)
+            .transpose()?
+            .unwrap_or_default();
         Ok(self.above(Settings::from_file(file, |name| env::var(name).ok())))
     }
 
@@ -157,9 +164,15 @@ impl RunArguments {
         list(&mut settings.selection.ports, self.port);
         list(&mut settings.metrics.routes, self.route);
         value(&mut settings.tier, self.tier);
-        value(&mut settings.duration, self.duration.map(|duration| duration.0));
+        value(
+            &mut settings.duration,
+            self.duration.map(|duration| duration.0),
+        );
         value(&mut settings.print, self.print);
-        value(&mut settings.prometheus, self.prometheus.map(|listen| listen.0));
+        value(
+            &mut settings.prometheus,
+            self.prometheus.map(|listen| listen.0),
+        );
         value(&mut settings.spans.rate, self.span_rate);
         value(&mut settings.log.level, self.log_level);
         value(&mut settings.log.format, self.log_format);

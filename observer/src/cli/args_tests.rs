@@ -5,10 +5,11 @@ use clap::CommandFactory;
 use super::*;
 
 fn run(flags: &[&str]) -> Result<RunArguments, String> {
-    let parsed = Arguments::try_parse_from(["observer", "run"].iter().chain(flags)).map_err(|error| {
-        assert_eq!(error.exit_code(), 2);
-        error.to_string()
-    })?;
+    let parsed =
+        Arguments::try_parse_from(["observer", "run"].iter().chain(flags)).map_err(|error| {
+            assert_eq!(error.exit_code(), 2);
+            error.to_string()
+        })?;
     match parsed.command {
         Command::Run(run) => Ok(*run),
         other => panic!("{other:?}"),
@@ -25,21 +26,38 @@ fn every_documented_flag_is_accepted() {
     let flags = "--otlp-endpoint http://c:4318 --otlp-protocol http/protobuf --prometheus off --print json --pid 1 --pid 2 \
         --exe nginx --exe /opt/** --exclude-exe sshd --port 80 --port 8000-8100 --tier socket --duration 10s \
         --span-rate unlimited --route /orders/{id} --route /static/* --log-level debug --log-format json";
-    let settings = run(&flags.split_whitespace().collect::<Vec<_>>()).unwrap().above(Settings::default());
+    let settings = run(&flags.split_whitespace().collect::<Vec<_>>())
+        .unwrap()
+        .above(Settings::default());
     assert_eq!(settings.selection.pids, [Pid(1), Pid(2)]);
     assert_eq!(settings.selection.exe.len(), 2);
-    assert_eq!(settings.selection.ports[1], PortRange { first: 8000, last: 8100 });
+    assert_eq!(
+        settings.selection.ports[1],
+        PortRange {
+            first: 8000,
+            last: 8100
+        }
+    );
     assert_eq!(settings.otlp.endpoint.as_deref(), Some("http://c:4318"));
     assert_eq!(settings.otlp.protocol, Some(OtlpProtocol::HttpProtobuf));
-    assert_eq!((settings.prometheus, settings.print, settings.tier), (None, Print::Json, Tier::Socket));
+    assert_eq!(
+        (settings.prometheus, settings.print, settings.tier),
+        (None, Print::Json, Tier::Socket)
+    );
     assert_eq!(settings.spans.rate.0, None);
     assert_eq!(settings.metrics.routes.len(), 2);
-    assert_eq!((settings.log.level, settings.log.format), (LogLevel::Debug, LogFormat::Json));
+    assert_eq!(
+        (settings.log.level, settings.log.format),
+        (LogLevel::Debug, LogFormat::Json)
+    );
 }
 
 #[test]
 fn no_flags_change_nothing() {
-    assert_eq!(run(&[]).unwrap().above(Settings::default()), Settings::default());
+    assert_eq!(
+        run(&[]).unwrap().above(Settings::default()),
+        Settings::default()
+    );
 }
 
 #[test]
@@ -57,7 +75,10 @@ fn a_wrong_flag_names_the_accepted_form() {
         ("--print", "xml", "text, json or off"),
     ] {
         let message = run(&[&format!("{flag}={value}")]).unwrap_err();
-        assert!(message.contains(accepted) && message.contains(value) && message.contains(flag), "{message}");
+        assert!(
+            message.contains(accepted) && message.contains(value) && message.contains(flag),
+            "{message}"
+        );
     }
 }
 
@@ -66,21 +87,51 @@ fn flags_stand_above_the_file_and_lists_replace_lists() {
     let text = "tier: fentry\nprint: text\nselect: {ports: [80, 81]}\notlp: {endpoint: off}\n";
     let file = File::parse(std::path::Path::new("f"), text).unwrap();
     let settings = Settings::from_file(file, |_| None);
-    let settings = run(&["--tier", "socket", "--port", "9000", "--otlp-endpoint", "http://a"]).unwrap().above(settings);
+    let settings = run(&[
+        "--tier",
+        "socket",
+        "--port",
+        "9000",
+        "--otlp-endpoint",
+        "http://a",
+    ])
+    .unwrap()
+    .above(settings);
     assert_eq!((settings.tier, settings.print), (Tier::Socket, Print::Text));
-    assert_eq!(settings.selection.ports, [PortRange { first: 9000, last: 9000 }]);
+    assert_eq!(
+        settings.selection.ports,
+        [PortRange {
+            first: 9000,
+            last: 9000
+        }]
+    );
     assert!(settings.otlp.enabled);
 }
 
 #[test]
 fn the_demo_takes_its_flags() {
-    let demo = |flags: &[&str]| match Arguments::try_parse_from(["observer", "demo"].iter().chain(flags)).unwrap().command {
-        Command::Demo(demo) => demo,
-        other => panic!("{other:?}"),
-    };
-    let settings = demo(&["--otlp-endpoint", "http://a", "--duration", "30s", "--tier", "socket"]).settings();
+    let demo =
+        |flags: &[&str]| match Arguments::try_parse_from(["observer", "demo"].iter().chain(flags))
+            .unwrap()
+            .command
+        {
+            Command::Demo(demo) => demo,
+            other => panic!("{other:?}"),
+        };
+    let settings = demo(&[
+        "--otlp-endpoint",
+        "http://a",
+        "--duration",
+        "30s",
+        "--tier",
+        "socket",
+    ])
+    .settings();
     assert_eq!(settings.otlp.endpoint.as_deref(), Some("http://a"));
-    assert_eq!(settings.duration.map(|duration| duration.as_secs()), Some(30));
+    assert_eq!(
+        settings.duration.map(|duration| duration.as_secs()),
+        Some(30)
+    );
     assert_eq!((settings.tier, settings.prometheus), (Tier::Socket, None));
     assert_eq!(demo(&[]).rate, 20);
     assert!(Arguments::try_parse_from(["observer", "demo", "--rate", "0"]).is_err());

@@ -34,7 +34,12 @@ pub(super) fn bytes(count: u64) -> String {
 pub(super) fn time_of_day(unix_nano: u64) -> String {
     let millis = unix_nano / 1_000_000 % 86_400_000;
     let (seconds, millis) = (millis / 1000, millis % 1000);
-    format!("{:02}:{:02}:{:02}.{millis:03}", seconds / 3600, seconds / 60 % 60, seconds % 60)
+    format!(
+        "{:02}:{:02}:{:02}.{millis:03}",
+        seconds / 3600,
+        seconds / 60 % 60,
+        seconds % 60
+    )
 }
 
 #[cfg(test)]
@@ -43,7 +48,17 @@ mod tests {
 
     #[test]
     fn durations_keep_three_digits() {
-        let cases = [(0, "0µs"), (12_000, "12µs"), (999_499, "999µs"), (999_500, "1.0ms"), (9_949_999, "9.9ms"), (9_950_000, "10ms"), (999_499_999, "999ms"), (1_200_000_000, "1.20s"), (75_000_000_000, "75s")];
+        let cases = [
+            (0, "0µs"),
+            (12_000, "12µs"),
+            (999_499, "999µs"),
+            (999_500, "1.0ms"),
+            (9_949_999, "9.9ms"),
+            (9_950_000, "10ms"),
+            (999_499_999, "999ms"),
+            (1_200_000_000, "1.20s"),
+            (75_000_000_000, "75s"),
+        ];
         for (ns, text) in cases {
             assert_eq!(human(ns), text, "{ns}");
         }
@@ -52,7 +67,14 @@ mod tests {
 
     #[test]
     fn sizes_are_in_powers_of_1024() {
-        let cases = [(0, "0B"), (999, "999B"), (1000, "1.0K"), (1536, "1.5K"), (20 << 20, "20M"), (u64::MAX, "16384P")];
+        let cases = [
+            (0, "0B"),
+            (999, "999B"),
+            (1000, "1.0K"),
+            (1536, "1.5K"),
+            (20 << 20, "20M"),
+            (u64::MAX, "16384P"),
+        ];
         for (count, text) in cases {
             assert_eq!(bytes(count), text, "{count}");
         }

@@ -5,7 +5,8 @@ use std::fmt::Write;
 /// Characters that move the cursor, change colours or reorder text: C0 and C1 controls, DEL, line and paragraph
 /// separators, bidirectional overrides, and invisible format characters that hide text.
 pub(super) fn is_unsafe(c: char) -> bool {
-    c.is_control() || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{e0000}'..='\u{e007f}')
+    c.is_control()
+        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{e0000}'..='\u{e007f}')
 }
 
 /// Appends `text` with every unsafe character as `\n`, `\t`, `\r` or `\u{…}`.
@@ -41,7 +42,10 @@ mod tests {
 
     #[test]
     fn nothing_that_steers_a_terminal_passes() {
-        let hostile: String = (0..0x3000u32).chain(0xe0000..0xe0080).filter_map(char::from_u32).collect();
+        let hostile: String = (0..0x3000u32)
+            .chain(0xe0000..0xe0080)
+            .filter_map(char::from_u32)
+            .collect();
         let mut out = String::new();
         push(&mut out, &hostile);
         assert!(!out.chars().any(is_unsafe));

@@ -10,11 +10,11 @@ pub mod doctor;
 mod duration;
 mod escape;
 mod palette;
-#[cfg(test)]
-mod samples;
 pub mod print;
 pub mod privileges;
 pub mod run;
+#[cfg(test)]
+mod samples;
 mod sink;
 
 use std::{env, process::ExitCode};

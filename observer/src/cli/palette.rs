@@ -29,7 +29,11 @@ impl Palette {
     /// Colour if `stream` is a terminal that is not dumb, and NO_COLOR is empty or unset (no-color.org).
     pub(in crate::cli) fn of(stream: &impl IsTerminal) -> Self {
         let wanted = env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        Self { on: stream.is_terminal() && wanted && env::var_os("TERM").is_none_or(|term| term != "dumb") }
+        Self {
+            on: stream.is_terminal()
+                && wanted
+                && env::var_os("TERM").is_none_or(|term| term != "dumb"),
+        }
     }
 
     /// Switches a colour on.

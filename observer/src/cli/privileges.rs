@@ -86,12 +86,20 @@ impl Privileges {
     }
 
     fn parse(status: &str, last: &str, uid_map: &str) -> io::Result<Self> {
-        let unreadable = |what: &str| io::Error::new(io::ErrorKind::InvalidData, format!("cannot read capabilities: {what}"));
+        let unreadable = |what: &str| {
+            io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!("cannot read capabilities: {what}"),
+            )
+        };
         let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
         let effective = effective.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok());
         Ok(Self {
             effective: effective.ok_or_else(|| unreadable("no CapEff in /proc/self/status"))?,
-            last: last.trim().parse().map_err(|_| unreadable("/proc/sys/kernel/cap_last_cap is not a number"))?,
+            last: last
+                .trim()
+                .parse()
+                .map_err(|_| unreadable("/proc/sys/kernel/cap_last_cap is not a number"))?,
             initial_user_namespace: uid_map.split_whitespace().eq(["0", "0", "4294967295"]),
         })
     }
@@ -133,16 +141,28 @@ impl Lacking {
     pub fn remedy(&self) -> String {
         match self {
             Self::Capabilities(missing) => {
-                let names: Vec<String> = missing.iter().map(|capability| capability.as_str().to_ascii_lowercase()).collect();
-                let flags: Vec<String> =
-                    missing.iter().map(|capability| format!("--cap-add {}", capability.as_str().trim_start_matches("CAP_"))).collect();
+                let names: Vec<String> = missing
+                    .iter()
+                    .map(|capability| capability.as_str().to_ascii_lowercase())
+                    .collect();
+                let flags: Vec<String> = missing
+                    .iter()
+                    .map(|capability| {
+                        format!(
+                            "--cap-add {}",
+                            capability.as_str().trim_start_matches("CAP_")
+                        )
+                    })
+                    .collect();
                 format!(
                     "run it as root (sudo observer …), or grant them: setcap {}+ep observer (a file), AmbientCapabilities= (systemd), {} (a container)",
                     names.join(","),
                     flags.join(" ")
                 )
             }
-            Self::UserNamespace => "run it outside of the rootless container or user namespace".to_owned(),
+            Self::UserNamespace => {
+                "run it outside of the rootless container or user namespace".to_owned()
+            }
         }
     }
 }
@@ -170,7 +190,8 @@ mod tests {
     use super::*;
 
     fn privileges(effective: u64, last: u32, uid_map: &str) -> Privileges {
-        let status = format!("Name:\tobserver\nCapInh:\t0000000000000000\nCapEff:\t{effective:016x}\n");
+        let status =
+            format!("Name:\tobserver\nCapInh:\t0000000000000000\nCapEff:\t{effective:016x}\n");
         Privileges::parse(&status, &format!("{last}\n"), uid_map).unwrap()
     }
 
@@ -183,14 +204,25 @@ mod tests {
 
     #[test]
     fn the_four_capabilities_are_enough() {
-        assert_eq!(privileges(1 << 39 | 1 << 38 | 1 << 19 | 1 << 2, 40, INITIAL).lacking(), None);
-        assert_eq!(privileges(1 << 21 | 1 << 19 | 1 << 2, 40, INITIAL).lacking(), None);
+        assert_eq!(
+            privileges(1 << 39 | 1 << 38 | 1 << 19 | 1 << 2, 40, INITIAL).lacking(),
+            None
+        );
+        assert_eq!(
+            privileges(1 << 21 | 1 << 19 | 1 << 2, 40, INITIAL).lacking(),
+            None
+        );
     }
 
     #[test]
     fn exactly_what_is_missing_is_named() {
-        let lacking = privileges(1 << 39 | 1 << 19, 40, INITIAL).lacking().unwrap();
-        assert_eq!(lacking, Lacking::Capabilities(vec![Capability::Perfmon, Capability::DacReadSearch]));
+        let lacking = privileges(1 << 39 | 1 << 19, 40, INITIAL)
+            .lacking()
+            .unwrap();
+        assert_eq!(
+            lacking,
+            Lacking::Capabilities(vec![Capability::Perfmon, Capability::DacReadSearch])
+        );
         assert_eq!(
             lacking.to_string(),
             "cannot trace: this process lacks
@@ -204,7 +236,10 @@ AmbientCapabilities= (systemd), --cap-add PERFMON --cap-add DAC_READ_SEARCH (a c
     #[test]
     fn an_old_kernel_wants_sys_admin() {
         let lacking = privileges(1 << 19 | 1 << 2, 37, INITIAL).lacking();
-        assert_eq!(lacking, Some(Lacking::Capabilities(vec![Capability::SysAdmin])));
+        assert_eq!(
+            lacking,
+            Some(Lacking::Capabilities(vec![Capability::SysAdmin]))
+        );
     }
 
     #[test]

@@ -12,15 +12,31 @@ pub(crate) const EPOCH: u64 = 1_700_000_000_000_000_000;
 
 /// A service with no more than a name.
 pub(crate) fn service(name: &str) -> Arc<Service> {
-    Arc::new(Service { name: name.into(), instance_id: name.into(), attributes: Vec::new(), extra_attributes: Vec::new() })
+    Arc::new(Service {
+        name: name.into(),
+        instance_id: name.into(),
+        attributes: Vec::new(),
+        extra_attributes: Vec::new(),
+    })
 }
 
 /// A span of trace `trace`, whose ids are their number; `parent` 0 is none. Times in ms from [`EPOCH`].
-pub(crate) fn span(trace: u8, id: u8, parent: u8, name: &str, kind: SpanKind, from_ms: u64, took_ms: u64) -> Span {
+pub(crate) fn span(
+    trace: u8,
+    id: u8,
+    parent: u8,
+    name: &str,
+    kind: SpanKind,
+    from_ms: u64,
+    took_ms: u64,
+) -> Span {
     let (method, path) = name.split_once(' ').unwrap_or((name, "/"));
     let place = match kind {
         SpanKind::Server => ("url.path", Value::Text(path.into())),
-        SpanKind::Client => ("url.full", Value::Text(format!("http://127.0.0.1:8080{path}").into())),
+        SpanKind::Client => (
+            "url.full",
+            Value::Text(format!("http://127.0.0.1:8080{path}").into()),
+        ),
     };
     Span {
         service: service("gateway"),
@@ -37,7 +53,10 @@ pub(crate) fn span(trace: u8, id: u8, parent: u8, name: &str, kind: SpanKind, fr
             place,
             ("http.response.status_code", Value::Int(200)),
             ("http.response.body.size", Value::Int(1536)),
-            ("observer.parent.method", Value::Text(if parent == 0 { "none" } else { "handoff" }.into())),
+            (
+                "observer.parent.method",
+                Value::Text(if parent == 0 { "none" } else { "handoff" }.into()),
+            ),
         ],
         error: None,
         flags: 1,

@@ -9,8 +9,8 @@ use std::{
 use serde::Deserialize;
 
 use super::{
-    ByteSize, ConnectionLimit, Endpoint, Glob, Listen, LogFormat, LogLevel, OtlpProtocol, Pid, PortRange, Print, RingSize,
-    RoutePattern, RunFor, SeriesLimit, SpanRate, Tier,
+    ByteSize, ConnectionLimit, Endpoint, Glob, Listen, LogFormat, LogLevel, OtlpProtocol, Pid,
+    PortRange, Print, RingSize, RoutePattern, RunFor, SeriesLimit, SpanRate, Tier,
 };
 
 /// The largest file that is read, bytes.
@@ -106,10 +106,16 @@ pub enum ConfigError {
 impl File {
     /// Reads and checks a file of at most 1 MiB.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
-        let unreadable = |source| ConfigError::Unreadable { path: path.to_owned(), source };
+        let unreadable = |source| ConfigError::Unreadable {
+            path: path.to_owned(),
+            source,
+        };
         let size = fs::metadata(path).map_err(unreadable)?.len();
         if size > MAX_BYTES {
-            return Err(unreadable(io::Error::new(io::ErrorKind::FileTooLarge, format!("{size} bytes, at most {MAX_BYTES} are read"))));
+            return Err(unreadable(io::Error::new(
+                io::ErrorKind::FileTooLarge,
+                format!("{size} bytes, at most {MAX_BYTES} are read"),
+            )));
         }
         Self::parse(path, &fs::read_to_string(path).map_err(unreadable)?)
     }
@@ -117,7 +123,12 @@ impl File {
     /// Checks a file's text; `path` is for messages.
     pub fn parse(path: &Path, text: &str) -> Result<Self, ConfigError> {
         let file: Self = serde_saphyr::from_str(text).map_err(|error| rejected(path, &error))?;
-        file.check().map_err(|message| ConfigError::Rejected { path: path.to_owned(), line: line_of(text, &message.0), column: 1, message: message.1 })?;
+        file.check().map_err(|message| ConfigError::Rejected {
+            path: path.to_owned(),
+            line: line_of(text, &message.0),
+            column: 1,
+            message: message.1,
+        })?;
         Ok(file)
     }
 
@@ -125,17 +136,30 @@ impl File {
     fn check(&self) -> Result<(), (String, String)> {
         for (name, value) in self.otlp.iter().flat_map(|otlp| &otlp.headers).flatten() {
             let token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
-            if name.is_empty() || !name.chars().all(token) || !value.chars().all(|c| (' '..='~').contains(&c)) {
-                let escaped = name.escape_debug();
-                return Err((name.clone(), format!("`{escaped}` is not a header: write a header's name and printable ASCII, e.g. api-key: secret")));
-            }
-        }
-        for name in self.resource.iter().flat_map(BTreeMap::keys) {
-            if name.is_empty() || !name.chars().all(|c| c.is_ascii_graphic()) || ["service.name", "service.instance.id"].contains(&name.as_str()) {
+            if name.is_empty()
+                || !name.chars().all(token)
+                || !value.chars().all(|c| (' '..='~').contains(&c))
+            {
                 let escaped = name.escape_debug();
                 return Err((
                     name.clone(),
-                    format!("`{escaped}` cannot be set for every service: write an attribute's name, e.g. deployment.environment.name (service.name and service.instance.id are each service's own)"),
+                    format!(
+                        "`{escaped}` is not a header: write a header's name and printable ASCII, e.g. api-key: secret"
+                    ),
+                ));
+            }
+        }
+        for name in self.resource.iter().flat_map(BTreeMap::keys) {
+            if name.is_empty()
+                || !name.chars().all(|c| c.is_ascii_graphic())
+                || ["service.name", "service.instance.id"].contains(&name.as_str())
+            {
+                let escaped = name.escape_debug();
+                return Err((
+                    name.clone(),
+                    format!(
+                        "`{escaped}` cannot be set for every service: write an attribute's name, e.g. deployment.environment.name (service.name and service.instance.id are each service's own)"
+                    ),
                 ));
             }
         }
@@ -147,28 +171,46 @@ impl File {
 fn line_of(text: &str, key: &str) -> u64 {
     let is_key = |line: &str| {
         let line = line.trim_start().trim_start_matches(['"', '\'']);
-        line.strip_prefix(key).is_some_and(|rest| rest.trim_start_matches(['"', '\'']).trim_start().starts_with(':'))
+        line.strip_prefix(key).is_some_and(|rest| {
+            rest.trim_start_matches(['"', '\''])
+                .trim_start()
+                .starts_with(':')
+        })
     };
-    text.lines().zip(1..).find(|(line, _)| is_key(line)).map_or(0, |(_, number)| number)
+    text.lines()
+        .zip(1..)
+        .find(|(line, _)| is_key(line))
+        .map_or(0, |(_, number)| number)
 }
 
 fn rejected(path: &Path, error: &serde_saphyr::Error) -> ConfigError {
     let error = error.without_snippet();
-    let (line, column) = error.location().map_or((0, 0), |at| (at.line(), at.column()));
+    let (line, column) = error
+        .location()
+        .map_or((0, 0), |at| (at.line(), at.column()));
     let mut message = error.to_string();
     if let Some(at) = message.rfind(" at line ") {
         message.truncate(at);
     }
     let message = match message.as_str() {
-        "expected sequence start" => "expected a list: write [a, b], or one `- value` a line".to_owned(),
-        "expected mapping start" => "expected a section: write its keys below it, indented, as `key: value`".to_owned(),
+        "expected sequence start" => {
+            "expected a list: write [a, b], or one `- value` a line".to_owned()
+        }
+        "expected mapping start" => {
+            "expected a section: write its keys below it, indented, as `key: value`".to_owned()
+        }
         "expected string scalar" => "expected a single value: write `key: value`".to_owned(),
         other => match other.strip_suffix(", set DuplicateKeyPolicy in Options if acceptable") {
             Some(duplicate) => format!("{duplicate}: write each key once"),
             None => other.to_owned(),
         },
     };
-    ConfigError::Rejected { path: path.to_owned(), line, column, message }
+    ConfigError::Rejected {
+        path: path.to_owned(),
+        line,
+        column,
+        message,
+    }
 }
 
 #[cfg(test)]

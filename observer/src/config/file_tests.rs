@@ -3,7 +3,9 @@
 use super::*;
 
 fn complaint(text: &str) -> String {
-    File::parse(Path::new("observer.yaml"), text).unwrap_err().to_string()
+    File::parse(Path::new("observer.yaml"), text)
+        .unwrap_err()
+        .to_string()
 }
 
 #[test]
@@ -28,7 +30,10 @@ fn a_wrong_type_names_line_and_accepted_form() {
         complaint("limits: 5\n"),
         "observer.yaml:1:9: expected a section: write its keys below it, indented, as `key: value`"
     );
-    assert_eq!(complaint("tier: [auto]\n"), "observer.yaml:1:7: expected a single value: write `key: value`");
+    assert_eq!(
+        complaint("tier: [auto]\n"),
+        "observer.yaml:1:7: expected a single value: write `key: value`"
+    );
 }
 
 #[test]
@@ -49,27 +54,54 @@ fn an_impossible_value_names_line_and_accepted_form() {
 
 #[test]
 fn a_key_written_twice_is_refused() {
-    assert_eq!(complaint("tier: auto\ntier: socket\n"), "observer.yaml:2:1: duplicate mapping key: tier: write each key once");
+    assert_eq!(
+        complaint("tier: auto\ntier: socket\n"),
+        "observer.yaml:2:1: duplicate mapping key: tier: write each key once"
+    );
 }
 
 #[test]
 fn headers_and_resource_attributes_are_checked() {
     let message = complaint("otlp:\n  headers:\n    ok: fine\n    \"a b\": x\n");
-    assert!(message.starts_with("observer.yaml:4:1: `a b` is not a header: write"), "{message}");
+    assert!(
+        message.starts_with("observer.yaml:4:1: `a b` is not a header: write"),
+        "{message}"
+    );
     let message = complaint("otlp:\n  headers:\n    key: \"a\\nb\"\n");
-    assert!(message.starts_with("observer.yaml:3:1: `key` is not a header"), "{message}");
+    assert!(
+        message.starts_with("observer.yaml:3:1: `key` is not a header"),
+        "{message}"
+    );
     let message = complaint("resource:\n  service.name: all\n");
-    assert!(message.starts_with("observer.yaml:2:1: `service.name` cannot be set"), "{message}");
+    assert!(
+        message.starts_with("observer.yaml:2:1: `service.name` cannot be set"),
+        "{message}"
+    );
 }
 
 #[test]
 fn hostile_text_is_an_error_with_a_place_and_never_a_panic() {
     let deep = "[".repeat(100_000);
     let bomb = "a: &a [x,x,x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a,*a]\nc: [*b,*b,*b,*b,*b,*b]\n";
-    for text in [deep.as_str(), bomb, "\u{0}", "%", "- a", "tier: !!binary x", "? ", "a: b: c", "'", "select: {ports: [*x]}", "tier: auto\n---\ntier: socket\n"] {
+    for text in [
+        deep.as_str(),
+        bomb,
+        "\u{0}",
+        "%",
+        "- a",
+        "tier: !!binary x",
+        "? ",
+        "a: b: c",
+        "'",
+        "select: {ports: [*x]}",
+        "tier: auto\n---\ntier: socket\n",
+    ] {
         let message = complaint(text);
         assert!(message.starts_with("observer.yaml:"), "{message}");
-        assert!(!message.starts_with("observer.yaml:0"), "{text:.20?} {message}");
+        assert!(
+            !message.starts_with("observer.yaml:0"),
+            "{text:.20?} {message}"
+        );
     }
 }
 
@@ -84,6 +116,11 @@ fn an_empty_file_and_empty_sections_say_nothing() {
 
 #[test]
 fn a_file_that_is_not_there_is_named() {
-    let message = File::read(Path::new("/nonexistent/observer.yaml")).unwrap_err().to_string();
-    assert_eq!(message, "cannot read the configuration file /nonexistent/observer.yaml: No such file or directory (os error 2)");
+    let message = File::read(Path::new("/nonexistent/observer.yaml"))
+        .unwrap_err()
+        .to_string();
+    assert_eq!(
+        message,
+        "cannot read the configuration file /nonexistent/observer.yaml: No such file or directory (os error 2)"
+    );
 }

@@ -6,7 +6,11 @@ use super::{Endpoint, File, OtlpVariables, Settings, file::OtlpSection};
 
 const ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
 /// Variables of which one, set, names an OTLP endpoint.
-const ENDPOINT_VARIABLES: [&str; 3] = [ENDPOINT, "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT"];
+const ENDPOINT_VARIABLES: [&str; 3] = [
+    ENDPOINT,
+    "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+    "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT",
+];
 
 /// Puts what was said in the place of what was there.
 fn set<T>(place: &mut T, said: Option<T>) {
@@ -26,16 +30,24 @@ impl Settings {
         set(&mut settings.selection.exclude_exe, select.exclude_exe);
         set(&mut settings.selection.ports, select.ports);
         set(&mut settings.tier, file.tier);
-        set(&mut settings.duration, file.duration.map(|duration| duration.0));
+        set(
+            &mut settings.duration,
+            file.duration.map(|duration| duration.0),
+        );
         set(&mut settings.print, file.print);
-        file.prometheus.into_iter().for_each(|listen| settings.listen(listen));
+        file.prometheus
+            .into_iter()
+            .for_each(|listen| settings.listen(listen));
         let otlp = file.otlp.unwrap_or_default();
         if otlp.endpoint == Some(Endpoint::Off) {
             let is_set = |name| environment(name).is_some_and(|value: String| !value.is_empty());
             settings.otlp.enabled = ENDPOINT_VARIABLES.into_iter().any(is_set);
         }
         settings.otlp.file = variables(otlp);
-        set(&mut settings.spans.rate, file.spans.unwrap_or_default().rate);
+        set(
+            &mut settings.spans.rate,
+            file.spans.unwrap_or_default().rate,
+        );
         let metrics = file.metrics.unwrap_or_default();
         set(&mut settings.metrics.routes, metrics.routes);
         set(&mut settings.metrics.max_series, metrics.max_series);
@@ -60,7 +72,10 @@ fn variables(otlp: OtlpSection) -> OtlpVariables {
         variables.insert("OTEL_EXPORTER_OTLP_PROTOCOL", protocol.as_str().to_owned());
     }
     if let Some(headers) = otlp.headers.filter(|headers| !headers.is_empty()) {
-        let pairs: Vec<String> = headers.iter().map(|(name, value)| format!("{name}={}", percent_encoded(value))).collect();
+        let pairs: Vec<String> = headers
+            .iter()
+            .map(|(name, value)| format!("{name}={}", percent_encoded(value)))
+            .collect();
         variables.insert("OTEL_EXPORTER_OTLP_HEADERS", pairs.join(","));
     }
     OtlpVariables(variables)
@@ -70,7 +85,9 @@ fn variables(otlp: OtlpSection) -> OtlpVariables {
 fn percent_encoded(value: &str) -> String {
     value.bytes().fold(String::new(), |mut out, byte| {
         match byte {
-            b'%' | b',' | b';' | b'=' | b'"' | b'\\' | 0..=b' ' | 0x7f.. => out.push_str(&format!("%{byte:02X}")),
+            b'%' | b',' | b';' | b'=' | b'"' | b'\\' | 0..=b' ' | 0x7f.. => {
+                out.push_str(&format!("%{byte:02X}"))
+            }
             _ => out.push(char::from(byte)),
         }
         out
@@ -88,7 +105,12 @@ mod tests {
 
     fn settings(text: &str, environment: &[(&str, &str)]) -> Settings {
         let file = File::parse(Path::new("observer.yaml"), text).unwrap();
-        Settings::from_file(file, |name| environment.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned()))
+        Settings::from_file(file, |name| {
+            environment
+                .iter()
+                .find(|(key, _)| *key == name)
+                .map(|(_, value)| (*value).to_owned())
+        })
     }
 
     #[test]
@@ -100,16 +122,28 @@ mod tests {
     fn the_example_shows_every_key() {
         let all = "select: {pids: , exe: , exclude_exe: , ports: }\ntier:\nduration:\nprint:\nprometheus:\notlp: {endpoint: , protocol: , headers: }\nspans: {rate: }\nmetrics: {routes: , max_series: }\nresource:\nlimits: {ring_bytes: , max_connections: , queue_bytes: }\nlog: {level: , format: }\n";
         File::parse(Path::new("all"), all).unwrap();
-        for key in all.split(['{', '}', ',', '\n']).filter_map(|part| part.trim().strip_suffix(':')) {
-            let shown = |line: &str| line.trim_start_matches(['#', ' ']).starts_with(&format!("{key}:"));
+        for key in all
+            .split(['{', '}', ',', '\n'])
+            .filter_map(|part| part.trim().strip_suffix(':'))
+        {
+            let shown = |line: &str| {
+                line.trim_start_matches(['#', ' '])
+                    .starts_with(&format!("{key}:"))
+            };
             assert!(EXAMPLE.lines().any(shown), "{key}");
         }
     }
 
     #[test]
     fn the_file_replaces_defaults() {
-        let settings = settings("tier: socket\nprint: json\nprometheus: off\nselect: {ports: [80, 8000-8010]}\nduration: 1m\nspans: {rate: unlimited}\n", &[]);
-        assert_eq!((settings.tier, settings.print, settings.prometheus), (Tier::Socket, Print::Json, None));
+        let settings = settings(
+            "tier: socket\nprint: json\nprometheus: off\nselect: {ports: [80, 8000-8010]}\nduration: 1m\nspans: {rate: unlimited}\n",
+            &[],
+        );
+        assert_eq!(
+            (settings.tier, settings.print, settings.prometheus),
+            (Tier::Socket, Print::Json, None)
+        );
         assert_eq!(settings.selection.ports.len(), 2);
         assert_eq!(settings.duration.map(|d| d.as_secs()), Some(60));
         assert_eq!(settings.spans.rate.0, None);
@@ -118,18 +152,53 @@ mod tests {
 
     #[test]
     fn the_environment_stands_above_the_file() {
-        let settings = settings("otlp: {endpoint: \"http://file:4317\", headers: {api-key: \"a b,c=%\"}}", &[]);
+        let settings = settings(
+            "otlp: {endpoint: \"http://file:4317\", headers: {api-key: \"a b,c=%\"}}",
+            &[],
+        );
         let none = |_: &str| None;
-        assert_eq!(settings.otlp.variable_from(ENDPOINT, none).as_deref(), Some("http://file:4317"));
-        assert_eq!(settings.otlp.variable_from(ENDPOINT, |_| Some("http://env".into())).as_deref(), Some("http://env"));
-        assert_eq!(settings.otlp.variable_from(ENDPOINT, |_| Some(String::new())).as_deref(), Some("http://file:4317"));
-        assert_eq!(settings.otlp.variable_from("OTEL_EXPORTER_OTLP_HEADERS", none).as_deref(), Some("api-key=a%20b%2Cc%3D%25"));
+        assert_eq!(
+            settings.otlp.variable_from(ENDPOINT, none).as_deref(),
+            Some("http://file:4317")
+        );
+        assert_eq!(
+            settings
+                .otlp
+                .variable_from(ENDPOINT, |_| Some("http://env".into()))
+                .as_deref(),
+            Some("http://env")
+        );
+        assert_eq!(
+            settings
+                .otlp
+                .variable_from(ENDPOINT, |_| Some(String::new()))
+                .as_deref(),
+            Some("http://file:4317")
+        );
+        assert_eq!(
+            settings
+                .otlp
+                .variable_from("OTEL_EXPORTER_OTLP_HEADERS", none)
+                .as_deref(),
+            Some("api-key=a%20b%2Cc%3D%25")
+        );
     }
 
     #[test]
     fn otlp_is_off_only_where_no_one_above_names_an_endpoint() {
         assert!(!settings("otlp: {endpoint: off}", &[]).otlp.enabled);
-        assert!(settings("otlp: {endpoint: off}", &[("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://a")]).otlp.enabled);
-        assert!(!settings("otlp: {endpoint: off}", &[(ENDPOINT, "")]).otlp.enabled);
+        assert!(
+            settings(
+                "otlp: {endpoint: off}",
+                &[("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://a")]
+            )
+            .otlp
+            .enabled
+        );
+        assert!(
+            !settings("otlp: {endpoint: off}", &[(ENDPOINT, "")])
+                .otlp
+                .enabled
+        );
     }
 }

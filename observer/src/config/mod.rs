@@ -20,7 +20,9 @@ pub use file::{ConfigError, File};
 pub use selection::{Glob, Pid, PortRange, RoutePattern, Selection};
 pub use settings::{Limits, Log, Metrics, Otlp, OtlpVariables, Settings, Spans};
 pub use size::{ByteSize, ConnectionLimit, RingSize, SeriesLimit};
-pub use value::{Endpoint, Listen, LogFormat, LogLevel, OtlpProtocol, Print, RunFor, SpanRate, Tier};
+pub use value::{
+    Endpoint, Listen, LogFormat, LogLevel, OtlpProtocol, Print, RunFor, SpanRate, Tier,
+};
 
 /// A value that is not accepted: what was written and what may be.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -36,7 +38,15 @@ pub struct Rejected {
 
 impl Rejected {
     fn new(given: &str, what: &'static str, accepted: &'static str) -> Self {
-        let given = given.chars().take(80).flat_map(char::escape_debug).collect();
-        Self { given, what, accepted }
+        let given = given
+            .chars()
+            .take(80)
+            .flat_map(char::escape_debug)
+            .collect();
+        Self {
+            given,
+            what,
+            accepted,
+        }
     }
 }

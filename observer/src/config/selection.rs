@@ -57,7 +57,11 @@ impl FromStr for Glob {
 
     fn from_str(text: &str) -> Result<Self, Rejected> {
         if text.is_empty() || globset::Glob::new(text).is_err() {
-            return Err(Rejected::new(text, "a pattern for executables", "a file name or a path, with * ? [a-z] {a,b}, e.g. nginx, python3* or /opt/shop/**"));
+            return Err(Rejected::new(
+                text,
+                "a pattern for executables",
+                "a file name or a path, with * ? [a-z] {a,b}, e.g. nginx, python3* or /opt/shop/**",
+            ));
         }
         Ok(Self(text.to_owned()))
     }
@@ -91,13 +95,23 @@ impl FromStr for PortRange {
         range
             .filter(|(first, last)| first <= last)
             .map(|(first, last)| Self { first, last })
-            .ok_or_else(|| Rejected::new(text, "a port or a range of ports", "N or N-M with 1 <= N <= M <= 65535, e.g. 8080 or 8000-8100"))
+            .ok_or_else(|| {
+                Rejected::new(
+                    text,
+                    "a port or a range of ports",
+                    "N or N-M with 1 <= N <= M <= 65535, e.g. 8080 or 8000-8100",
+                )
+            })
     }
 }
 
 impl fmt::Display for PortRange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.first == self.last { write!(f, "{}", self.first) } else { write!(f, "{}-{}", self.first, self.last) }
+        if self.first == self.last {
+            write!(f, "{}", self.first)
+        } else {
+            write!(f, "{}-{}", self.first, self.last)
+        }
     }
 }
 
@@ -117,17 +131,36 @@ impl FromStr for RoutePattern {
     type Err = Rejected;
 
     fn from_str(text: &str) -> Result<Self, Rejected> {
-        let segments: Vec<&str> = text.strip_prefix('/').map(|rest| rest.split('/').collect()).unwrap_or_default();
+        let segments: Vec<&str> = text
+            .strip_prefix('/')
+            .map(|rest| rest.split('/').collect())
+            .unwrap_or_default();
         let accepted = |(at, segment): (usize, &&str)| {
-            let name = segment.strip_prefix('{').and_then(|rest| rest.strip_suffix('}'));
+            let name = segment
+                .strip_prefix('{')
+                .and_then(|rest| rest.strip_suffix('}'));
             match name {
-                Some(name) => !name.is_empty() && name.chars().all(|c| c.is_alphanumeric() || c == '_' || c == '-'),
+                Some(name) => {
+                    !name.is_empty()
+                        && name
+                            .chars()
+                            .all(|c| c.is_alphanumeric() || c == '_' || c == '-')
+                }
                 None if *segment == "*" => at + 1 == segments.len(),
-                None => !segment.contains(['{', '}', '*', '?', '#']) && segment.chars().all(|c| !c.is_whitespace() && !c.is_control()),
+                None => {
+                    !segment.contains(['{', '}', '*', '?', '#'])
+                        && segment
+                            .chars()
+                            .all(|c| !c.is_whitespace() && !c.is_control())
+                }
             }
         };
         if segments.is_empty() || text.len() > 256 || !segments.iter().enumerate().all(accepted) {
-            return Err(Rejected::new(text, "a route", "a path whose segments may be {name} and whose last may be *, e.g. /orders/{id} or /static/*"));
+            return Err(Rejected::new(
+                text,
+                "a route",
+                "a path whose segments may be {name} and whose last may be *, e.g. /orders/{id} or /static/*",
+            ));
         }
         Ok(Self(text.to_owned()))
     }
@@ -141,10 +174,32 @@ mod tests {
 
     #[test]
     fn ports_are_single_or_ascending_ranges() {
-        assert_eq!("80".parse(), Ok(PortRange { first: 80, last: 80 }));
-        assert_eq!("8000-8100".parse(), Ok(PortRange { first: 8000, last: 8100 }));
+        assert_eq!(
+            "80".parse(),
+            Ok(PortRange {
+                first: 80,
+                last: 80
+            })
+        );
+        assert_eq!(
+            "8000-8100".parse(),
+            Ok(PortRange {
+                first: 8000,
+                last: 8100
+            })
+        );
         assert!("8000-8100".parse::<PortRange>().unwrap().contains(8100));
-        for wrong in ["", "0", "65536", "8100-8000", "80-", "-80", "80-90-100", "http", "80 "] {
+        for wrong in [
+            "",
+            "0",
+            "65536",
+            "8100-8000",
+            "80-",
+            "-80",
+            "80-90-100",
+            "http",
+            "80 ",
+        ] {
             let message = wrong.parse::<PortRange>().unwrap_err().to_string();
             assert!(message.contains("N or N-M"), "{message}");
         }
@@ -160,17 +215,28 @@ mod tests {
 
     #[test]
     fn routes_have_named_segments_and_a_star_only_at_the_end() {
-        for right in ["/", "/orders/{id}", "/a/{b-c}/d_e", "/static/*", "/v1.0/x:batch"] {
+        for right in [
+            "/",
+            "/orders/{id}",
+            "/a/{b-c}/d_e",
+            "/static/*",
+            "/v1.0/x:batch",
+        ] {
             assert!(right.parse::<RoutePattern>().is_ok(), "{right}");
         }
-        for wrong in ["", "orders", "/a/{}", "/a/*/b", "/a/b*", "/a?b", "/{a", "/a b", "/{a b}"] {
+        for wrong in [
+            "", "orders", "/a/{}", "/a/*/b", "/a/b*", "/a?b", "/{a", "/a b", "/{a b}",
+        ] {
             assert!(wrong.parse::<RoutePattern>().is_err(), "{wrong}");
         }
     }
 
     #[test]
     fn excluding_alone_selects_nothing() {
-        let mut selection = Selection { exclude_exe: vec!["nginx".parse().unwrap()], ..Selection::default() };
+        let mut selection = Selection {
+            exclude_exe: vec!["nginx".parse().unwrap()],
+            ..Selection::default()
+        };
         assert!(!selection.is_selective());
         selection.ports.push("80".parse().unwrap());
         assert!(selection.is_selective());

@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, env, net::SocketAddr, time::Duration};
 
 use super::{
-    ByteSize, ConnectionLimit, Listen, LogFormat, LogLevel, OtlpProtocol, Print, RingSize, RoutePattern, Selection,
-    SeriesLimit, SpanRate, Tier,
+    ByteSize, ConnectionLimit, Listen, LogFormat, LogLevel, OtlpProtocol, Print, RingSize,
+    RoutePattern, Selection, SeriesLimit, SpanRate, Tier,
 };
 
 /// Everything a person may decide, complete and checked. [`Settings::default`] is the one place of defaults.
@@ -42,16 +42,27 @@ impl Default for Settings {
             duration: None,
             print: Print::Off,
             prometheus: Some(SocketAddr::from(([127, 0, 0, 1], 9464))),
-            otlp: Otlp { enabled: true, ..Otlp::default() },
-            spans: Spans { rate: SpanRate::DEFAULT },
-            metrics: Metrics { routes: Vec::new(), max_series: SeriesLimit(2000) },
+            otlp: Otlp {
+                enabled: true,
+                ..Otlp::default()
+            },
+            spans: Spans {
+                rate: SpanRate::DEFAULT,
+            },
+            metrics: Metrics {
+                routes: Vec::new(),
+                max_series: SeriesLimit(2000),
+            },
             resource: BTreeMap::new(),
             limits: Limits {
                 ring_bytes: RingSize(4 << 20),
                 max_connections: ConnectionLimit(32_768),
                 queue_bytes: ByteSize(8 << 20),
             },
-            log: Log { level: LogLevel::Info, format: LogFormat::Text },
+            log: Log {
+                level: LogLevel::Info,
+                format: LogFormat::Text,
+            },
         }
     }
 }
@@ -81,8 +92,14 @@ impl Otlp {
     }
 
     /// As [`variable`](Self::variable), with an environment of one's own.
-    pub fn variable_from(&self, name: &str, environment: impl Fn(&str) -> Option<String>) -> Option<String> {
-        environment(name).filter(|value| !value.is_empty()).or_else(|| self.file.0.get(name).cloned())
+    pub fn variable_from(
+        &self,
+        name: &str,
+        environment: impl Fn(&str) -> Option<String>,
+    ) -> Option<String> {
+        environment(name)
+            .filter(|value| !value.is_empty())
+            .or_else(|| self.file.0.get(name).cloned())
     }
 }
 

@@ -10,7 +10,10 @@ const GIB: u64 = 1024 * MIB;
 
 /// `4096`, `64KiB`, `4MiB`, `1GiB` as bytes.
 fn bytes(text: &str) -> Option<u64> {
-    let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
+    let (number, unit) = text.split_at(
+        text.find(|c: char| !c.is_ascii_digit())
+            .unwrap_or(text.len()),
+    );
     let factor = match unit.trim_start() {
         "" | "B" => 1,
         "KiB" => KIB,
@@ -30,8 +33,11 @@ impl FromStr for ByteSize {
 
     fn from_str(text: &str) -> Result<Self, Rejected> {
         let accepted = "bytes from 1MiB to 1GiB, e.g. 16MiB";
-        let size = bytes(text).filter(|n| (MIB..=GIB).contains(n)).and_then(|n| n.try_into().ok());
-        size.map(Self).ok_or_else(|| Rejected::new(text, "a queue size", accepted))
+        let size = bytes(text)
+            .filter(|n| (MIB..=GIB).contains(n))
+            .and_then(|n| n.try_into().ok());
+        size.map(Self)
+            .ok_or_else(|| Rejected::new(text, "a queue size", accepted))
     }
 }
 
@@ -44,10 +50,17 @@ impl FromStr for RingSize {
     type Err = Rejected;
 
     fn from_str(text: &str) -> Result<Self, Rejected> {
-        let size = bytes(text).filter(|n| n.is_power_of_two() && (64 * KIB..=256 * MIB).contains(n));
+        let size =
+            bytes(text).filter(|n| n.is_power_of_two() && (64 * KIB..=256 * MIB).contains(n));
         size.and_then(|n| n.try_into().ok())
             .map(Self)
-            .ok_or_else(|| Rejected::new(text, "a ring size", "a power of two from 64KiB to 256MiB, e.g. 4MiB"))
+            .ok_or_else(|| {
+                Rejected::new(
+                    text,
+                    "a ring size",
+                    "a power of two from 64KiB to 256MiB, e.g. 4MiB",
+                )
+            })
     }
 }
 
@@ -63,7 +76,13 @@ impl FromStr for ConnectionLimit {
             .ok()
             .filter(|n| (256..=1_048_576).contains(n))
             .map(Self)
-            .ok_or_else(|| Rejected::new(text, "a number of connections", "an integer from 256 to 1048576, e.g. 32768"))
+            .ok_or_else(|| {
+                Rejected::new(
+                    text,
+                    "a number of connections",
+                    "an integer from 256 to 1048576, e.g. 32768",
+                )
+            })
     }
 }
 
@@ -79,7 +98,13 @@ impl FromStr for SeriesLimit {
             .ok()
             .filter(|n| (10..=100_000).contains(n))
             .map(Self)
-            .ok_or_else(|| Rejected::new(text, "a number of series", "an integer from 10 to 100000, e.g. 2000"))
+            .ok_or_else(|| {
+                Rejected::new(
+                    text,
+                    "a number of series",
+                    "an integer from 10 to 100000, e.g. 2000",
+                )
+            })
     }
 }
 
@@ -93,7 +118,17 @@ mod tests {
     fn rings_are_powers_of_two_of_at_least_a_page() {
         assert_eq!("4MiB".parse(), Ok(RingSize(4 << 20)));
         assert_eq!("65536".parse(), Ok(RingSize(65536)));
-        for wrong in ["3MiB", "32KiB", "512MiB", "4MB", "", "MiB", "-4", "99999999999GiB", "4 096"] {
+        for wrong in [
+            "3MiB",
+            "32KiB",
+            "512MiB",
+            "4MB",
+            "",
+            "MiB",
+            "-4",
+            "99999999999GiB",
+            "4 096",
+        ] {
             assert!(wrong.parse::<RingSize>().is_err(), "{wrong}");
         }
     }

@@ -82,8 +82,16 @@ impl FromStr for RunFor {
         if text == "unlimited" {
             return Ok(Self(None));
         }
-        let rejected = || Rejected::new(text, "a duration", "a number and ms, s, m or h, e.g. 500ms, 10s, 1m; or unlimited");
-        let digits = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(rejected)?;
+        let rejected = || {
+            Rejected::new(
+                text,
+                "a duration",
+                "a number and ms, s, m or h, e.g. 500ms, 10s, 1m; or unlimited",
+            )
+        };
+        let digits = text
+            .find(|c: char| !c.is_ascii_digit())
+            .ok_or_else(rejected)?;
         let (number, unit) = text.split_at(digits);
         let millis = match unit {
             "ms" => 1,
@@ -92,7 +100,12 @@ impl FromStr for RunFor {
             "h" => 3_600_000,
             _ => return Err(rejected()),
         };
-        let total = number.parse::<u64>().ok().and_then(|n| n.checked_mul(millis)).filter(|n| *n > 0).ok_or_else(rejected)?;
+        let total = number
+            .parse::<u64>()
+            .ok()
+            .and_then(|n| n.checked_mul(millis))
+            .filter(|n| *n > 0)
+            .ok_or_else(rejected)?;
         Ok(Self(Some(Duration::from_millis(total))))
     }
 }
@@ -107,9 +120,16 @@ impl FromStr for Listen {
     fn from_str(text: &str) -> Result<Self, Rejected> {
         match text {
             "off" => Ok(Self(None)),
-            _ => text.parse().map(|address| Self(Some(address))).map_err(|_| {
-                Rejected::new(text, "an address to listen on", "IP:PORT, e.g. 127.0.0.1:9464 or [::]:9464; or off")
-            }),
+            _ => text
+                .parse()
+                .map(|address| Self(Some(address)))
+                .map_err(|_| {
+                    Rejected::new(
+                        text,
+                        "an address to listen on",
+                        "IP:PORT, e.g. 127.0.0.1:9464 or [::]:9464; or off",
+                    )
+                }),
         }
     }
 }
@@ -130,18 +150,28 @@ impl FromStr for Endpoint {
         if text == "off" {
             return Ok(Self::Off);
         }
-        let rest = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
-        let authority = rest.and_then(|rest| rest.split(['/', '?', '#']).next()).unwrap_or_default();
+        let rest = text
+            .strip_prefix("http://")
+            .or_else(|| text.strip_prefix("https://"));
+        let authority = rest
+            .and_then(|rest| rest.split(['/', '?', '#']).next())
+            .unwrap_or_default();
         let host_is_there = !authority.is_empty() && !authority.starts_with(':');
         let clean = text.chars().all(|c| !c.is_whitespace() && !c.is_control());
         let port_is_right = match authority.rsplit_once(':') {
-            Some((host, port)) if !host.starts_with('[') || host.ends_with(']') => port.parse::<u16>().is_ok_and(|p| p > 0),
+            Some((host, port)) if !host.starts_with('[') || host.ends_with(']') => {
+                port.parse::<u16>().is_ok_and(|p| p > 0)
+            }
             _ => true,
         };
         if host_is_there && clean && port_is_right {
             Ok(Self::Url(text.to_owned()))
         } else {
-            Err(Rejected::new(text, "an OTLP endpoint", "a URL, e.g. http://localhost:4317 or https://otlp.example.com; or off"))
+            Err(Rejected::new(
+                text,
+                "an OTLP endpoint",
+                "a URL, e.g. http://localhost:4317 or https://otlp.example.com; or off",
+            ))
         }
     }
 }
@@ -161,9 +191,18 @@ impl FromStr for SpanRate {
     fn from_str(text: &str) -> Result<Self, Rejected> {
         match text {
             "unlimited" => Ok(Self(None)),
-            _ => text.parse().ok().filter(|n| *n <= 1_000_000).map(|n| Self(Some(n))).ok_or_else(|| {
-                Rejected::new(text, "a span rate", "spans a second from 0 to 1000000, e.g. 200; or unlimited")
-            }),
+            _ => text
+                .parse()
+                .ok()
+                .filter(|n| *n <= 1_000_000)
+                .map(|n| Self(Some(n)))
+                .ok_or_else(|| {
+                    Rejected::new(
+                        text,
+                        "a span rate",
+                        "spans a second from 0 to 1000000, e.g. 200; or unlimited",
+                    )
+                }),
         }
     }
 }
@@ -191,19 +230,54 @@ mod tests {
         assert_eq!(millis("1m"), Ok(Some(60_000)));
         assert_eq!(millis("2h"), Ok(Some(7_200_000)));
         assert_eq!(millis("unlimited"), Ok(None));
-        for wrong in ["", "10", "s", "-1s", "1.5s", "10 s", "0s", "1d", "99999999999999999999s", "18446744073709551615h", "10sé"] {
+        for wrong in [
+            "",
+            "10",
+            "s",
+            "-1s",
+            "1.5s",
+            "10 s",
+            "0s",
+            "1d",
+            "99999999999999999999s",
+            "18446744073709551615h",
+            "10sé",
+        ] {
             let message = wrong.parse::<RunFor>().unwrap_err().to_string();
-            assert!(message.contains("is not a duration: write a number and ms, s, m or h"), "{message}");
+            assert!(
+                message.contains("is not a duration: write a number and ms, s, m or h"),
+                "{message}"
+            );
         }
     }
 
     #[test]
     fn endpoints_are_urls_with_a_host() {
-        for right in ["http://localhost:4317", "https://a.b/c", "http://[::1]:4318", "http://[::1]", "https://user@host"] {
-            assert_eq!(right.parse(), Ok(Endpoint::Url(right.to_owned())), "{right}");
+        for right in [
+            "http://localhost:4317",
+            "https://a.b/c",
+            "http://[::1]:4318",
+            "http://[::1]",
+            "https://user@host",
+        ] {
+            assert_eq!(
+                right.parse(),
+                Ok(Endpoint::Url(right.to_owned())),
+                "{right}"
+            );
         }
         assert_eq!("off".parse(), Ok(Endpoint::Off));
-        for wrong in ["", "localhost:4317", "http://", "http://:4317", "ftp://a", "http://a b", "http://a:0", "http://a:70000", "http://a:x"] {
+        for wrong in [
+            "",
+            "localhost:4317",
+            "http://",
+            "http://:4317",
+            "ftp://a",
+            "http://a b",
+            "http://a:0",
+            "http://a:70000",
+            "http://a:x",
+        ] {
             assert!(wrong.parse::<Endpoint>().is_err(), "{wrong}");
         }
     }
@@ -211,7 +285,10 @@ mod tests {
     #[test]
     fn addresses_and_rates() {
         assert_eq!("off".parse(), Ok(Listen(None)));
-        assert_eq!("[::1]:9464".parse(), Ok(Listen(Some("[::1]:9464".parse().unwrap()))));
+        assert_eq!(
+            "[::1]:9464".parse(),
+            Ok(Listen(Some("[::1]:9464".parse().unwrap())))
+        );
         assert!("9464".parse::<Listen>().is_err());
         assert_eq!("0".parse(), Ok(SpanRate(Some(0))));
         assert_eq!("unlimited".parse(), Ok(SpanRate(None)));
@@ -222,6 +299,9 @@ mod tests {
     #[test]
     fn a_message_escapes_what_was_written() {
         let message = "\u{1b}[31m".parse::<Tier>().unwrap_err().to_string();
-        assert_eq!(message, r"`\u{1b}[31m` is not a capture tier: write auto, fentry, socket, kprobe or syscall");
+        assert_eq!(
+            message,
+            r"`\u{1b}[31m` is not a capture tier: write auto, fentry, socket, kprobe or syscall"
+        );
     }
 }

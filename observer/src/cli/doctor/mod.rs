@@ -61,12 +61,27 @@ pub struct Report {
 impl Finding {
     /// Something as it should be.
     pub fn ok(name: impl Into<String>, detail: impl Into<String>) -> Self {
-        Self { name: name.into(), state: State::Ok, detail: detail.into(), remedy: None }
+        Self {
+            name: name.into(),
+            state: State::Ok,
+            detail: detail.into(),
+            remedy: None,
+        }
     }
 
     /// Something that works less well, or not; `remedy` says what to change.
-    pub fn lacking(name: impl Into<String>, state: State, detail: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self { name: name.into(), state, detail: detail.into(), remedy: Some(remedy.into()) }
+    pub fn lacking(
+        name: impl Into<String>,
+        state: State,
+        detail: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Self {
+        Self {
+            name: name.into(),
+            state,
+            detail: detail.into(),
+            remedy: Some(remedy.into()),
+        }
     }
 }
 
@@ -84,7 +99,11 @@ impl Report {
             #[serde(flatten)]
             report: &'a Report,
         }
-        serde_json::json!(Whole { can_trace: self.can_trace(), report: self }).to_string()
+        serde_json::json!(Whole {
+            can_trace: self.can_trace(),
+            report: self
+        })
+        .to_string()
     }
 }
 

@@ -15,7 +15,11 @@ impl Report {
                 palette.paint(&mut out, Colour::Bold, "observer can trace on this machine");
                 out.push_str(&format!(", with tier {tier}."));
             }
-            None => palette.paint(&mut out, Colour::Bold, "observer cannot trace on this machine."),
+            None => palette.paint(
+                &mut out,
+                Colour::Bold,
+                "observer cannot trace on this machine.",
+            ),
         }
         out.push_str(" Kernel ");
         push(&mut out, &self.kernel);
@@ -27,7 +31,14 @@ impl Report {
                 (true, false) => ("usable", Colour::Green),
                 (false, _) => ("no", Colour::Dim),
             };
-            line(&mut out, palette, mark, colour, tier.name, tier.why_not.as_deref().unwrap_or_default());
+            line(
+                &mut out,
+                palette,
+                mark,
+                colour,
+                tier.name,
+                tier.why_not.as_deref().unwrap_or_default(),
+            );
         }
         out.push_str("\nWhat was looked at\n");
         for finding in &self.findings {
@@ -36,7 +47,14 @@ impl Report {
                 State::Degraded => ("degraded", Colour::Yellow),
                 State::Missing => ("missing", Colour::Red),
             };
-            line(&mut out, palette, mark, colour, &finding.name, &finding.detail);
+            line(
+                &mut out,
+                palette,
+                mark,
+                colour,
+                &finding.name,
+                &finding.detail,
+            );
             if let Some(remedy) = &finding.remedy {
                 out.push_str(&" ".repeat(38));
                 palette.start(&mut out, Colour::Cyan);

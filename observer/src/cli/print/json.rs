@@ -26,10 +26,12 @@ pub(in crate::cli) fn line(out: &mut String, span: &Span) {
 
 /// Lower-case hex.
 pub(in crate::cli) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut out, byte| {
-        let _ = write!(out, "{byte:02x}");
-        out
-    })
+    bytes
+        .iter()
+        .fold(String::with_capacity(bytes.len() * 2), |mut out, byte| {
+            let _ = write!(out, "{byte:02x}");
+            out
+        })
 }
 
 struct Line<'a>(&'a Span);
@@ -45,8 +47,18 @@ impl Serialize for Line<'_> {
         map.serialize_entry("kind", kind(span.kind))?;
         map.serialize_entry("service", &*span.service.name)?;
         map.serialize_entry("start_unix_nano", &span.start_unix_nano)?;
-        map.serialize_entry("duration_ns", &span.end_unix_nano.saturating_sub(span.start_unix_nano))?;
-        map.serialize_entry("status", if span.error.is_some() { "error" } else { "unset" })?;
+        map.serialize_entry(
+            "duration_ns",
+            &span.end_unix_nano.saturating_sub(span.start_unix_nano),
+        )?;
+        map.serialize_entry(
+            "status",
+            if span.error.is_some() {
+                "error"
+            } else {
+                "unset"
+            },
+        )?;
         map.serialize_entry("attributes", &Attributes(&span.attributes))?;
         map.end()
     }
@@ -70,7 +82,9 @@ impl Serialize for Attributes<'_> {
                 Value::Int(number) => map.serialize_entry(key, number)?,
                 Value::Double(number) => map.serialize_entry(key, number)?,
                 Value::Bool(truth) => map.serialize_entry(key, truth)?,
-                Value::Texts(texts) => map.serialize_entry(key, &texts.iter().map(|text| &**text).collect::<Vec<_>>())?,
+                Value::Texts(texts) => {
+                    map.serialize_entry(key, &texts.iter().map(|text| &**text).collect::<Vec<_>>())?
+                }
             }
         }
         map.end()
@@ -81,9 +95,14 @@ impl Serialize for Attributes<'_> {
 struct Safe(CompactFormatter);
 
 impl Formatter for Safe {
-    fn write_string_fragment<W: ?Sized + io::Write>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
+    fn write_string_fragment<W: ?Sized + io::Write>(
+        &mut self,
+        writer: &mut W,
+        fragment: &str,
+    ) -> io::Result<()> {
         let mut rest = fragment;
-        while let Some((at, unsafe_char)) = rest.char_indices().find(|(_, c)| escape::is_unsafe(*c)) {
+        while let Some((at, unsafe_char)) = rest.char_indices().find(|(_, c)| escape::is_unsafe(*c))
+        {
             writer.write_all(&rest.as_bytes()[..at])?;
             for unit in unsafe_char.encode_utf16(&mut [0; 2]) {
                 write!(writer, "\\u{unit:04x}")?;
@@ -93,7 +112,11 @@ impl Formatter for Safe {
         writer.write_all(rest.as_bytes())
     }
 
-    fn write_char_escape<W: ?Sized + io::Write>(&mut self, writer: &mut W, escape: CharEscape) -> io::Result<()> {
+    fn write_char_escape<W: ?Sized + io::Write>(
+        &mut self,
+        writer: &mut W,
+        escape: CharEscape,
+    ) -> io::Result<()> {
         self.0.write_char_escape(writer, escape)
     }
 }

@@ -42,8 +42,18 @@ impl Printer {
     }
 
     fn to(json: bool, palette: Palette, writer: impl Write + Send + 'static) -> io::Result<Self> {
-        let pending = if json { String::new() } else { text::header(palette) };
-        Ok(Self { json, palette, pending, spans: 0, output: Output::start(writer)? })
+        let pending = if json {
+            String::new()
+        } else {
+            text::header(palette)
+        };
+        Ok(Self {
+            json,
+            palette,
+            pending,
+            spans: 0,
+            output: Output::start(writer)?,
+        })
     }
 
     /// Prints one span: at once, or with the next [`flush`](Self::flush). Never blocks.

@@ -42,7 +42,12 @@ impl Output {
             }
             drop(end);
         })?;
-        Ok(Self { batches: Some(batches), ended, closed, dropped: 0 })
+        Ok(Self {
+            batches: Some(batches),
+            ended,
+            closed,
+            dropped: 0,
+        })
     }
 
     /// Hands a batch of `spans` lines over, or drops and counts it.
@@ -69,10 +74,15 @@ impl Output {
         if self.batches.take().is_some() {
             let late = self.ended.recv_timeout(PATIENCE) == Err(mpsc::RecvTimeoutError::Timeout);
             if late {
-                tracing::warn!("standard output is not being read: the last spans were not printed");
+                tracing::warn!(
+                    "standard output is not being read: the last spans were not printed"
+                );
             }
             if self.dropped > 0 {
-                tracing::warn!(spans = self.dropped, "standard output was read too slowly: spans were not printed");
+                tracing::warn!(
+                    spans = self.dropped,
+                    "standard output was read too slowly: spans were not printed"
+                );
             }
         }
     }
@@ -113,7 +123,10 @@ mod tests {
             output.send(format!("{number}\n"), 1);
         }
         output.finish();
-        assert_eq!(page.0.lock().unwrap().split(|byte| *byte == b'\n').count(), 501);
+        assert_eq!(
+            page.0.lock().unwrap().split(|byte| *byte == b'\n').count(),
+            501
+        );
         assert_eq!(output.dropped(), 0);
     }
 

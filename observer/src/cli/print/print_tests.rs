@@ -22,17 +22,34 @@ fn json(span: &Span) -> String {
 #[test]
 fn text_is_aligned_below_its_header() {
     let mut page = text::header(Palette::PLAIN);
-    text::line(&mut page, &span(0xab, 1, 0, "GET /orders/42", SpanKind::Server, 123, 12), Palette::PLAIN);
-    let mut client = span(0xab, 2, 1, "POST /payments/42", SpanKind::Client, 125, 2_500);
+    text::line(
+        &mut page,
+        &span(0xab, 1, 0, "GET /orders/42", SpanKind::Server, 123, 12),
+        Palette::PLAIN,
+    );
+    let mut client = span(
+        0xab,
+        2,
+        1,
+        "POST /payments/42",
+        SpanKind::Client,
+        125,
+        2_500,
+    );
     client.service = service("a-service-with-a-long-name");
     set(&mut client, "http.response.status_code", Value::Int(503));
     set(&mut client, "error.type", Value::Text("503".into()));
     client.error = Some("".into());
     text::line(&mut page, &client, Palette::PLAIN);
     let mut cut = span(0xcd, 3, 0, "GET /download", SpanKind::Server, 0, 7);
-    cut.attributes.retain(|(key, _)| !key.starts_with("http.response"));
+    cut.attributes
+        .retain(|(key, _)| !key.starts_with("http.response"));
     set(&mut cut, "observer.incomplete", Value::Text("reset".into()));
-    set(&mut cut, "error.type", Value::Text("connection_reset".into()));
+    set(
+        &mut cut,
+        "error.type",
+        Value::Text("connection_reset".into()),
+    );
     cut.error = Some("".into());
     text::line(&mut page, &cut, Palette::PLAIN);
     assert_eq!(
@@ -53,7 +70,11 @@ fn colour_is_added_and_changes_nothing_else() {
     assert!(coloured.contains("\u{1b}[32m200\u{1b}[0m"), "{coloured:?}");
     let mut plain = String::new();
     for (at, part) in coloured.split('\u{1b}').enumerate() {
-        plain.push_str(if at == 0 { part } else { part.split_once('m').unwrap().1 });
+        plain.push_str(if at == 0 {
+            part
+        } else {
+            part.split_once('m').unwrap().1
+        });
     }
     assert_eq!(plain, text(&span, Palette::PLAIN));
 }
@@ -79,19 +100,33 @@ fn a_json_line_has_exactly_the_documented_keys_in_order() {
     span.kind = SpanKind::Client;
     let value: serde_json::Value = serde_json::from_str(&json(&span)).unwrap();
     assert_eq!(value["parent_span_id"], serde_json::Value::Null);
-    assert_eq!((&value["status"], &value["kind"]), (&"error".into(), &"client".into()));
+    assert_eq!(
+        (&value["status"], &value["kind"]),
+        (&"error".into(), &"client".into())
+    );
 }
 
 #[test]
 fn bytes_from_the_wire_steer_no_terminal() {
-    let hostile: String = (0..0x500u32).chain([0x2028, 0x202e, 0xe0001]).filter_map(char::from_u32).collect();
+    let hostile: String = (0..0x500u32)
+        .chain([0x2028, 0x202e, 0xe0001])
+        .filter_map(char::from_u32)
+        .collect();
     for place in 0..4 {
         let mut span = span(1, 1, 0, "GET /", SpanKind::Server, 0, 1);
         match place {
             0 => set(&mut span, "url.path", Value::Text(hostile.as_str().into())),
-            1 => set(&mut span, "http.request.method_original", Value::Text(hostile.as_str().into())),
+            1 => set(
+                &mut span,
+                "http.request.method_original",
+                Value::Text(hostile.as_str().into()),
+            ),
             2 => span.service = service(&hostile),
-            _ => set(&mut span, "observer.incomplete", Value::Text(hostile.as_str().into())),
+            _ => set(
+                &mut span,
+                "observer.incomplete",
+                Value::Text(hostile.as_str().into()),
+            ),
         }
         for line in [text(&span, Palette::PLAIN), json(&span)] {
             let line = line.strip_suffix('\n').unwrap();
@@ -114,6 +149,11 @@ fn every_span_is_a_line_of_its_own() {
     }
     printer.finish();
     let page = reading.join().unwrap();
-    assert_eq!(page.lines().filter(|line| serde_json::from_str::<serde_json::Value>(line).is_ok()).count(), 200);
+    assert_eq!(
+        page.lines()
+            .filter(|line| serde_json::from_str::<serde_json::Value>(line).is_ok())
+            .count(),
+        200
+    );
     assert_eq!(page.lines().count(), 200);
 }

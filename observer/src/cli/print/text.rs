@@ -24,26 +24,35 @@ pub(super) fn header(palette: Palette) -> String {
 
 /// The value of a text attribute.
 pub(in crate::cli) fn text<'a>(span: &'a Span, key: &str) -> Option<&'a str> {
-    span.attributes.iter().find(|(name, _)| *name == key).and_then(|(_, value)| match value {
-        Value::Text(text) => Some(&**text),
-        _ => None,
-    })
+    span.attributes
+        .iter()
+        .find(|(name, _)| *name == key)
+        .and_then(|(_, value)| match value {
+            Value::Text(text) => Some(&**text),
+            _ => None,
+        })
 }
 
 /// The value of an integer attribute.
 pub(in crate::cli) fn int(span: &Span, key: &str) -> Option<i64> {
-    span.attributes.iter().find(|(name, _)| *name == key).and_then(|(_, value)| match value {
-        Value::Int(number) => Some(*number),
-        _ => None,
-    })
+    span.attributes
+        .iter()
+        .find(|(name, _)| *name == key)
+        .and_then(|(_, value)| match value {
+            Value::Int(number) => Some(*number),
+            _ => None,
+        })
 }
 
 /// What was asked for: the path at a server, host and path at a client.
 fn target(span: &Span) -> &str {
-    let full = || text(span, "url.full").map(|url| url.split_once("://").map_or(url, |(_, rest)| rest));
+    let full =
+        || text(span, "url.full").map(|url| url.split_once("://").map_or(url, |(_, rest)| rest));
     let found = match span.kind {
         SpanKind::Server => text(span, "url.path").or_else(|| text(span, "http.route")),
-        SpanKind::Client => full().or_else(|| text(span, "url.path")).or_else(|| text(span, "server.address")),
+        SpanKind::Client => full()
+            .or_else(|| text(span, "url.path"))
+            .or_else(|| text(span, "server.address")),
     };
     found.unwrap_or("-")
 }
@@ -52,7 +61,11 @@ fn target(span: &Span) -> &str {
 /// of the response's body, the first 8 digits of the trace id, how the parent was found; then, marked with `!`, what
 /// is missing or why it failed. What was not seen is `-`. Nothing in it steers a terminal but our own colours.
 pub(in crate::cli) fn line(out: &mut String, span: &Span, palette: Palette) {
-    palette.paint(out, Colour::Dim, &duration::time_of_day(span.start_unix_nano));
+    palette.paint(
+        out,
+        Colour::Dim,
+        &duration::time_of_day(span.start_unix_nano),
+    );
     out.push_str("  ");
     palette.start(out, Colour::Cyan);
     push_column(out, &span.service.name, 16, 16);
@@ -60,7 +73,8 @@ pub(in crate::cli) fn line(out: &mut String, span: &Span, palette: Palette) {
     out.push(' ');
     push_column(out, super::json::kind(span.kind), 6, 6);
     out.push(' ');
-    let method = text(span, "http.request.method_original").or_else(|| text(span, "http.request.method"));
+    let method =
+        text(span, "http.request.method_original").or_else(|| text(span, "http.request.method"));
     push_column(out, method.unwrap_or("-"), 7, 7);
     out.push(' ');
     push_column(out, target(span), 36, 60);
