@@ -3,6 +3,7 @@
 mod corpus;
 mod gaps;
 mod hostile;
+mod mutated;
 mod whole;
 
 use super::{

@@ -1,0 +1,276 @@
+//! What the fuzz targets and a test of every build run: bytes are read as a script of what a kernel could tell of one
+//! direction, and what a parser must never do is asserted.
+//!
+//! Not for use by others; the functions panic where a parser is wrong.
+
+use crate::http1::{
+    Limits, RequestEvent, RequestKind, RequestParser, ResponseEvent, ResponseParser, Segment,
+    detect,
+};
+
+/// Most of the head that the parsers keep here: small, so that short inputs reach the limit.
+const HEAD_BYTES: usize = 512;
+
+/// A parser of either direction.
+trait Parser {
+    type Event: std::fmt::Debug + PartialEq;
+    fn poll(&mut self, segment: &mut Segment<'_>) -> Option<Self::Event>;
+    fn run_started(&mut self, at: u64);
+    fn skip_to(&mut self, to: u64) -> Option<Self::Event>;
+    fn end_of_run(&mut self, at: u64) -> Option<Self::Event>;
+    fn close(&mut self) -> Option<Self::Event>;
+    fn position(&self) -> u64;
+    fn buffered(&self) -> usize;
+    /// What an event does to the message that is open.
+    fn role(event: &Self::Event) -> Role;
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Role {
+    Opens,
+    /// Ends the message that is open, of which there must be one.
+    Ends(u64),
+    /// Ends it, if there is one.
+    Breaks,
+    Neither,
+}
+
+/// Asserts what holds for every parser, whatever it is told.
+struct Checked<P> {
+    parser: P,
+    open: bool,
+}
+
+impl<P: Parser> Checked<P> {
+    /// Pulls events until there are none; `work` bounds their number.
+    fn pull(
+        &mut self,
+        work: u64,
+        mut next: impl FnMut(&mut P) -> Option<P::Event>,
+    ) -> Vec<P::Event> {
+        let mut events = Vec::new();
+        loop {
+            let before = self.parser.position();
+            let event = next(&mut self.parser);
+            assert!(self.parser.position() >= before, "the position went back");
+            assert!(
+                self.parser.buffered() <= HEAD_BYTES,
+                "the buffer outgrew its limit"
+            );
+            let Some(event) = event else { return events };
+            match P::role(&event) {
+                Role::Opens => {
+                    assert!(!self.open, "{event:?} before the message's end");
+                    self.open = true;
+                }
+                Role::Ends(at) => {
+                    assert!(self.open, "{event:?} without a head");
+                    assert!(
+                        at <= self.parser.position(),
+                        "{event:?} ahead of the position"
+                    );
+                    self.open = false;
+                }
+                Role::Breaks => self.open = false,
+                Role::Neither => {}
+            }
+            events.push(event);
+            assert!(events.len() as u64 <= 2 * work + 4, "events without end");
+        }
+    }
+
+    fn feed(&mut self, start: u64, bytes: &[u8], end: u64) -> Vec<P::Event> {
+        let mut segment = Segment { start, bytes, end };
+        let events = self.pull(bytes.len() as u64, |parser| parser.poll(&mut segment));
+        assert!(segment.is_empty(), "the segment was not used up");
+        assert!(
+            start == end || self.parser.position() >= end,
+            "the segment was not taken"
+        );
+        events
+    }
+
+    /// Two bytes of `script` choose what happens, over and over.
+    fn run(&mut self, script: &[u8], stream: &[u8]) {
+        let mut from = 0;
+        let mut base = 0u64;
+        for pair in script.chunks_exact(2) {
+            let size = usize::from(pair[1]);
+            let to = (from + size).min(stream.len());
+            let (start, end) = (base + from as u64, base + to as u64);
+            match pair[0] % 16 {
+                0 => drop(self.pull(1, |parser| parser.skip_to(end))),
+                1 => drop(self.pull(1, |parser| parser.end_of_run(start))),
+                2 => self.parser.run_started(start),
+                3 => drop(self.feed(start, &stream[from..from + (to - from) / 2], end)),
+                4 => drop(self.feed(
+                    start.saturating_sub(9),
+                    &stream[from.saturating_sub(9)..to],
+                    end.max(start),
+                )),
+                // As many bytes as a body may have, in one leap.
+                5 => {
+                    base = base
+                        .saturating_add(1 << (size % 64))
+                        .min(u64::MAX - (1 << 32))
+                }
+                _ => {
+                    self.feed(start, &stream[from..to], end);
+                }
+            }
+            if !matches!(pair[0] % 16, 1 | 2 | 5) {
+                from = to;
+            }
+        }
+        self.feed(
+            base + from as u64,
+            &stream[from..],
+            base + stream.len() as u64,
+        );
+        self.pull(1, P::close);
+        assert!(
+            self.pull(1, P::close).is_empty() && !self.open,
+            "a message stayed open"
+        );
+    }
+}
+
+/// Runs both parsers over `data`: its first byte says how many pairs of script bytes come next, the rest is the stream.
+/// Panics where a parser breaks its word.
+pub fn http1(data: &[u8]) {
+    let Some((pairs, rest)) = data.split_first() else {
+        return;
+    };
+    let (script, stream) = rest.split_at((usize::from(*pairs % 64) * 2).min(rest.len()));
+    let _ = detect(stream);
+    let limits = Limits::new(HEAD_BYTES);
+    let kinds = [
+        RequestKind::Other,
+        RequestKind::Head,
+        RequestKind::Connect,
+        RequestKind::Unknown,
+    ];
+    let kind = kinds[usize::from(*pairs >> 6)];
+    Checked {
+        parser: RequestParser::new(limits),
+        open: false,
+    }
+    .run(script, stream);
+    Checked {
+        parser: Responses(ResponseParser::new(limits), kind),
+        open: false,
+    }
+    .run(script, stream);
+
+    let pieces = |index: usize| {
+        usize::from(
+            script
+                .get(index % script.len().max(1))
+                .copied()
+                .unwrap_or(0),
+        )
+        .max(1)
+    };
+    same_in_pieces(|| RequestParser::new(limits), stream, pieces);
+    same_in_pieces(
+        || Responses(ResponseParser::new(limits), kind),
+        stream,
+        pieces,
+    );
+}
+
+/// However a stream is cut into segments, the events are the same.
+fn same_in_pieces<P: Parser>(new: impl Fn() -> P, stream: &[u8], pieces: impl Fn(usize) -> usize) {
+    let whole = Checked {
+        parser: new(),
+        open: false,
+    }
+    .feed(0, stream, stream.len() as u64);
+    let mut checked = Checked {
+        parser: new(),
+        open: false,
+    };
+    let mut cut = Vec::new();
+    let (mut from, mut index) = (0, 0);
+    while from < stream.len() {
+        let to = (from + pieces(index)).min(stream.len());
+        cut.extend(checked.feed(from as u64, &stream[from..to], to as u64));
+        (from, index) = (to, index + 1);
+    }
+    assert_eq!(whole, cut, "events depend on how the stream is cut");
+}
+
+impl Parser for RequestParser {
+    type Event = RequestEvent;
+    fn poll(&mut self, segment: &mut Segment<'_>) -> Option<RequestEvent> {
+        RequestParser::poll(self, segment)
+    }
+    fn run_started(&mut self, at: u64) {
+        RequestParser::run_started(self, at);
+    }
+    fn skip_to(&mut self, to: u64) -> Option<RequestEvent> {
+        RequestParser::skip_to(self, to)
+    }
+    fn end_of_run(&mut self, at: u64) -> Option<RequestEvent> {
+        RequestParser::end_of_run(self, at)
+    }
+    fn close(&mut self) -> Option<RequestEvent> {
+        RequestParser::close(self)
+    }
+    fn position(&self) -> u64 {
+        RequestParser::position(self)
+    }
+    fn buffered(&self) -> usize {
+        RequestParser::buffered(self)
+    }
+    fn role(event: &RequestEvent) -> Role {
+        match event {
+            RequestEvent::Head(_) => Role::Opens,
+            RequestEvent::End(end) => Role::Ends(end.at),
+            RequestEvent::Cut { .. }
+            | RequestEvent::Malformed { .. }
+            | RequestEvent::Lost { .. } => Role::Breaks,
+            RequestEvent::HeadTooLarge { .. } | RequestEvent::NotHttp => Role::Neither,
+        }
+    }
+}
+
+/// A response parser with the kind of request that all of its messages answer.
+struct Responses(ResponseParser, RequestKind);
+
+impl Parser for Responses {
+    type Event = ResponseEvent;
+    fn poll(&mut self, segment: &mut Segment<'_>) -> Option<ResponseEvent> {
+        self.0.poll(segment, self.1)
+    }
+    fn run_started(&mut self, at: u64) {
+        self.0.run_started(at);
+    }
+    fn skip_to(&mut self, to: u64) -> Option<ResponseEvent> {
+        self.0.skip_to(to)
+    }
+    fn end_of_run(&mut self, at: u64) -> Option<ResponseEvent> {
+        self.0.end_of_run(at)
+    }
+    fn close(&mut self) -> Option<ResponseEvent> {
+        self.0.close()
+    }
+    fn position(&self) -> u64 {
+        self.0.position()
+    }
+    fn buffered(&self) -> usize {
+        self.0.buffered()
+    }
+    fn role(event: &ResponseEvent) -> Role {
+        match event {
+            ResponseEvent::Head(_) => Role::Opens,
+            ResponseEvent::End(end) => Role::Ends(end.at),
+            ResponseEvent::Cut { .. }
+            | ResponseEvent::Malformed { .. }
+            | ResponseEvent::Lost { .. } => Role::Breaks,
+            ResponseEvent::Interim { .. }
+            | ResponseEvent::HeadTooLarge { .. }
+            | ResponseEvent::NotHttp => Role::Neither,
+        }
+    }
+}
