@@ -5,3 +5,4 @@
 //! Owns: the queue of unsent spans and its bound, retries, the counters of what was sent and what was lost.
 
 pub mod otlp;
+pub mod prometheus;
