@@ -16,8 +16,8 @@ use crate::config::{
     name = "observer",
     version,
     about = "Traces services that carry no instrumentation: spans, metrics and OTLP from the bytes on their sockets.",
-    after_help = "Try it:   sudo observer demo\nThen:     sudo observer run --print text\n\n\
-        Exit codes: 0 done, 1 cannot trace (observer doctor says why), 2 a flag or the configuration is not accepted."
+    after_help = "Try it:  sudo observer demo\nThen:    sudo observer run --print text\n\n\
+        Exit codes: 0 done, 1 cannot trace (observer doctor says why), 2 a flag or the file is refused."
 )]
 pub struct Arguments {
     /// What to do.
@@ -46,9 +46,11 @@ const RUN_EXAMPLES: &str = "Examples:
   observer run --otlp-endpoint http://collector:4317 spans and metrics to a collector
   observer run --print json --duration 10s | jq .    ten seconds as JSON
 
-Without --pid, --exe and --port every process is traced except observer's own. OTLP is sent where
---otlp-endpoint or OTEL_EXPORTER_OTLP_ENDPOINT says, and nowhere without either. Needs root, or CAP_BPF, CAP_PERFMON,
-CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH.";
+Without --pid, --exe and --port every process is traced except observer's own.
+OTLP goes where --otlp-endpoint or OTEL_EXPORTER_OTLP_ENDPOINT says, nowhere without either.
+Needs root, or CAP_BPF, CAP_PERFMON, CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH.
+
+Exit codes: 0 done, 1 cannot trace (observer doctor says why), 2 a flag or the file is refused.";
 
 /// `observer run`.
 #[derive(Debug, Default, Args)]

@@ -155,7 +155,11 @@ impl FromStr for RoutePattern {
                 }
             }
         };
-        if segments.is_empty() || text.len() > 256 || !segments.iter().enumerate().all(accepted) {
+        if segments.is_empty()
+            || text.len() > 256
+            || !segments.iter().enumerate().all(accepted)
+            || crate::metrics::routes::Routes::new(&[text], 1).is_err()
+        {
             return Err(Rejected::new(
                 text,
                 "a route",

@@ -9,7 +9,7 @@ pub(super) mod text;
 
 use std::io::{self, Write};
 
-use self::output::Output;
+pub(in crate::cli) use self::output::Output;
 use super::{SpanSink, palette::Palette};
 use crate::{config::Print, trace::Span};
 

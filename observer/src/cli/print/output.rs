@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The near end of the writing thread.
 #[derive(Debug)]
-pub(super) struct Output {
+pub(in crate::cli) struct Output {
     /// `None` once finished.
     batches: Option<SyncSender<String>>,
     /// Gets its end when the thread does.
@@ -28,7 +28,7 @@ pub(super) struct Output {
 }
 
 impl Output {
-    pub(super) fn start(writer: impl Write + Send + 'static) -> io::Result<Self> {
+    pub(in crate::cli) fn start(writer: impl Write + Send + 'static) -> io::Result<Self> {
         let (batches, received) = mpsc::sync_channel(WAITING);
         let (end, ended) = mpsc::sync_channel(0);
         let closed = Arc::new(AtomicBool::new(false));
@@ -51,7 +51,7 @@ impl Output {
     }
 
     /// Hands a batch of `spans` lines over, or drops and counts it.
-    pub(super) fn send(&mut self, batch: String, spans: u64) {
+    pub(in crate::cli) fn send(&mut self, batch: String, spans: u64) {
         let Some(batches) = &self.batches else { return };
         match batches.try_send(batch) {
             Ok(()) => {}
@@ -61,16 +61,16 @@ impl Output {
         }
     }
 
-    pub(super) fn is_closed(&self) -> bool {
+    pub(in crate::cli) fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Relaxed)
     }
 
-    pub(super) fn dropped(&self) -> u64 {
+    pub(in crate::cli) fn dropped(&self) -> u64 {
         self.dropped
     }
 
     /// Waits until everything is written, at most [`PATIENCE`].
-    pub(super) fn finish(&mut self) {
+    pub(in crate::cli) fn finish(&mut self) {
         if self.batches.take().is_some() {
             let late = self.ended.recv_timeout(PATIENCE) == Err(mpsc::RecvTimeoutError::Timeout);
             if late {

@@ -45,7 +45,7 @@ pub(in crate::cli) fn int(span: &Span, key: &str) -> Option<i64> {
 }
 
 /// What was asked for: the path at a server, host and path at a client.
-fn target(span: &Span) -> &str {
+pub(in crate::cli) fn target(span: &Span) -> &str {
     let full =
         || text(span, "url.full").map(|url| url.split_once("://").map_or(url, |(_, rest)| rest));
     let found = match span.kind {
