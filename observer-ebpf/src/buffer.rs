@@ -145,59 +145,72 @@ pub(crate) unsafe fn of_iterator(message: *const u8, direction: u8) -> (Source, 
     }
 }
 
-/// Copies at most `wanted` bytes of the buffer to `payload`; returns how many.
+/// Copies at most `wanted` bytes of the buffer to `payload` and the number that were copied to `length`.
+///
+/// The number goes through memory, so that to the verifier every way of copying ends in the same state: it then looks
+/// at what follows once, not once for each segment count.
 ///
 /// # Safety
-/// `payload` has room for twice [`MAX_PAYLOAD`] bytes.
+/// `payload` has room for twice [`MAX_PAYLOAD`] bytes, `length` is in a map value.
 #[inline(always)]
-pub(crate) unsafe fn copy(source: Source, wanted: u64, payload: *mut u8) -> u32 {
+pub(crate) unsafe fn copy(source: Source, wanted: u64, payload: *mut u8, length: *mut u64) {
     let wanted = wanted.min(MAX_PAYLOAD as u64);
     // SAFETY: bounds below.
     unsafe {
+        length.write_volatile(0);
         match source {
             Source::Flat(user) => {
-                let length = bounded(wanted);
-                if bpf_probe_read_user(payload.cast(), length, user as *const _) != 0 {
+                let size = bounded(wanted);
+                if bpf_probe_read_user(payload.cast(), size, user as *const _) != 0 {
                     count(Counter::CopyFault, 1);
-                    return 0;
+                } else {
+                    length.write_volatile(u64::from(size));
                 }
-                length
             }
-            Source::Vector(array, segments) => copy_vector(array, segments, wanted, payload),
-            Source::Unknown => {
-                count(Counter::BufferUnknown, 1);
-                0
-            }
+            Source::Vector(array, segments) => copy_vector(array, segments, wanted, payload, length),
+            Source::Unknown => count(Counter::BufferUnknown, 1),
         }
     }
 }
 
+/// The number that [`copy`] left.
+///
+/// # Safety
+/// `length` is in a map value.
 #[inline(always)]
-unsafe fn copy_vector(array: u64, segments: u64, wanted: u64, payload: *mut u8) -> u32 {
-    let mut copied: u64 = 0;
+pub(crate) unsafe fn copied(length: *const u64) -> u32 {
+    // SAFETY: as promised.
+    bounded(unsafe { length.read_volatile() })
+}
+
+#[inline(always)]
+unsafe fn copy_vector(array: u64, segments: u64, wanted: u64, payload: *mut u8, length: *mut u64) {
     let mut index: u64 = 0;
     while index < MAX_SEGMENTS {
-        if index >= segments || copied >= wanted {
+        if index >= segments {
             break;
         }
         let mut segment = [0u64; 2];
-        // SAFETY: user addresses; `copied` and `length` are each below MAX_PAYLOAD, the room is twice that.
+        // SAFETY: user addresses; `at` and `size` are each at most MAX_PAYLOAD, the room is twice that.
         unsafe {
+            let copied = length.read_volatile();
+            if copied >= wanted {
+                break;
+            }
             if bpf_probe_read_user(segment.as_mut_ptr().cast(), 16, (array + index * 16) as *const _) != 0 {
                 count(Counter::CopyFault, 1);
                 break;
             }
-            let length = bounded(segment[1].min(wanted - copied));
+            let size = bounded(segment[1].min(wanted - copied));
             let at = barrier(copied) & (MAX_PAYLOAD as u64 - 1);
-            if length > 0 && bpf_probe_read_user(payload.add(at as usize).cast(), length, segment[0] as *const _) != 0 {
+            if size > 0 && bpf_probe_read_user(payload.add(at as usize).cast(), size, segment[0] as *const _) != 0 {
                 count(Counter::CopyFault, 1);
                 break;
             }
-            copied = at + u64::from(length);
+            length.write_volatile(at + u64::from(size));
         }
         index += 1;
     }
-    bounded(copied)
 }
 
 /// The last eight bytes of the stream after this call, newest in the highest byte; 0 where they cannot be read.

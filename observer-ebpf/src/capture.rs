@@ -100,7 +100,9 @@ pub(crate) unsafe fn data<R: KernelRead>(call: &Call, source: Source, entry: *mu
         }
         let wanted = if length < u64::from(room) { length } else { u64::from(room) };
         let payload: *mut u8 = (&raw mut (*scratch).payload).cast();
-        let copied = buffer::copy(source, wanted, payload);
+        let slot = &raw mut (*scratch).copied;
+        buffer::copy(source, wanted, payload, slot);
+        let copied = buffer::copied(slot);
         let tail = if u64::from(copied) < length { buffer::tail(source, length, (*this).tail) } else { 0 };
 
         if opens {

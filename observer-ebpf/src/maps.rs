@@ -56,6 +56,8 @@ pub(crate) static PROCESS_EVENTS: RingBuf = RingBuf::with_byte_size(256 << 10, 0
 pub(crate) struct Scratch {
     pub(crate) opened: RunOpened,
     pub(crate) payload: [u8; 2 * observer_abi::record::MAX_PAYLOAD],
+    /// Bytes that lie in `payload`.
+    pub(crate) copied: u64,
 }
 
 /// One scratch a program: softirq work interrupts system calls, so programs must not share one.

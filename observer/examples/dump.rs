@@ -19,8 +19,8 @@ fn main() -> anyhow::Result<()> {
         let w = |o: usize| u64::from_le_bytes(r[o..o+8].try_into().unwrap());
         let h = &r[24..32];
         let cap = u32::from_le_bytes(h[0..4].try_into().unwrap()) as usize;
-        println!("sock {:x} gen {} t {} cap {} kind {} dir {} flags {:x} role {} len {} start {} end {} {:?}", w(0)&0xffffff, w(8)%1000000000, w(16)%1000000000, cap, h[4], h[5], h[6], h[7], r.len(), if r.len()>=56 {w(32)} else {0}, if r.len()>=56 {w(40)} else {0}, String::from_utf8_lossy(&r[r.len()-cap..][..cap.min(60)]));
-        if h[4]==1 { let c=&r[128..192]; println!("   trace {:02x?} span {:02x?} parent {:02x?} method {} prev {} other {} est {}", &c[..4], &c[16..20], &c[24..28], c[56], w(56), w(72), w(104)); }
+        if std::env::var_os("QUIET").is_none() { println!("sock {:x} gen {} t {} cap {} kind {} dir {} flags {:x} role {} len {} start {} end {} {:?}", w(0)&0xffffff, w(8)%1000000000, w(16)%1000000000, cap, h[4], h[5], h[6], h[7], r.len(), if r.len()>=56 {w(32)} else {0}, if r.len()>=56 {w(40)} else {0}, String::from_utf8_lossy(&r[r.len()-cap..][..cap.min(60)]));
+        } if std::env::var_os("QUIET").is_none() && h[4]==1 { let c=&r[128..192]; println!("   trace {:02x?} span {:02x?} parent {:02x?} method {} prev {} other {} est {}", &c[..4], &c[16..20], &c[24..28], c[56], w(56), w(72), w(104)); }
     }, |_| {}); }
     println!("{:?}", k.counters()?);
     Ok(())

@@ -9,6 +9,7 @@
 
 pub mod cli;
 pub mod config;
+pub mod daemon;
 pub mod exchange;
 pub mod export;
 pub mod kernel;

@@ -9,6 +9,7 @@ pub mod demo;
 pub mod doctor;
 mod duration;
 mod escape;
+mod log;
 mod palette;
 pub mod print;
 pub mod privileges;

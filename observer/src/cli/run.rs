@@ -1,13 +1,58 @@
 //! `observer run`.
 
-use std::process::ExitCode;
+use std::{process::ExitCode, time::Instant};
 
-use anyhow::bail;
+use anyhow::Context as _;
 
-use crate::config::Settings;
+use crate::{
+    cli::{log, print::Printer, privileges},
+    config::{Print, Settings},
+    daemon::{Daemon, Show},
+};
 
 /// Traces until a signal or the end of the duration.
 pub fn run(settings: Settings) -> anyhow::Result<ExitCode> {
-    let _ = settings;
-    bail!("not wired yet")
+    let began = Instant::now();
+    log::start(&settings.log);
+    privileges::require()?;
+    let show = Printer::stdout(settings.print)
+        .context("cannot write to standard output")?
+        .map(|printer| Show {
+            sink: Box::new(printer),
+            all: settings.print != Print::Off,
+        });
+    let daemon = Daemon::start(&settings, show, began)?;
+    announce(&daemon);
+    daemon.wait(settings.duration)?;
+    notify("STOPPING=1");
+    daemon.stop();
+    Ok(ExitCode::SUCCESS)
+}
+
+/// One line for people, and the service manager's protocol.
+pub(crate) fn announce(daemon: &Daemon) {
+    eprintln!(
+        "observer: ready tier={} after={:.2}s",
+        daemon.tier(),
+        daemon.ready_after().as_secs_f64()
+    );
+    notify("READY=1");
+}
+
+/// Tells systemd (sd_notify(3)); nothing happens where no manager asked.
+fn notify(state: &str) {
+    use std::os::{linux::net::SocketAddrExt, unix::net::{SocketAddr, UnixDatagram}};
+
+    let Some(path) = std::env::var_os("NOTIFY_SOCKET") else {
+        return;
+    };
+    let bytes = path.as_encoded_bytes();
+    let address = match bytes.strip_prefix(b"@") {
+        Some(name) => SocketAddr::from_abstract_name(name),
+        None => SocketAddr::from_pathname(&path),
+    };
+    let sent = address.and_then(|address| UnixDatagram::unbound()?.send_to_addr(state.as_bytes(), &address));
+    if let Err(error) = sent {
+        tracing::warn!(%error, "cannot notify the service manager");
+    }
 }

@@ -88,6 +88,15 @@ impl Kernel {
         bail!("no capture tier works on this kernel ({}):\n{}", features.release, reasons.join("\n"))
     }
 
+    /// Loads and attaches one tier, and takes it away again.
+    ///
+    /// # Errors
+    /// Why it does not work here.
+    pub fn try_tier(tier: Tier, types: &KernelTypes, features: &Features, options: &LoadOptions) -> Result<()> {
+        let btf = Btf::from_sys_fs().context("cannot read the kernel's type information")?;
+        Self::load_tier(tier, &btf, types, features, options).map(drop)
+    }
+
     fn load_tier(
         tier: Tier,
         btf: &Btf,

@@ -5,19 +5,154 @@ use std::{
     process::ExitCode,
 };
 
-use anyhow::bail;
-
-use super::Report;
-use crate::cli::{exit, palette::Palette};
+use super::{Finding, Report, State, TierReport};
+use crate::{
+    cli::{exit, palette::Palette, privileges},
+    kernel::{Features, Kernel, LoadOptions, Tier, offsets::KernelTypes},
+};
 
 /// Runs `observer doctor`.
 pub fn run(json: bool) -> anyhow::Result<ExitCode> {
     say(&probe()?, json)
 }
 
-/// What this machine allows.
+/// What this machine allows: every tier is really loaded and attached, then taken away again.
 fn probe() -> anyhow::Result<Report> {
-    bail!("not wired yet")
+    if let Err(error) = privileges::require() {
+        let finding = Finding::lacking(
+            "privileges",
+            State::Missing,
+            format!("{error:#}"),
+            "run as root, or grant the capability that is named",
+        );
+        return Ok(unusable(vec![finding]));
+    }
+    let mut findings = vec![Finding::ok("privileges", "everything that is needed")];
+    let types = match KernelTypes::of_running_kernel() {
+        Ok(types) => types,
+        Err(error) => {
+            findings.push(Finding::lacking(
+                "kernel type information",
+                State::Missing,
+                error.to_string(),
+                "run a kernel built with CONFIG_DEBUG_INFO_BTF=y",
+            ));
+            return Ok(unusable(findings));
+        }
+    };
+    match types.offsets() {
+        Ok(_) => findings.push(Finding::ok(
+            "kernel type information",
+            "every field that the programs need was found",
+        )),
+        Err(error) => {
+            findings.push(Finding::lacking(
+                "kernel type information",
+                State::Missing,
+                error.to_string(),
+                "report this kernel to the project",
+            ));
+            return Ok(unusable(findings));
+        }
+    }
+    let features = Features::probe(&types);
+    let tiers: Vec<TierReport> = Tier::ALL
+        .into_iter()
+        .map(|tier| {
+            let options = LoadOptions {
+                tier: Some(tier),
+                connections: 64,
+                ring_bytes: 64 << 10,
+                ..LoadOptions::default()
+            };
+            let refused = Kernel::try_tier(tier, &types, &features, &options).err();
+            TierReport {
+                name: tier.as_str(),
+                usable: refused.is_none(),
+                why_not: refused.map(|error| why_not(&error)),
+            }
+        })
+        .collect();
+    let chosen = tiers.iter().find(|tier| tier.usable).map(|tier| tier.name);
+    lockdown(&features, &mut findings);
+    send_hook(chosen, &features, &mut findings);
+    namespace(&mut findings);
+    Ok(Report {
+        kernel: features.release,
+        chosen,
+        tiers,
+        findings,
+    })
+}
+
+/// The first line of a refusal: what follows is the verifier's log.
+fn why_not(error: &anyhow::Error) -> String {
+    let text = format!("{error:#}");
+    let line = text.lines().next().unwrap_or_default();
+    let end = line.find(". Verifier output").unwrap_or(line.len());
+    line[..end].to_owned()
+}
+
+fn unusable(findings: Vec<Finding>) -> Report {
+    Report {
+        kernel: rustix::system::uname().release().to_string_lossy().into_owned(),
+        chosen: None,
+        tiers: Vec::new(),
+        findings,
+    }
+}
+
+fn lockdown(features: &Features, findings: &mut Vec<Finding>) {
+    findings.push(match features.lockdown.as_deref() {
+        Some(mode @ "confidentiality") => Finding::lacking(
+            "kernel lockdown",
+            State::Degraded,
+            format!("{mode}: programs may not read kernel memory by address; typed reads still work"),
+            "nothing, unless a tier that you need is missing above",
+        ),
+        Some(mode) => Finding::ok("kernel lockdown", mode),
+        None => Finding::ok("kernel lockdown", "not told by this kernel"),
+    });
+}
+
+fn send_hook(chosen: Option<&str>, features: &Features, findings: &mut Vec<Finding>) {
+    if chosen != Some(Tier::Socket.as_str()) {
+        return;
+    }
+    findings.push(if features.send_start_tracepoint {
+        Finding::ok("sends", "seen before their bytes leave (tcp_sendmsg_locked)")
+    } else {
+        Finding::lacking(
+            "sends",
+            State::Degraded,
+            "seen when they are over: about 1 in 700 same-host calls loses its parent",
+            "a kernel from 6.16 has the tracepoint tcp_sendmsg_locked",
+        )
+    });
+    findings.push(Finding::lacking(
+        "io_uring receives",
+        State::Degraded,
+        "their bytes are counted, not read, in the socket tier",
+        "a kernel that allows the fentry tier reads them",
+    ));
+}
+
+fn namespace(findings: &mut Vec<Finding>) {
+    findings.push(match crate::process::is_own_pid_namespace_private() {
+        Ok(false) => Finding::ok("pid namespace", "the host's"),
+        Ok(true) => Finding::lacking(
+            "pid namespace",
+            State::Degraded,
+            "observer's own: it cannot tell itself apart and starts only with a selector",
+            "share the host's pid namespace (hostPID: true, --pid=host)",
+        ),
+        Err(error) => Finding::lacking(
+            "pid namespace",
+            State::Degraded,
+            format!("cannot be told: {error}"),
+            "mount /proc",
+        ),
+    });
 }
 
 /// Writes the report to standard output; the exit code is 1 where nothing can be traced.

@@ -1,0 +1,548 @@
+//! The daemon: every stage put together, started, and stopped in order.
+//!
+//! In: [`Settings`](crate::config::Settings) and, for what is shown on this machine, a [`SpanSink`].
+//! Out: spans and metrics at the exporters until it is stopped.
+//! Owns: the threads. One reads each ring and takes its records all the way to metrics and spans; one follows
+//! processes; one feeds the sink; the exporters share a small runtime.
+
+mod page;
+mod pipeline;
+mod rewrites;
+
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+        mpsc::{Receiver, RecvTimeoutError, sync_channel},
+    },
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, bail};
+use aya::maps::{MapData, RingBuf};
+use observer_abi::process::ProcessEvent;
+use rustix::time::{ClockId, clock_gettime};
+
+use self::{
+    page::Page,
+    pipeline::{Local, Pipeline, Shared},
+};
+use crate::{
+    cli::sink::SpanSink,
+    config::{self, Settings},
+    exchange::ConnectionKey,
+    export::{
+        otlp::{OtlpConfig, OtlpExporter, OtlpOverrides},
+        prometheus,
+    },
+    kernel::{Features, Kernel, LoadOptions, Tier, loader::PolicyMaps, offsets::KernelTypes, reader},
+    metrics::{self, Registry, Snapshot, routes::Routes},
+    process::{self, Identifier, ProcFs, Selectors, Table},
+    stream::{Shard, StreamConfig, StreamCounters},
+    trace::{Clock, Sampler, SamplerConfig, Span},
+};
+
+/// Spans that may wait for the sink.
+const LOCAL_QUEUE: usize = 65_536;
+/// How long the exporters may take to drain.
+const DRAIN: Duration = Duration::from_secs(4);
+/// How often the sink is given all metrics.
+const SHOW_METRICS: Duration = Duration::from_secs(2);
+/// How often the offset between the clocks is measured and idle state looked through.
+const HOUSEKEEPING_NS: u64 = 1_000_000_000;
+
+/// What shows spans on this machine.
+pub struct Show {
+    /// Takes them.
+    pub sink: Box<dyn SpanSink>,
+    /// Every exchange, not only those that the sampler keeps.
+    pub all: bool,
+}
+
+/// A running daemon.
+pub struct Daemon {
+    stop: Arc<AtomicBool>,
+    closed: Arc<AtomicBool>,
+    shards: Vec<JoinHandle<()>>,
+    processes: Option<JoinHandle<()>>,
+    shower: Option<JoinHandle<()>>,
+    exporter: Option<OtlpExporter>,
+    runtime: Option<tokio::runtime::Runtime>,
+    page_stop: Option<tokio::sync::oneshot::Sender<()>>,
+    kernel: Arc<Mutex<Kernel>>,
+    tier: Tier,
+    started: Instant,
+    ready: Duration,
+    collect: Arc<dyn Fn() -> Snapshot + Send + Sync>,
+}
+
+impl Daemon {
+    /// Loads, attaches, starts everything; capturing when it returns.
+    ///
+    /// # Errors
+    /// What stands in the way, with what to do: no tier that works, an address in use, settings that cannot be.
+    pub fn start(settings: &Settings, show: Option<Show>, began: Instant) -> Result<Self> {
+        let selectors = selectors(settings)?;
+        let private = process::is_own_pid_namespace_private().unwrap_or(false);
+        if private && !settings.selection.is_selective() {
+            bail!(
+                "observer runs in a pid namespace of its own and could not tell itself apart from what it traces: \
+                 share the host's pid namespace (hostPID: true, --pid=host), or select what to trace with --exe or --port"
+            );
+        }
+        let types = KernelTypes::of_running_kernel()?;
+        let features = Features::probe(&types);
+        let rings = rings();
+        let options = LoadOptions {
+            tier: tier(settings.tier),
+            selected_only: settings.selection.is_selective(),
+            observer_tgid: if private { 0 } else { std::process::id() },
+            rings,
+            ring_bytes: settings.limits.ring_bytes.0,
+            connections: settings.limits.max_connections.0,
+            ..LoadOptions::default()
+        };
+        let mut kernel = Kernel::load(&types, &features, &options)?;
+        drop(types);
+        let tier = kernel.tier();
+        for (refused, reason) in kernel.refused() {
+            let reason = reason.lines().next().unwrap_or_default();
+            tracing::info!(tier = %refused, reason, "tier not available");
+        }
+
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .max_blocking_threads(4)
+            .thread_name("observer-export")
+            .enable_all()
+            .build()
+            .context("cannot start the export runtime")?;
+
+        let shared = Arc::new(Shared {
+            table: Table::new(Identifier::new(
+                ProcFs::default(),
+                settings.resource.iter().map(|(key, value)| (key.clone(), value.clone())).collect(),
+            )),
+            rewrites: rewrites::Rewrites::default(),
+            edges: pipeline::Edges::default(),
+            own_left_out: AtomicU64::new(0),
+            own_port: settings.prometheus.map(|address| address.port()),
+        });
+        let registries: Vec<Arc<Mutex<Registry>>> =
+            (0..rings).map(|_| Arc::new(Mutex::new(Registry::new(limits(settings))))).collect();
+        let collect = collector(registries.clone(), settings.metrics.max_series.0);
+
+        let exporter = match otlp(settings)? {
+            Some(config) => {
+                Some(OtlpExporter::start(config, runtime.handle().clone(), Arc::clone(&collect))?)
+            }
+            None => None,
+        };
+
+        let stop = Arc::new(AtomicBool::new(false));
+        let closed = Arc::new(AtomicBool::new(false));
+        let (local, shower) = match show {
+            Some(show) => {
+                let (spans, waiting) = sync_channel(LOCAL_QUEUE);
+                let local = Local { spans, dropped: Arc::default(), all: show.all };
+                let collect = Arc::clone(&collect);
+                let closed = Arc::clone(&closed);
+                let thread = spawn("observer-show", move || run_sink(show.sink, &waiting, &collect, &closed))?;
+                (Some(local), Some(thread))
+            }
+            None => (None, None),
+        };
+
+        let sampler = Sampler::new(SamplerConfig {
+            spans_per_second: settings.spans.rate.0,
+            ..SamplerConfig::default()
+        });
+        let routes = Routes::new(
+            &settings.metrics.routes.iter().map(config::RoutePattern::as_str).collect::<Vec<_>>(),
+            settings.metrics.max_series.0,
+        )
+        .context("a route pattern cannot be used")?;
+
+        // Processes first: a shard's first record must find the table filled and the policy written.
+        let map_bytes = kernel.map_bytes();
+        let mut policy = kernel.policy()?;
+        let (records, process_ring) = kernel.take_rings(rings)?;
+        shared.table.scan().context("cannot read the processes from /proc")?;
+        if settings.selection.is_selective() || !settings.selection.exclude_exes.is_empty() {
+            policy.apply(selectors.plan(&ProcFs::default())?)?;
+        }
+
+        let counters: Vec<Arc<Mutex<StreamCounters>>> = (0..rings).map(|_| Arc::default()).collect();
+        let mut shards = Vec::new();
+        for (index, ring) in records.into_iter().enumerate() {
+            let pipeline = Pipeline::new(
+                Arc::clone(&shared),
+                Arc::clone(&registries[index]),
+                routes.clone(),
+                sampler.clone(),
+                exporter.clone(),
+                local.clone(),
+                kernel.connections()?,
+            );
+            let config = StreamConfig {
+                max_connections: settings.limits.max_connections.0 as usize,
+                request_budget: options.request_budget,
+                response_budget: options.response_budget,
+                ..StreamConfig::default()
+            };
+            let stop = Arc::clone(&stop);
+            let published = Arc::clone(&counters[index]);
+            shards.push(spawn(&format!("observer-shard{index}"), move || {
+                run_shard(ring, &stop, Shard::new(config), pipeline, &published);
+            })?);
+        }
+        policy.enable(true)?;
+        let processes = {
+            let stop = Arc::clone(&stop);
+            let shared = Arc::clone(&shared);
+            spawn("observer-process", move || run_processes(process_ring, &stop, &shared, selectors, policy))?
+        };
+
+        let kernel = Arc::new(Mutex::new(kernel));
+        let page = Page {
+            collect: Arc::clone(&collect),
+            kernel: Arc::clone(&kernel),
+            shared,
+            counters,
+            sampler,
+            exporter: exporter.clone(),
+            local_dropped: local.as_ref().map(|local| Arc::clone(&local.dropped)),
+            tier,
+            map_bytes,
+        };
+        drop(local);
+        let page_stop = match settings.prometheus {
+            Some(address) => Some(serve(&runtime, address, page)?),
+            None => None,
+        };
+        Ok(Self {
+            stop,
+            closed,
+            shards,
+            processes: Some(processes),
+            shower,
+            exporter,
+            runtime: Some(runtime),
+            page_stop,
+            kernel,
+            tier,
+            started: Instant::now(),
+            ready: began.elapsed(),
+            collect,
+        })
+    }
+
+    /// The capture tier in use.
+    pub fn tier(&self) -> Tier {
+        self.tier
+    }
+
+    /// How long it took from `began` to capturing.
+    pub fn ready_after(&self) -> Duration {
+        self.ready
+    }
+
+    /// When it began to capture.
+    pub fn started(&self) -> Instant {
+        self.started
+    }
+
+    /// All metrics now.
+    pub fn snapshot(&self) -> Snapshot {
+        (self.collect)()
+    }
+
+    /// Whether the sink's reader has gone.
+    pub fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Relaxed)
+    }
+
+    /// Waits for SIGTERM, SIGINT, the end of `duration`, or a sink that nobody reads any more.
+    pub fn wait(&self, duration: Option<Duration>) -> Result<()> {
+        let Some(runtime) = &self.runtime else { return Ok(()) };
+        runtime.block_on(async {
+            use tokio::signal::unix::{SignalKind, signal};
+            let mut terminate = signal(SignalKind::terminate()).context("cannot wait for signals")?;
+            let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for signals")?;
+            let end = async {
+                match duration {
+                    Some(duration) => tokio::time::sleep(duration).await,
+                    None => std::future::pending().await,
+                }
+            };
+            let unread = async {
+                while !self.is_closed() {
+                    tokio::time::sleep(Duration::from_millis(200)).await;
+                }
+            };
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+                () = end => {}
+                () = unread => {}
+            }
+            Ok(())
+        })
+    }
+
+    /// Stops in the order of the flow: nothing more is captured, what was captured is finished, the exporters drain.
+    pub fn stop(mut self) {
+        self.stop.store(true, Ordering::Release);
+        for thread in self.shards.drain(..).chain(self.processes.take()) {
+            if thread.join().is_err() {
+                tracing::error!("a thread of the daemon panicked");
+            }
+        }
+        if let Some(thread) = self.shower.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the thread that shows spans panicked");
+        }
+        let Some(runtime) = self.runtime.take() else { return };
+        if let Some(exporter) = self.exporter.take() {
+            runtime.block_on(exporter.shutdown(DRAIN));
+        }
+        if let Some(stop) = self.page_stop.take() {
+            let _ = stop.send(());
+        }
+        runtime.shutdown_timeout(Duration::from_millis(500));
+        drop(self.kernel);
+    }
+}
+
+fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {
+    std::thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(body)
+        .with_context(|| format!("cannot start the thread {name}"))
+}
+
+/// One shard serves some 300,000 exchanges a second: more only on large hosts.
+fn rings() -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    match cores {
+        0..=8 => 1,
+        9..=32 => 2,
+        _ => observer_abi::control::MAX_RINGS,
+    }
+}
+
+fn tier(wanted: config::Tier) -> Option<Tier> {
+    match wanted {
+        config::Tier::Auto => None,
+        config::Tier::Fentry => Some(Tier::Fentry),
+        config::Tier::Socket => Some(Tier::Socket),
+        config::Tier::Kprobe => Some(Tier::Kprobe),
+        config::Tier::Syscall => Some(Tier::Syscall),
+    }
+}
+
+fn limits(settings: &Settings) -> metrics::Limits {
+    metrics::Limits { series: settings.metrics.max_series.0, ..metrics::Limits::default() }
+}
+
+fn selectors(settings: &Settings) -> Result<Selectors> {
+    let chosen = &settings.selection;
+    Selectors::new(
+        chosen.pids.iter().map(|pid| pid.0).collect(),
+        chosen.exes.iter().map(config::Glob::as_str),
+        chosen.ports.iter().map(|range| (range.first, range.last)).collect(),
+        chosen.exclude_exes.iter().map(config::Glob::as_str),
+    )
+    .context("a selector cannot be used")
+}
+
+fn otlp(settings: &Settings) -> Result<Option<OtlpConfig>> {
+    if !settings.otlp.enabled {
+        return Ok(None);
+    }
+    let overrides = OtlpOverrides {
+        endpoint: settings.otlp.endpoint.clone(),
+        protocol: settings.otlp.protocol.map(|protocol| protocol.to_string()),
+        queue_bytes: Some(settings.limits.queue_bytes.0),
+        ..OtlpOverrides::default()
+    };
+    OtlpConfig::from_env_and(overrides, |name| settings.otlp.variable(name)).map_err(Into::into)
+}
+
+fn collector(registries: Vec<Arc<Mutex<Registry>>>, cap: usize) -> Arc<dyn Fn() -> Snapshot + Send + Sync> {
+    Arc::new(move || {
+        let mut merge = metrics::Merge::new(cap);
+        for registry in &registries {
+            merge.add(&registry.lock().unwrap_or_else(PoisonError::into_inner));
+        }
+        merge.finish(Clock::measure().unix_nano(now_ns()))
+    })
+}
+
+fn serve(
+    runtime: &tokio::runtime::Runtime,
+    address: std::net::SocketAddr,
+    page: Page,
+) -> Result<tokio::sync::oneshot::Sender<()>> {
+    let server = runtime.block_on(prometheus::Server::bind(address))?;
+    let (stop, stopped) = tokio::sync::oneshot::channel();
+    let page = Arc::new(page);
+    runtime.spawn(async move {
+        let make: prometheus::MakePage = Arc::new(move |format| page.render(format));
+        if let Err(error) = server.run(make, async { drop(stopped.await) }).await {
+            tracing::error!(%error, "the Prometheus page is gone");
+        }
+    });
+    Ok(stop)
+}
+
+/// CLOCK_MONOTONIC, ns.
+fn now_ns() -> u64 {
+    let time = clock_gettime(ClockId::Monotonic);
+    (time.tv_sec as u64).wrapping_mul(1_000_000_000).wrapping_add(time.tv_nsec as u64)
+}
+
+struct ShardState<'a> {
+    shard: Shard,
+    pipeline: Pipeline,
+    due: Vec<ConnectionKey>,
+    last_housekeeping: u64,
+    published: &'a Mutex<StreamCounters>,
+}
+
+fn run_shard(
+    ring: RingBuf<MapData>,
+    stop: &AtomicBool,
+    shard: Shard,
+    pipeline: Pipeline,
+    published: &Mutex<StreamCounters>,
+) {
+    let mut state = ShardState { shard, pipeline, due: Vec::new(), last_housekeeping: 0, published };
+    state.pipeline.now_ns = now_ns();
+    reader::run(
+        ring,
+        stop,
+        &mut state,
+        |state, record| state.shard.record(record, &mut state.pipeline),
+        ShardState::pause,
+    );
+    let now = now_ns();
+    // What had its last byte before we stopped is finished from the kernel's entries; the rest is abandoned.
+    for _ in 0..3 {
+        state.settle(u64::MAX / 2);
+    }
+    state.shard.drain(now, &mut state.pipeline);
+    state.pipeline.flush();
+    state.publish();
+}
+
+impl ShardState<'_> {
+    /// Between two drains of the ring.
+    fn pause(&mut self) {
+        let now = now_ns();
+        self.pipeline.now_ns = now;
+        self.settle(now);
+        if now.saturating_sub(self.last_housekeeping) >= HOUSEKEEPING_NS {
+            self.last_housekeeping = now;
+            self.pipeline.clock = Clock::measure();
+            self.shard.sweep(now, &mut self.pipeline);
+            self.publish();
+        }
+        self.pipeline.flush();
+    }
+
+    /// Finishes exchanges whose last bytes were only counted.
+    fn settle(&mut self, now: u64) {
+        self.due.clear();
+        self.shard.due(now, &mut self.due);
+        for key in &self.due {
+            let entry = self.pipeline.maps.entry(*key);
+            self.shard.observe(*key, entry.as_ref(), now, &mut self.pipeline);
+        }
+    }
+
+    fn publish(&self) {
+        *self.published.lock().unwrap_or_else(PoisonError::into_inner) = *self.shard.counters();
+    }
+}
+
+fn run_processes(
+    ring: RingBuf<MapData>,
+    stop: &AtomicBool,
+    shared: &Shared,
+    mut selectors: Selectors,
+    mut policy: PolicyMaps,
+) {
+    let mut verdicts = Vec::new();
+    let mut swept = now_ns();
+    let mut rescanned = swept;
+    let mut state = (&mut selectors, &mut policy, &mut verdicts);
+    reader::run(
+        ring,
+        stop,
+        &mut state,
+        |(selectors, _, verdicts), record| {
+            let Some(event) = read_event(record) else { return };
+            shared.table.event(&event);
+            verdicts.extend(selectors.on_event(&ProcFs::default(), &event));
+        },
+        |(selectors, policy, verdicts)| {
+            let now = now_ns();
+            if selectors.needs_rescan() && now.saturating_sub(rescanned) > 2 * HOUSEKEEPING_NS {
+                rescanned = now;
+                match selectors.plan(&ProcFs::default()) {
+                    Ok(plan) => verdicts.extend(plan),
+                    Err(error) => tracing::warn!(%error, "cannot look for new listeners"),
+                }
+            }
+            if !verdicts.is_empty()
+                && let Err(error) = policy.apply(verdicts.drain(..))
+            {
+                tracing::warn!(%error, "a process's policy could not be written");
+            }
+            if now.saturating_sub(swept) > 60 * HOUSEKEEPING_NS {
+                swept = now;
+                shared.table.sweep();
+            }
+        },
+    );
+    let _ = policy.enable(false);
+}
+
+/// A process event as it lay in the ring.
+fn read_event(record: &[u8]) -> Option<ProcessEvent> {
+    crate::stream::read_pod(record)
+}
+
+fn run_sink(
+    mut sink: Box<dyn SpanSink>,
+    waiting: &Receiver<Span>,
+    collect: &Arc<dyn Fn() -> Snapshot + Send + Sync>,
+    closed: &AtomicBool,
+) {
+    const TICK: Duration = Duration::from_millis(200);
+    let mut shown = Instant::now();
+    let mut ticked = Instant::now();
+    loop {
+        match waiting.recv_timeout(TICK) {
+            Ok(span) => sink.span(&span),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => break,
+        }
+        if ticked.elapsed() >= TICK {
+            ticked = Instant::now();
+            sink.tick();
+        }
+        if shown.elapsed() >= SHOW_METRICS {
+            shown = Instant::now();
+            sink.metrics(&collect());
+        }
+        if sink.is_closed() {
+            closed.store(true, Ordering::Relaxed);
+        }
+    }
+    sink.metrics(&collect());
+    sink.finish();
+}

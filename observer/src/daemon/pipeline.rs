@@ -1,0 +1,248 @@
+//! What becomes of an exchange: metrics for each, a span for some.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+        mpsc::{SyncSender, TrySendError},
+    },
+};
+
+use observer_abi::context::method;
+
+use super::rewrites::Rewrites;
+use crate::{
+    exchange::{Address, ConnectionKey, Exchange, ParentMethod, ProcessKey, Role, Sink, Started},
+    export::otlp::OtlpExporter,
+    kernel::loader::ConnectionMaps,
+    metrics::{Registry, routes::Routes},
+    process::{Service, Table},
+    trace::{Clock, Sampler, Span, synthesize},
+};
+
+/// Services that a shard remembers before it asks the table again.
+const MOST_SERVICES: usize = 8192;
+
+/// Where spans go on this machine, and how many did not fit.
+#[derive(Clone)]
+pub(super) struct Local {
+    pub(super) spans: SyncSender<Span>,
+    pub(super) dropped: Arc<AtomicU64>,
+    /// Every exchange, not only the sampled ones.
+    pub(super) all: bool,
+}
+
+/// Exchanges by how their parent was found; indexed like [`METHODS`].
+#[derive(Default)]
+pub(super) struct Edges {
+    counts: [AtomicU64; METHODS.len()],
+}
+
+/// In the order of [`Edges`].
+pub(super) const METHODS: [ParentMethod; 4] =
+    [ParentMethod::None, ParentMethod::Handoff, ParentMethod::Thread, ParentMethod::Header];
+
+impl Edges {
+    fn count(&self, method: ParentMethod) {
+        if let Some(index) = METHODS.iter().position(|known| *known == method) {
+            self.counts[index].fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    pub(super) fn read(&self) -> impl Iterator<Item = (ParentMethod, u64)> + '_ {
+        METHODS.iter().zip(&self.counts).map(|(method, count)| (*method, count.load(Ordering::Relaxed)))
+    }
+}
+
+/// What the shards share.
+pub(super) struct Shared {
+    pub(super) table: Table,
+    pub(super) rewrites: Rewrites,
+    pub(super) edges: Edges,
+    /// observer's own exchanges with whoever asked for its page: left out.
+    pub(super) own_left_out: AtomicU64,
+    /// Port of observer's own page, if it is served.
+    pub(super) own_port: Option<u16>,
+}
+
+/// One shard's end of the flow.
+pub(super) struct Pipeline {
+    pub(super) shared: Arc<Shared>,
+    pub(super) registry: Arc<Mutex<Registry>>,
+    pub(super) routes: Routes,
+    pub(super) sampler: Sampler,
+    pub(super) exporter: Option<OtlpExporter>,
+    pub(super) local: Option<Local>,
+    pub(super) maps: ConnectionMaps,
+    pub(super) clock: Clock,
+    /// CLOCK_MONOTONIC ns of this batch.
+    pub(super) now_ns: u64,
+    services: HashMap<ProcessKey, Arc<Service>>,
+    services_generation: u64,
+    last_service: Option<(ProcessKey, Arc<Service>)>,
+    out: Vec<Span>,
+}
+
+impl Pipeline {
+    #[allow(clippy::too_many_arguments)] // Each is one stage; a struct of them would be this struct.
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        registry: Arc<Mutex<Registry>>,
+        routes: Routes,
+        sampler: Sampler,
+        exporter: Option<OtlpExporter>,
+        local: Option<Local>,
+        maps: ConnectionMaps,
+    ) -> Self {
+        Self {
+            shared,
+            registry,
+            routes,
+            sampler,
+            exporter: exporter.filter(OtlpExporter::exports_spans),
+            local,
+            maps,
+            clock: Clock::measure(),
+            now_ns: 0,
+            services: HashMap::new(),
+            services_generation: 0,
+            last_service: None,
+            out: Vec::new(),
+        }
+    }
+
+    /// Hands the spans of a batch on.
+    pub(super) fn flush(&mut self) {
+        if self.out.is_empty() {
+            return;
+        }
+        match &self.exporter {
+            Some(exporter) => exporter.enqueue(std::mem::take(&mut self.out)),
+            None => self.out.clear(),
+        }
+    }
+
+    fn service(&mut self, process: ProcessKey) -> Arc<Service> {
+        let generation = self.shared.table.generation();
+        if generation != self.services_generation || self.services.len() > MOST_SERVICES {
+            self.services.clear();
+            self.last_service = None;
+            self.services_generation = generation;
+        }
+        if let Some((known, service)) = &self.last_service
+            && *known == process
+        {
+            return Arc::clone(service);
+        }
+        let table = &self.shared.table;
+        let service = Arc::clone(self.services.entry(process).or_insert_with(|| table.service(process)));
+        self.last_service = Some((process, Arc::clone(&service)));
+        service
+    }
+
+    /// Somebody asked for observer's own page.
+    fn is_own(&self, exchange: &Exchange) -> bool {
+        let Some(port) = self.shared.own_port else { return false };
+        exchange.role == Role::Client
+            && matches!(exchange.peer, Address::Inet(peer) if peer.port() == port && is_local(exchange, peer))
+    }
+}
+
+/// Loopback, or this host's own address.
+fn is_local(exchange: &Exchange, peer: std::net::SocketAddr) -> bool {
+    peer.ip().is_loopback() || matches!(exchange.local, Address::Inet(local) if local.ip() == peer.ip())
+}
+
+impl Sink for Pipeline {
+    fn exchange(&mut self, mut exchange: Exchange) {
+        if self.is_own(&exchange) {
+            self.shared.own_left_out.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        if let (ParentMethod::Handoff | ParentMethod::Thread, Some(parent)) =
+            (exchange.context.parent_method, exchange.context.parent_span_id)
+            && let Some(trace) = self.shared.rewrites.resolve(exchange.context.trace_id, parent)
+        {
+            exchange.context.trace_id = trace;
+        }
+        self.shared.edges.count(exchange.context.parent_method);
+        let service = self.service(exchange.process);
+        let http = exchange.http();
+        let route = match exchange.role {
+            Role::Server => self.routes.route(&service, &http.target, http.status),
+            Role::Client => None,
+        };
+        let kept = self.sampler.keep(&exchange, route.as_ref(), self.now_ns);
+        let now = self.clock.unix_nano(self.now_ns);
+        self.registry.lock().unwrap_or_else(PoisonError::into_inner).record(
+            &service,
+            &exchange,
+            route.as_ref(),
+            kept,
+            now,
+        );
+        let exported = kept && self.exporter.is_some();
+        let shown = self.local.as_ref().is_some_and(|local| local.all || kept);
+        if !exported && !shown {
+            return;
+        }
+        let Some(span) = synthesize(&exchange, &service, route.as_ref(), self.clock) else { return };
+        if shown && let Some(local) = &self.local {
+            match local.spans.try_send(span.clone()) {
+                Ok(()) | Err(TrySendError::Disconnected(_)) => {}
+                Err(TrySendError::Full(_)) => {
+                    local.dropped.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+        }
+        if exported {
+            self.out.push(span);
+        }
+    }
+
+    fn request_started(&mut self, started: &Started<'_>) {
+        if started.role != Role::Server {
+            return;
+        }
+        let service = self.service(started.process);
+        let now = self.clock.unix_nano(self.now_ns);
+        self.registry.lock().unwrap_or_else(PoisonError::into_inner).request_started(
+            &service,
+            started.role,
+            started.method,
+            "http",
+            now,
+        );
+    }
+
+    fn request_ended(&mut self, started: &Started<'_>) {
+        if started.role != Role::Server {
+            return;
+        }
+        let service = self.service(started.process);
+        let now = self.clock.unix_nano(self.now_ns);
+        self.registry.lock().unwrap_or_else(PoisonError::into_inner).request_ended(
+            &service,
+            started.role,
+            started.method,
+            "http",
+            now,
+        );
+    }
+
+    fn set_mode(&mut self, key: ConnectionKey, mode: u8) {
+        self.maps.set_mode(key, mode);
+    }
+
+    fn process_seen(&mut self, process: ProcessKey, _tid: u32) {
+        // Looked at while it is most likely still there.
+        self.service(process);
+    }
+
+    fn trace_replaced(&mut self, span_id: [u8; 8], trace_id: [u8; 16]) {
+        self.shared.rewrites.replace(span_id, None, trace_id);
+    }
+}
+
+const _: () = assert!(method::HEADER as usize == METHODS.len() - 1);
