@@ -57,9 +57,17 @@ fn from_kernel(kernel: &Context, ids: &mut Ids) -> TraceContext {
     let has_parent = parent_method != ParentMethod::None && kernel.parent_span_id != [0; 8];
     TraceContext {
         trace_id: kernel.trace_id,
-        span_id: if kernel.span_id == [0; 8] { ids.span_id() } else { kernel.span_id },
+        span_id: if kernel.span_id == [0; 8] {
+            ids.span_id()
+        } else {
+            kernel.span_id
+        },
         parent_span_id: has_parent.then_some(kernel.parent_span_id),
-        parent_method: if has_parent { parent_method } else { ParentMethod::None },
+        parent_method: if has_parent {
+            parent_method
+        } else {
+            ParentMethod::None
+        },
         sampled: None,
         trace_state: None,
     }
@@ -103,13 +111,19 @@ mod tests {
     #[test]
     fn a_parent_without_a_method_is_no_parent() {
         let (context, _) = decide(Some(&kernel(method::NONE)), &head(None), &mut Ids::new());
-        assert_eq!((context.parent_span_id, context.parent_method), (None, ParentMethod::None));
+        assert_eq!(
+            (context.parent_span_id, context.parent_method),
+            (None, ParentMethod::None)
+        );
     }
 
     #[test]
     fn a_header_replaces_trace_and_parent_and_keeps_the_span() {
-        let (context, replaced) =
-            decide(Some(&kernel(method::THREAD)), &head(Some(HEADER)), &mut Ids::new());
+        let (context, replaced) = decide(
+            Some(&kernel(method::THREAD)),
+            &head(Some(HEADER)),
+            &mut Ids::new(),
+        );
         assert_eq!(context.trace_id[..2], [0x0a, 0xf7]);
         assert_eq!(context.span_id, [2; 8]);
         assert_eq!(context.parent_span_id.unwrap()[..2], [0xb7, 0xad]);

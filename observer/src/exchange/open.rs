@@ -57,10 +57,6 @@ pub(super) struct Open {
     pub(super) kind: RequestKind,
     /// No response that begins before this position answers this request.
     pub(super) response_from: u64,
-    /// The request may never send its body.
-    pub(super) expect_continue: bool,
-    /// `Content-Length` of the request.
-    pub(super) content_length: Option<u64>,
     /// The request's body is chunked.
     pub(super) request_chunked: bool,
     /// The sink was told that it started.
@@ -81,9 +77,11 @@ impl Open {
                 request_end: call.time_ns,
                 ..Times::default()
             },
-            kind: if head.method.is_empty() { RequestKind::Unknown } else { head.kind() },
-            expect_continue: head.expect_continue,
-            content_length: head.content_length,
+            kind: if head.method.is_empty() {
+                RequestKind::Unknown
+            } else {
+                head.kind()
+            },
             request_chunked: head.chunked,
             http: HttpExchange {
                 method: head.method,

@@ -53,7 +53,7 @@ pub struct StreamCounters {
 
 impl StreamCounters {
     /// Counts an exchange that is given on.
-    pub(super) fn count_exchange(&mut self, incomplete: Option<Incomplete>) {
+    pub(crate) fn count_exchange(&mut self, incomplete: Option<Incomplete>) {
         self.exchanges += 1;
         match incomplete {
             None => {}

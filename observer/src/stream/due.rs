@@ -9,8 +9,15 @@ use std::collections::VecDeque;
 use crate::exchange::ConnectionKey;
 
 /// Delays from a connection's last sign of life to the reading of its entry, and between later readings, ns.
-const DELAYS: [u64; 7] =
-    [20_000_000, 40_000_000, 80_000_000, 160_000_000, 320_000_000, 640_000_000, 1_000_000_000];
+const DELAYS: [u64; 7] = [
+    20_000_000,
+    40_000_000,
+    80_000_000,
+    160_000_000,
+    320_000_000,
+    640_000_000,
+    1_000_000_000,
+];
 
 /// Connections by the time at which their entry is to be read.
 #[derive(Debug, Default)]
@@ -27,12 +34,16 @@ impl Due {
     /// Notes that `key` is to be read after the delay for `attempt`, counted from `now_ns`.
     pub(super) fn push(&mut self, key: ConnectionKey, attempt: u8, now_ns: u64) {
         let level = usize::from(attempt).min(DELAYS.len() - 1);
-        self.queues[level].push_back((now_ns + DELAYS[level], key));
+        self.queues[level].push_back((now_ns.saturating_add(DELAYS[level]), key));
     }
 
-    /// Takes one connection whose time has come.
+    /// Takes one connection whose time has passed. What is pushed at `now_ns` is never taken at `now_ns`, so taking
+    /// and pushing back ends.
     pub(super) fn pop(&mut self, now_ns: u64) -> Option<ConnectionKey> {
-        let queue = self.queues.iter_mut().find(|queue| queue.front().is_some_and(|(at, _)| *at <= now_ns))?;
+        let queue = self
+            .queues
+            .iter_mut()
+            .find(|queue| queue.front().is_some_and(|(at, _)| *at < now_ns))?;
         queue.pop_front().map(|(_, key)| key)
     }
 }
@@ -42,15 +53,18 @@ mod tests {
     use super::*;
 
     const fn key(sock: u64) -> ConnectionKey {
-        ConnectionKey { sock, generation: 1 }
+        ConnectionKey {
+            sock,
+            generation: 1,
+        }
     }
 
     #[test]
     fn nothing_is_due_before_its_delay() {
         let mut due = Due::default();
         due.push(key(1), 0, 1000);
-        assert_eq!(due.pop(20_000_999), None);
-        assert_eq!(due.pop(20_001_000), Some(key(1)));
+        assert_eq!(due.pop(20_001_000), None);
+        assert_eq!(due.pop(20_001_001), Some(key(1)));
         assert_eq!(due.pop(u64::MAX), None);
     }
 
@@ -59,8 +73,8 @@ mod tests {
         let mut due = Due::default();
         due.push(key(1), 200, 0);
         due.push(key(2), 1, 0);
-        assert_eq!(due.pop(40_000_000), Some(key(2)));
-        assert_eq!(due.pop(999_999_999), None);
-        assert_eq!(due.pop(1_000_000_000), Some(key(1)));
+        assert_eq!(due.pop(40_000_001), Some(key(2)));
+        assert_eq!(due.pop(1_000_000_000), None);
+        assert_eq!(due.pop(1_000_000_001), Some(key(1)));
     }
 }

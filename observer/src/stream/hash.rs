@@ -49,8 +49,13 @@ mod tests {
         let hash = BuildHasherDefault::<Multiply>::default();
         let addresses = (0..4096_u64).map(|index| 0xffff_8881_0000_0000 + index * 2368);
         // A table looks at the low bits for the bucket and at the top seven for the tag.
-        let low: HashSet<u64> = addresses.clone().map(|address| hash.hash_one(address) & 0xfff).collect();
-        let tags: HashSet<u64> = addresses.map(|address| hash.hash_one(address) >> 57).collect();
+        let low: HashSet<u64> = addresses
+            .clone()
+            .map(|address| hash.hash_one(address) & 0xfff)
+            .collect();
+        let tags: HashSet<u64> = addresses
+            .map(|address| hash.hash_one(address) >> 57)
+            .collect();
         assert!(low.len() > 2300, "{} of 4096 buckets", low.len());
         assert_eq!(tags.len(), 128);
     }

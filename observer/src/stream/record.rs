@@ -47,8 +47,12 @@ pub(super) fn read(bytes: &[u8]) -> Result<Record<'_>, Malformed> {
             let payload = payload::<RunData>(bytes, &data)?;
             Ok(Record::RunData(data, payload))
         }
-        kind::CONNECTION_OPENED => pod(bytes).map(Record::ConnectionOpened).ok_or(Malformed::Truncated),
-        kind::CONNECTION_CLOSED => pod(bytes).map(Record::ConnectionClosed).ok_or(Malformed::Truncated),
+        kind::CONNECTION_OPENED => pod(bytes)
+            .map(Record::ConnectionOpened)
+            .ok_or(Malformed::Truncated),
+        kind::CONNECTION_CLOSED => pod(bytes)
+            .map(Record::ConnectionClosed)
+            .ok_or(Malformed::Truncated),
         _ => Err(Malformed::Kind),
     }
 }
@@ -60,8 +64,14 @@ fn payload<'a, T>(bytes: &'a [u8], data: &RunData) -> Result<&'a [u8], Malformed
     if data.header.direction > 1 || captured > MAX_PAYLOAD || captured as u64 > length {
         return Err(Malformed::Range);
     }
-    let payload = bytes.get(size_of::<T>()..size_of::<T>() + captured).ok_or(Malformed::Truncated)?;
-    Ok(if data.header.flags & flag::NO_PAYLOAD != 0 { &[] } else { payload })
+    let payload = bytes
+        .get(size_of::<T>()..size_of::<T>() + captured)
+        .ok_or(Malformed::Truncated)?;
+    Ok(if data.header.flags & flag::NO_PAYLOAD != 0 {
+        &[]
+    } else {
+        payload
+    })
 }
 
 /// Reads a plain struct from the start of `bytes`; `None` when they are too few.
@@ -79,11 +89,21 @@ mod tests {
     use super::*;
 
     fn header(kind: u8, captured: u32) -> RecordHeader {
-        RecordHeader { kind, captured, ..RecordHeader::default() }
+        RecordHeader {
+            kind,
+            captured,
+            ..RecordHeader::default()
+        }
     }
 
     fn run_data(captured: u32, start: u64, end: u64, payload: &[u8]) -> Vec<u8> {
-        let data = RunData { header: header(kind::RUN_DATA, captured), start, end, tid: 1, tgid: 1 };
+        let data = RunData {
+            header: header(kind::RUN_DATA, captured),
+            start,
+            end,
+            tid: 1,
+            tgid: 1,
+        };
         let mut bytes = super::super::script::bytes_of(&data);
         bytes.extend_from_slice(payload);
         bytes
@@ -93,7 +113,11 @@ mod tests {
     fn a_record_cut_anywhere_is_malformed_and_never_read() {
         let whole = run_data(5, 0, 5, b"hello");
         for length in 0..whole.len() {
-            assert!(read(&whole[..length]).is_err(), "{length} of {} bytes", whole.len());
+            assert!(
+                read(&whole[..length]).is_err(),
+                "{length} of {} bytes",
+                whole.len()
+            );
         }
         assert!(matches!(read(&whole), Ok(Record::RunData(_, b"hello"))));
     }
@@ -106,10 +130,16 @@ mod tests {
 
     #[test]
     fn ranges_that_contradict_the_payload_are_refused() {
-        assert_eq!(read(&run_data(5, 0, 4, b"hello")).err(), Some(Malformed::Range));
+        assert_eq!(
+            read(&run_data(5, 0, 4, b"hello")).err(),
+            Some(Malformed::Range)
+        );
         assert_eq!(read(&run_data(0, 5, 4, b"")).err(), Some(Malformed::Range));
         let large = vec![b'x'; MAX_PAYLOAD + 1];
-        assert_eq!(read(&run_data(large.len() as u32, 0, 1 << 20, &large)).err(), Some(Malformed::Range));
+        assert_eq!(
+            read(&run_data(large.len() as u32, 0, 1 << 20, &large)).err(),
+            Some(Malformed::Range)
+        );
     }
 
     #[test]

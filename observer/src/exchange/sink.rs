@@ -1,6 +1,6 @@
 //! What a shard gives on.
 
-use crate::exchange::{ConnectionKey, Exchange, ProcessKey, Role};
+use super::{ConnectionKey, Exchange, ProcessKey, Role};
 
 /// A request that is being answered, for `active_requests`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,7 +15,7 @@ pub struct Started<'a> {
     pub connection: ConnectionKey,
 }
 
-/// Takes what a [`Shard`](super::Shard) finds. Called from the shard's thread only.
+/// Takes what a [`Shard`](crate::stream::Shard) finds. Called from the shard's thread only.
 pub trait Sink {
     /// One request with its response, complete or marked with what is missing.
     fn exchange(&mut self, exchange: Exchange);
