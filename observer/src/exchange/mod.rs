@@ -4,7 +4,20 @@
 //! Out: one [`Exchange`] for each request, complete or marked with what is missing.
 //! Owns: the central type; everything downstream reads it and knows nothing of bytes or sockets.
 
+mod context;
+mod ids;
+mod open;
+mod pairing;
+mod requests;
+mod responses;
+mod sink;
+
 use std::{net::SocketAddr, sync::Arc};
+
+pub(crate) use ids::Ids;
+pub(crate) use open::{Call, Ends};
+pub(crate) use pairing::{Output, Pairing, Side, Unseen};
+pub use sink::{Sink, Started};
 
 /// A process that cannot be confused with a later one of the same id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -1,0 +1,80 @@
+//! What the stream stage counts: every way in which bytes or exchanges are lost has a name here.
+
+use crate::exchange::Incomplete;
+
+/// Counts since the shard began, except where a field says "now". Plain numbers: the owner of the shard publishes them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StreamCounters {
+    /// Records read, malformed ones included.
+    pub records: u64,
+    /// Records whose sizes contradict each other, or of an unknown kind: dropped.
+    pub malformed_records: u64,
+    /// Records of a connection that a newer one at the same address had already replaced: dropped.
+    pub stale_records: u64,
+    /// Records whose bytes the kernel could not read.
+    pub unreadable_records: u64,
+    /// Times that bytes were missing where the kernel's budget does not explain it.
+    pub gaps: u64,
+    /// Bytes missing in those gaps.
+    pub lost_bytes: u64,
+    /// Connections known now.
+    pub connections: u64,
+    /// Connections seen.
+    pub connections_seen: u64,
+    /// Connections forgotten because there were too many.
+    pub connections_evicted: u64,
+    /// Connections whose end was not told, found by their absence or by a successor.
+    pub closes_lost: u64,
+    /// Connections that do not speak HTTP/1.
+    pub not_http: u64,
+    /// Connections that became a tunnel.
+    pub tunnels: u64,
+    /// Connections seen pipelining.
+    pub pipelined: u64,
+    /// Exchanges given on, incomplete ones included.
+    pub exchanges: u64,
+    /// Responses whose request was not seen: not given on.
+    pub responses_without_request: u64,
+    /// Times that a direction's bytes were skipped up to the next run.
+    pub resyncs: u64,
+    /// Exchanges given on that lost bytes inside a head.
+    pub lost_bytes_exchanges: u64,
+    /// Exchanges given on whose head was larger than what is captured.
+    pub head_too_large: u64,
+    /// Exchanges cut off by the connection's end.
+    pub closed: u64,
+    /// Exchanges cut off by a reset.
+    pub reset: u64,
+    /// Exchanges open when observer stopped or forgot their connection.
+    pub abandoned: u64,
+    /// Exchanges with a message that could not be parsed.
+    pub malformed: u64,
+}
+
+impl StreamCounters {
+    /// Counts an exchange that is given on.
+    pub(crate) fn count_exchange(&mut self, incomplete: Option<Incomplete>) {
+        self.exchanges += 1;
+        match incomplete {
+            None => {}
+            Some(Incomplete::LostBytes) => self.lost_bytes_exchanges += 1,
+            Some(Incomplete::HeadTooLarge) => self.head_too_large += 1,
+            Some(Incomplete::Closed) => self.closed += 1,
+            Some(Incomplete::Reset) => self.reset += 1,
+            Some(Incomplete::Abandoned) => self.abandoned += 1,
+            Some(Incomplete::Malformed) => self.malformed += 1,
+        }
+    }
+
+    /// Incomplete exchanges by the name of their reason ([`Incomplete::as_str`]).
+    pub const fn incomplete(&self) -> [(&'static str, u64); 6] {
+        [
+            (Incomplete::LostBytes.as_str(), self.lost_bytes_exchanges),
+            (Incomplete::HeadTooLarge.as_str(), self.head_too_large),
+            (Incomplete::Closed.as_str(), self.closed),
+            (Incomplete::Reset.as_str(), self.reset),
+            (Incomplete::Abandoned.as_str(), self.abandoned),
+            (Incomplete::Malformed.as_str(), self.malformed),
+        ]
+    }
+}

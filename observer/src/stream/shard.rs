@@ -1,0 +1,284 @@
+//! A shard: the connections of one ring.
+
+use observer_abi::{connection, record::RecordHeader};
+
+use super::{
+    Sink, StreamConfig, StreamCounters,
+    connection::Connection,
+    due::Due,
+    hash::{FastMap, FastSet},
+    record::{self, Record},
+};
+use crate::exchange::{ConnectionKey, Ids, Output, ProcessKey};
+
+/// Processes that are remembered as seen.
+const MAX_PROCESSES: usize = 16 * 1024;
+/// Least time between two looks at all connections, ns.
+const SWEEP_NS: u64 = 10_000_000_000;
+
+/// Turns the records of one ring into exchanges. Owns everything about its connections: no other thread takes part.
+#[derive(Debug)]
+pub struct Shard {
+    config: StreamConfig,
+    /// By sock address; boxed, so that growing the table moves pointers only.
+    connections: FastMap<u64, Box<Connection>>,
+    processes: FastSet<ProcessKey>,
+    last_process: Option<ProcessKey>,
+    due: Due,
+    ids: Ids,
+    counters: StreamCounters,
+    swept_ns: u64,
+}
+
+impl Shard {
+    /// A shard without connections.
+    pub fn new(config: StreamConfig) -> Self {
+        Self {
+            config,
+            connections: FastMap::default(),
+            processes: FastSet::default(),
+            last_process: None,
+            due: Due::default(),
+            ids: Ids::new(),
+            counters: StreamCounters::default(),
+            swept_ns: 0,
+        }
+    }
+
+    /// What was counted so far.
+    pub const fn counters(&self) -> &StreamCounters {
+        &self.counters
+    }
+
+    /// Takes one record as it lay in the ring. One that cannot be read is counted and dropped.
+    pub fn record(&mut self, bytes: &[u8], sink: &mut impl Sink) {
+        self.counters.records += 1;
+        match record::read(bytes) {
+            Ok(Record::RunOpened(run, payload)) => {
+                self.count_unreadable(&run.data.header);
+                let process = ProcessKey {
+                    tgid: run.data.tgid,
+                    start_ns: run.start_ns,
+                };
+                self.see(process, run.data.tid, sink);
+                self.with(&run.data.header, sink, |connection, config, out| {
+                    connection.run_opened(&run, payload, config, out);
+                });
+            }
+            Ok(Record::RunData(data, payload)) => {
+                self.count_unreadable(&data.header);
+                self.with(&data.header, sink, |connection, config, out| {
+                    connection.run_data(&data, payload, config, out);
+                });
+            }
+            Ok(Record::ConnectionOpened(opened)) => {
+                self.with(&opened.header, sink, |connection, _, _| {
+                    connection.opened(&opened);
+                });
+            }
+            Ok(Record::ConnectionClosed(closed)) => {
+                let header = &closed.header;
+                let known = self.connections.get(&header.sock);
+                if known.is_some_and(|known| known.key().generation == header.generation) {
+                    let connection = self.connections.remove(&header.sock);
+                    let mut out = output(&mut self.ids, &mut self.counters, sink);
+                    if let Some(mut connection) = connection {
+                        connection.closed(&closed, &mut out);
+                    }
+                } else if known.is_some() {
+                    self.counters.stale_records += 1;
+                }
+            }
+            Err(_) => self.counters.malformed_records += 1,
+        }
+        self.counters.connections = self.connections.len() as u64;
+    }
+
+    /// Connections whose entry is to be read now and given to [`observe`](Self::observe): their last record is some
+    /// 20 ms old and has left an exchange open. Asked again later, where reading did not settle it.
+    pub fn due(&mut self, now_ns: u64, out: &mut Vec<ConnectionKey>) {
+        while let Some(key) = self.due.pop(now_ns) {
+            let Some(connection) = find(&mut self.connections, key) else {
+                continue;
+            };
+            connection.queued = false;
+            if !connection.check && !connection.needs_entry() {
+                continue;
+            }
+            if connection.readings == 0 && now_ns < connection.last_ns.saturating_add(Due::delay(0))
+            {
+                // It has spoken since; its time is yet to come.
+                connection.queued = true;
+                self.due.push(
+                    key,
+                    0,
+                    connection.last_ns.max(now_ns.saturating_sub(Due::delay(0))),
+                );
+                continue;
+            }
+            connection.readings = connection.readings.saturating_add(1);
+            connection.queued = true;
+            self.due.push(key, connection.readings, now_ns);
+            out.push(key);
+        }
+    }
+
+    /// Takes a connection's entry as the kernel has it; `None` when there is none any more.
+    pub fn observe(
+        &mut self,
+        key: ConnectionKey,
+        entry: Option<&connection::Connection>,
+        now_ns: u64,
+        sink: &mut impl Sink,
+    ) {
+        let Some(connection) = find(&mut self.connections, key) else {
+            return;
+        };
+        let mut out = output(&mut self.ids, &mut self.counters, sink);
+        match entry.filter(|entry| entry.generation == key.generation) {
+            Some(entry) => {
+                if std::mem::take(&mut connection.check) {
+                    connection.last_ns = connection.last_ns.max(now_ns);
+                }
+                connection.observe(entry, &mut out);
+            }
+            // The record of its end may be on its way.
+            None if connection.readings < 2 => connection.check = true,
+            None => {
+                connection.abandon(&mut out);
+                out.counters.closes_lost += 1;
+                self.connections.remove(&key.sock);
+                self.counters.connections = self.connections.len() as u64;
+            }
+        }
+    }
+
+    /// Has the entries of connections that were silent for long read, to find those whose end was not told. To be
+    /// called every second or so.
+    pub fn sweep(&mut self, now_ns: u64, _sink: &mut impl Sink) {
+        if now_ns.saturating_sub(self.swept_ns) < SWEEP_NS {
+            return;
+        }
+        self.swept_ns = now_ns;
+        for connection in self.connections.values_mut() {
+            if now_ns.saturating_sub(connection.last_ns) >= self.config.idle_check_ns {
+                connection.check = true;
+                if !connection.queued {
+                    connection.queued = true;
+                    self.due.push(connection.key(), 0, now_ns);
+                }
+            }
+        }
+    }
+
+    /// Gives on every open exchange, as [`Incomplete::Abandoned`](crate::exchange::Incomplete::Abandoned) where its
+    /// response has not ended, and forgets all connections: observer stops.
+    pub fn drain(&mut self, _now_ns: u64, sink: &mut impl Sink) {
+        let mut out = output(&mut self.ids, &mut self.counters, sink);
+        for (_, mut connection) in self.connections.drain() {
+            connection.abandon(&mut out);
+        }
+        self.counters.connections = 0;
+    }
+
+    /// Gives a record to its connection, and sees to it that the entry is read where that leaves an exchange open.
+    fn with<S: Sink>(
+        &mut self,
+        header: &RecordHeader,
+        sink: &mut S,
+        take: impl FnOnce(&mut Connection, &StreamConfig, &mut Output<'_, S>),
+    ) {
+        let known = self
+            .connections
+            .get(&header.sock)
+            .map(|known| known.key().generation);
+        match known {
+            Some(generation) if generation > header.generation => {
+                self.counters.stale_records += 1;
+                return;
+            }
+            Some(generation) if generation == header.generation => {}
+            _ => self.insert(header, sink),
+        }
+        let Some(connection) = self.connections.get_mut(&header.sock) else {
+            return;
+        };
+        connection.last_ns = connection.last_ns.max(header.time_ns);
+        connection.readings = 0;
+        let mut out = output(&mut self.ids, &mut self.counters, sink);
+        take(connection, &self.config, &mut out);
+        if !connection.queued && connection.needs_entry() {
+            connection.queued = true;
+            self.due.push(connection.key(), 0, header.time_ns);
+        }
+    }
+
+    /// Begins a connection, in the place of an older one at its address.
+    fn insert<S: Sink>(&mut self, header: &RecordHeader, sink: &mut S) {
+        if self.connections.len() >= self.config.max_connections.max(1) {
+            self.evict(sink);
+        }
+        self.counters.connections_seen += 1;
+        let connection = Box::new(Connection::new(header, &self.config));
+        if let Some(mut replaced) = self.connections.insert(header.sock, connection) {
+            self.counters.closes_lost += 1;
+            replaced.abandon(&mut output(&mut self.ids, &mut self.counters, sink));
+        }
+    }
+
+    /// Forgets the sixteenth of the connections that was silent longest: many at once, since finding them looks at all.
+    fn evict<S: Sink>(&mut self, sink: &mut S) {
+        let mut ages: Vec<(u64, u64)> = self
+            .connections
+            .iter()
+            .map(|(sock, connection)| (connection.last_ns, *sock))
+            .collect();
+        let count = (ages.len() / 16).max(1);
+        ages.select_nth_unstable(count - 1);
+        for (_, sock) in &ages[..count] {
+            if let Some(mut connection) = self.connections.remove(sock) {
+                self.counters.connections_evicted += 1;
+                connection.abandon(&mut output(&mut self.ids, &mut self.counters, sink));
+            }
+        }
+    }
+
+    /// Tells of a process that was not seen before.
+    fn see(&mut self, process: ProcessKey, tid: u32, sink: &mut impl Sink) {
+        if self.last_process == Some(process) {
+            return;
+        }
+        self.last_process = Some(process);
+        if self.processes.len() >= MAX_PROCESSES {
+            self.processes.clear();
+        }
+        if self.processes.insert(process) {
+            sink.process_seen(process, tid);
+        }
+    }
+
+    fn count_unreadable(&mut self, header: &RecordHeader) {
+        let unreadable = header.flags & observer_abi::record::flag::NO_PAYLOAD != 0;
+        self.counters.unreadable_records += u64::from(unreadable);
+    }
+}
+
+fn output<'a, S>(
+    ids: &'a mut Ids,
+    counters: &'a mut StreamCounters,
+    sink: &'a mut S,
+) -> Output<'a, S> {
+    Output {
+        sink,
+        ids,
+        counters,
+    }
+}
+
+fn find(
+    connections: &mut FastMap<u64, Box<Connection>>,
+    key: ConnectionKey,
+) -> Option<&mut Connection> {
+    let connection = connections.get_mut(&key.sock)?;
+    (connection.key() == key).then_some(connection)
+}
