@@ -1,2 +1,43 @@
-//! The project's own commands.
-fn main() {}
+//! The project's own commands: `cargo xtask <command>`.
+//!
+//! Comes in: the work tree and the machine as they are. Goes out: a built eBPF object, a machine that can run the
+//! tests, a measured cost. Owns: everything below `target/` that is not cargo's, and the committed object.
+
+mod command;
+mod debian;
+mod ebpf;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Build, test and measure observer.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Build the kernel programs and write the object that the daemon embeds
+    Ebpf(ebpf::Options),
+}
+
+fn main() -> ExitCode {
+    if let Some(code) = ebpf::run_as_compiler() {
+        return code;
+    }
+    let result = match Cli::parse().task {
+        Task::Ebpf(options) => ebpf::run(&options),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
