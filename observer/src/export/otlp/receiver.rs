@@ -238,6 +238,11 @@ pub(super) async fn grpc(
     address
 }
 
+/// The service of spans alone.
+pub(super) fn trace_server(script: Arc<Script>) -> TraceServiceServer<impl TraceService> {
+    TraceServiceServer::new(Services(script))
+}
+
 async fn grpc_answer(answer: Answer) -> Result<Option<(i64, &'static str)>, tonic::Status> {
     match answer {
         Answer::Ok => Ok(None),
