@@ -156,6 +156,14 @@ pub(super) async fn until(what: &str, mut condition: impl FnMut() -> bool) {
 /// Starts an OTLP/HTTP receiver and returns its address.
 pub(super) async fn http(script: Arc<Script>) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    http_on(listener, script)
+}
+
+/// The same on a listener that may do something before, such as TLS.
+pub(super) fn http_on<L>(listener: L, script: Arc<Script>) -> SocketAddr
+where
+    L: axum::serve::Listener<Addr = SocketAddr>,
+{
     let address = listener.local_addr().unwrap();
     let router = axum::Router::new().fallback(answer_http).with_state(script);
     tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });

@@ -20,7 +20,7 @@ const QUICK: Backoff = Backoff {
 };
 
 /// A configuration for this URL and protocol with short waits, changed by `change`.
-fn config(url: &str, protocol: &str, vars: &[(&str, &str)]) -> OtlpConfig {
+pub(super) fn config(url: &str, protocol: &str, vars: &[(&str, &str)]) -> OtlpConfig {
     let overrides = OtlpOverrides {
         endpoint: Some(url.to_owned()),
         protocol: Some(protocol.to_owned()),
@@ -42,11 +42,11 @@ fn config(url: &str, protocol: &str, vars: &[(&str, &str)]) -> OtlpConfig {
     config
 }
 
-fn start(config: OtlpConfig) -> OtlpExporter {
+pub(super) fn start(config: OtlpConfig) -> OtlpExporter {
     OtlpExporter::start(config, Handle::current(), Arc::new(Snapshot::default)).unwrap()
 }
 
-fn spans(count: usize) -> Vec<Span> {
+pub(super) fn spans(count: usize) -> Vec<Span> {
     let service = service("shop", "1");
     (0..count)
         .map(|index| span(&service, index as u8))
@@ -573,4 +573,24 @@ async fn a_collection_that_panics_stops_neither_metrics_nor_spans() {
     })
     .await;
     assert_eq!(exporter.counters().metrics.skipped_collections, 1);
+}
+
+/// By hand, against a real receiver: prints the counters.
+#[tokio::test]
+#[ignore = "needs a receiver: set OTEL_EXPORTER_OTLP_ENDPOINT and what else it wants"]
+async fn spans_and_metrics_reach_the_receiver_of_the_environment() {
+    let config =
+        OtlpConfig::from_env_and(OtlpOverrides::default(), |name| std::env::var(name).ok());
+    let config = config.unwrap().expect("OTEL_EXPORTER_OTLP_ENDPOINT is set");
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap()
+        .as_nanos() as u64;
+    let collect = move || snapshot(now, 5, 1, histogram([1, 2, 0], &[now - 1]));
+    let exporter = OtlpExporter::start(config, Handle::current(), Arc::new(collect)).unwrap();
+    exporter.enqueue(spans(3));
+    exporter.clone().shutdown(Duration::from_secs(5)).await;
+    let counters = exporter.counters();
+    println!("{counters:#?}");
+    assert_eq!((counters.traces.sent, counters.metrics.sent), (3, 3));
 }
