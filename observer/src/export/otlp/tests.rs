@@ -575,6 +575,45 @@ async fn a_collection_that_panics_stops_neither_metrics_nor_spans() {
     assert_eq!(exporter.counters().metrics.skipped_collections, 1);
 }
 
+#[tokio::test]
+async fn a_web_page_is_no_otlp_backend_even_if_it_says_200() {
+    let page = vec![("content-type", "text/html; charset=utf-8".to_owned())];
+    let (_, counters) = outcome_http(vec![Answer::Http(200, page)], &[]).await;
+    assert_eq!((counters.sent, counters.dropped_refused), (0, 3));
+    let json = vec![("content-type", "application/json".to_owned())];
+    assert_eq!(
+        outcome_http(vec![Answer::Http(202, json)], &[])
+            .await
+            .1
+            .sent,
+        3,
+        "lenient receivers are fine"
+    );
+}
+
+#[tokio::test]
+async fn a_connection_whose_other_end_vanished_is_replaced_after_the_timeout() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let script = Script::new([]);
+    let service = super::receiver::trace_server(Arc::clone(&script));
+    tokio::spawn(async move {
+        // The first connection is accepted and never read: as if the network had swallowed it.
+        let _swallowed = listener.accept().await.unwrap();
+        let incoming = tonic::transport::server::TcpIncoming::from(listener);
+        tonic::transport::Server::builder()
+            .add_service(service)
+            .serve_with_incoming(incoming)
+            .await
+            .unwrap();
+    });
+    let timeout = [("OTEL_EXPORTER_OTLP_TIMEOUT", "200")];
+    let exporter = start(config(&format!("http://{address}"), "grpc", &timeout));
+    exporter.enqueue(spans(3));
+    until("the spans arrived", || exporter.counters().traces.sent == 3).await;
+    assert_eq!((script.spans(), exporter.counters().traces.retries), (3, 1));
+}
+
 /// By hand, against a real receiver: prints the counters.
 #[tokio::test]
 #[ignore = "needs a receiver: set OTEL_EXPORTER_OTLP_ENDPOINT and what else it wants"]
