@@ -1,6 +1,10 @@
 //! Loading and attaching, and the maps afterwards.
 
-use std::{collections::BTreeMap, os::fd::{AsFd, AsRawFd}, time::{Duration, Instant}};
+use std::{
+    collections::BTreeMap,
+    os::fd::{AsFd, AsRawFd},
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use aya::{
@@ -80,12 +84,26 @@ impl Kernel {
         };
         for tier in candidates {
             match Self::load_tier(tier, &btf, types, features, options) {
-                Ok(ebpf) => return Ok(Self { ebpf, tier, refused, load_time: begin.elapsed() }),
+                Ok(ebpf) => {
+                    return Ok(Self {
+                        ebpf,
+                        tier,
+                        refused,
+                        load_time: begin.elapsed(),
+                    });
+                }
                 Err(error) => refused.push((tier, format!("{error:#}"))),
             }
         }
-        let reasons: Vec<String> = refused.iter().map(|(tier, reason)| format!("  {tier}: {reason}")).collect();
-        bail!("no capture tier works on this kernel ({}):\n{}", features.release, reasons.join("\n"))
+        let reasons: Vec<String> = refused
+            .iter()
+            .map(|(tier, reason)| format!("  {tier}: {reason}"))
+            .collect();
+        bail!(
+            "no capture tier works on this kernel ({}):\n{}",
+            features.release,
+            reasons.join("\n")
+        )
     }
 
     /// Loads and attaches one tier, and takes it away again.
@@ -119,7 +137,8 @@ impl Kernel {
         }
         let mut ebpf = Self::open(tier, btf, types, features, options)?;
         for (name, hook) in &wanted {
-            load(&mut ebpf, name, *hook, btf).with_context(|| format!("{name} on {}", hook.name()))?;
+            load(&mut ebpf, name, *hook, btf)
+                .with_context(|| format!("{name} on {}", hook.name()))?;
         }
         for (name, hook) in &wanted {
             attach(&mut ebpf, name).with_context(|| format!("{name} on {}", hook.name()))?;
@@ -154,9 +173,18 @@ impl Kernel {
         loader.map_max_entries("CONN_CONTROL", options.connections);
         loader.map_max_entries("HANDOFF", options.connections);
         for (index, name) in RINGS.iter().enumerate() {
-            loader.map_max_entries(name, if index < rings { options.ring_bytes } else { 4096 });
+            loader.map_max_entries(
+                name,
+                if index < rings {
+                    options.ring_bytes
+                } else {
+                    4096
+                },
+            );
         }
-        loader.load(OBJECT).context("the kernel refused the object's maps or types")
+        loader
+            .load(OBJECT)
+            .context("the kernel refused the object's maps or types")
     }
 
     /// The tier in use.
@@ -175,7 +203,10 @@ impl Kernel {
     }
 
     /// Takes the record rings, one a shard, and the ring of process events.
-    pub fn take_rings(&mut self, rings: usize) -> Result<(Vec<RingBuf<MapData>>, RingBuf<MapData>)> {
+    pub fn take_rings(
+        &mut self,
+        rings: usize,
+    ) -> Result<(Vec<RingBuf<MapData>>, RingBuf<MapData>)> {
         let mut taken = Vec::new();
         for name in RINGS.iter().take(rings) {
             taken.push(RingBuf::try_from(self.take(name)?)?);
@@ -184,7 +215,9 @@ impl Kernel {
     }
 
     fn take(&mut self, name: &str) -> Result<Map> {
-        self.ebpf.take_map(name).ok_or_else(|| anyhow!("the object has no map {name}"))
+        self.ebpf
+            .take_map(name)
+            .ok_or_else(|| anyhow!("the object has no map {name}"))
     }
 
     /// Takes the maps that a shard reads and writes. Each call duplicates the descriptors.
@@ -200,13 +233,19 @@ impl Kernel {
         Ok(PolicyMaps {
             policy: HashMap::try_from(duplicate(&self.ebpf, "POLICY")?)?,
             control: Array::try_from(duplicate(&self.ebpf, "CONTROL_BLOCK")?)?,
-            state: ControlBlock { policy_epoch: 1, enabled: 0 },
+            state: ControlBlock {
+                policy_epoch: 1,
+                enabled: 0,
+            },
         })
     }
 
     /// The counters, summed over the CPUs.
     pub fn counters(&self) -> Result<Vec<(Counter, &'static str, u64)>> {
-        let map = self.ebpf.map("COUNTERS").ok_or_else(|| anyhow!("the object has no map COUNTERS"))?;
+        let map = self
+            .ebpf
+            .map("COUNTERS")
+            .ok_or_else(|| anyhow!("the object has no map COUNTERS"))?;
         let counters: PerCpuArray<_, u64> = PerCpuArray::try_from(map)?;
         let mut sums = Vec::with_capacity(loss::COUNTERS as usize);
         for (counter, name) in Counter::ALL {
@@ -233,7 +272,9 @@ impl Kernel {
             let Ok(descriptor) = info.fd() else { continue };
             let text = fdinfo(descriptor.as_fd().as_raw_fd()).unwrap_or_default();
             let field = |key: &str| {
-                text.lines().find_map(|line| line.strip_prefix(key)?.trim().parse::<u64>().ok()).unwrap_or(0)
+                text.lines()
+                    .find_map(|line| line.strip_prefix(key)?.trim().parse::<u64>().ok())
+                    .unwrap_or(0)
             };
             stats.push((name.to_owned(), field("run_time_ns:"), field("run_cnt:")));
         }
@@ -244,7 +285,12 @@ impl Kernel {
     pub fn verified_instructions(&self) -> Vec<(String, u32)> {
         self.ebpf
             .programs()
-            .filter_map(|(name, program)| Some((name.to_owned(), program.info().ok()?.verified_instruction_count()?)))
+            .filter_map(|(name, program)| {
+                Some((
+                    name.to_owned(),
+                    program.info().ok()?.verified_instruction_count()?,
+                ))
+            })
             .collect()
     }
 }
@@ -252,9 +298,13 @@ impl Kernel {
 const RINGS: [&str; MAX_RINGS] = ["RECORDS_0", "RECORDS_1", "RECORDS_2", "RECORDS_3"];
 
 fn load(ebpf: &mut Ebpf, name: &str, hook: Hook, btf: &Btf) -> Result<()> {
-    let program = ebpf.program_mut(name).ok_or_else(|| anyhow!("not in the object"))?;
+    let program = ebpf
+        .program_mut(name)
+        .ok_or_else(|| anyhow!("not in the object"))?;
     match hook {
-        Hook::Tracepoint(function) => <&mut BtfTracePoint>::try_from(program)?.load(function, btf)?,
+        Hook::Tracepoint(function) => {
+            <&mut BtfTracePoint>::try_from(program)?.load(function, btf)?
+        }
         Hook::Enter(function) => <&mut FEntry>::try_from(program)?.load(function, btf)?,
         Hook::Exit(function) => <&mut FExit>::try_from(program)?.load(function, btf)?,
     }
@@ -262,7 +312,10 @@ fn load(ebpf: &mut Ebpf, name: &str, hook: Hook, btf: &Btf) -> Result<()> {
 }
 
 fn attach(ebpf: &mut Ebpf, name: &str) -> Result<()> {
-    match ebpf.program_mut(name).ok_or_else(|| anyhow!("not in the object"))? {
+    match ebpf
+        .program_mut(name)
+        .ok_or_else(|| anyhow!("not in the object"))?
+    {
         Program::BtfTracePoint(program) => drop(program.attach()?),
         Program::FEntry(program) => drop(program.attach()?),
         Program::FExit(program) => drop(program.attach()?),
@@ -285,7 +338,9 @@ fn map_descriptor(map: &Map) -> Option<i32> {
 
 /// `memlock` of a map's descriptor: what the kernel charges for it.
 pub(crate) fn memory_of(descriptor: i32) -> Option<u64> {
-    fdinfo(descriptor)?.lines().find_map(|line| line.strip_prefix("memlock:")?.trim().parse().ok())
+    fdinfo(descriptor)?
+        .lines()
+        .find_map(|line| line.strip_prefix("memlock:")?.trim().parse().ok())
 }
 
 fn fdinfo(descriptor: i32) -> Option<String> {
@@ -293,8 +348,11 @@ fn fdinfo(descriptor: i32) -> Option<String> {
 }
 
 fn duplicate(ebpf: &Ebpf, name: &str) -> Result<Map> {
-    let map = ebpf.map(name).ok_or_else(|| anyhow!("the object has no map {name}"))?;
-    let descriptor = map_descriptor(map).ok_or_else(|| anyhow!("map {name} has an unexpected type"))?;
+    let map = ebpf
+        .map(name)
+        .ok_or_else(|| anyhow!("the object has no map {name}"))?;
+    let descriptor =
+        map_descriptor(map).ok_or_else(|| anyhow!("map {name} has an unexpected type"))?;
     // SAFETY: the descriptor is open: the map holds it.
     let borrowed = unsafe { std::os::fd::BorrowedFd::borrow_raw(descriptor) };
     let data = MapData::from_fd(borrowed.try_clone_to_owned()?)?;
@@ -314,12 +372,18 @@ pub struct ConnectionMaps {
 impl ConnectionMaps {
     /// The kernel's entry, if it is still the same connection's.
     pub fn entry(&self, key: ConnectionKey) -> Option<Connection> {
-        self.connections.get(&key.sock, 0).ok().filter(|entry| entry.generation == key.generation)
+        self.connections
+            .get(&key.sock, 0)
+            .ok()
+            .filter(|entry| entry.generation == key.generation)
     }
 
     /// Tells the kernel how much of a connection to ship.
     pub fn set_mode(&mut self, key: ConnectionKey, wanted: u8) {
-        let control = ConnectionControl { generation: key.generation, mode: u64::from(wanted) };
+        let control = ConnectionControl {
+            generation: key.generation,
+            mode: u64::from(wanted),
+        };
         if wanted == mode::PROBE {
             let _ = self.control.remove(&key.sock);
         } else if let Err(error) = self.control.insert(key.sock, control, 0) {
@@ -339,20 +403,29 @@ impl PolicyMaps {
     /// Switches capture on or off.
     pub fn enable(&mut self, on: bool) -> Result<()> {
         self.state.enabled = u32::from(on);
-        self.control.set(0, self.state, 0).context("cannot switch capture")
+        self.control
+            .set(0, self.state, 0)
+            .context("cannot switch capture")
     }
 
     /// Writes verdicts; connections ask again afterwards.
     pub fn apply(&mut self, verdicts: impl IntoIterator<Item = (u32, bool)>) -> Result<()> {
         let mut changed = false;
         for (tgid, capture) in verdicts {
-            let policy = Policy { capture: u32::from(capture), reserved: 0 };
-            self.policy.insert(tgid, policy, 0).with_context(|| format!("cannot write the policy of process {tgid}"))?;
+            let policy = Policy {
+                capture: u32::from(capture),
+                reserved: 0,
+            };
+            self.policy
+                .insert(tgid, policy, 0)
+                .with_context(|| format!("cannot write the policy of process {tgid}"))?;
             changed = true;
         }
         if changed {
             self.state.policy_epoch = self.state.policy_epoch.wrapping_add(1);
-            self.control.set(0, self.state, 0).context("cannot raise the policy's epoch")?;
+            self.control
+                .set(0, self.state, 0)
+                .context("cannot raise the policy's epoch")?;
         }
         Ok(())
     }

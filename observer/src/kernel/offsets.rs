@@ -12,7 +12,9 @@ pub const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
 #[derive(Debug, thiserror::Error)]
 pub enum OffsetError {
     /// The kernel has no BTF, or it cannot be read.
-    #[error("cannot read the kernel's type information at {path}: {reason}; a kernel with CONFIG_DEBUG_INFO_BTF=y is needed")]
+    #[error(
+        "cannot read the kernel's type information at {path}: {reason}; a kernel with CONFIG_DEBUG_INFO_BTF=y is needed"
+    )]
     NoBtf {
         /// Where it was looked for.
         path: String,
@@ -20,7 +22,9 @@ pub enum OffsetError {
         reason: String,
     },
     /// A struct or field that the programs need is not there.
-    #[error("this kernel's type information has no `{0}`: this kernel is not supported yet, please report it")]
+    #[error(
+        "this kernel's type information has no `{0}`: this kernel is not supported yet, please report it"
+    )]
     Missing(String),
 }
 
@@ -37,8 +41,10 @@ impl KernelTypes {
 
     /// Reads a BTF file.
     pub fn from_path(path: &Path) -> Result<Self, OffsetError> {
-        let btf = Btf::from_file(path)
-            .map_err(|error| OffsetError::NoBtf { path: path.display().to_string(), reason: error.to_string() })?;
+        let btf = Btf::from_file(path).map_err(|error| OffsetError::NoBtf {
+            path: path.display().to_string(),
+            reason: error.to_string(),
+        })?;
         Ok(Self { btf })
     }
 
@@ -48,7 +54,10 @@ impl KernelTypes {
         let missing = || OffsetError::Missing(path.to_owned());
         let mut parts = path.split('.');
         let name = parts.next().ok_or_else(missing)?;
-        let types = self.btf.resolve_types_by_name(name).map_err(|_| missing())?;
+        let types = self
+            .btf
+            .resolve_types_by_name(name)
+            .map_err(|_| missing())?;
         let mut current = types
             .into_iter()
             .find(|candidate| matches!(candidate, Type::Struct(found) if !found.members.is_empty()))
@@ -63,11 +72,16 @@ impl KernelTypes {
     }
 
     fn member(&self, within: &Type, name: &str) -> Option<(u32, Type)> {
-        let (Type::Struct(composite) | Type::Union(composite)) = within else { return None };
+        let (Type::Struct(composite) | Type::Union(composite)) = within else {
+            return None;
+        };
         for member in &composite.members {
             let found = self.btf.resolve_name(member).unwrap_or_default();
             if found == name {
-                return Some((member.bit_offset(), self.strip(self.btf.resolve_chained_type(member).ok()?)));
+                return Some((
+                    member.bit_offset(),
+                    self.strip(self.btf.resolve_chained_type(member).ok()?),
+                ));
             }
             if found.is_empty() {
                 let inner = self.strip(self.btf.resolve_chained_type(member).ok()?);
@@ -100,7 +114,9 @@ impl KernelTypes {
         let mut parts = path.split('.');
         let name = parts.next()?;
         let types = self.btf.resolve_types_by_name(name).ok()?;
-        let mut current = types.into_iter().find(|candidate| matches!(candidate, Type::Struct(_)))?;
+        let mut current = types
+            .into_iter()
+            .find(|candidate| matches!(candidate, Type::Struct(_)))?;
         for part in parts {
             current = self.member(&current, part)?.1;
         }
@@ -118,30 +134,44 @@ impl KernelTypes {
 
     /// Arguments of a kernel function.
     pub fn arguments(&self, name: &str) -> Option<u32> {
-        self.btf.resolve_types_by_name(name).ok()?.into_iter().find_map(|found| match found {
-            Type::Func(function) => match self.btf.resolve_chained_type(&function).ok()? {
-                Type::FuncProto(prototype) => Some(prototype.parameters.len() as u32),
+        self.btf
+            .resolve_types_by_name(name)
+            .ok()?
+            .into_iter()
+            .find_map(|found| match found {
+                Type::Func(function) => match self.btf.resolve_chained_type(&function).ok()? {
+                    Type::FuncProto(prototype) => Some(prototype.parameters.len() as u32),
+                    _ => None,
+                },
                 _ => None,
-            },
-            _ => None,
-        })
+            })
     }
 
     /// Whether a raw tracepoint exists: the kernel keeps `btf_trace_NAME` for each.
     pub fn has_tracepoint(&self, name: &str) -> bool {
-        self.btf.resolve_types_by_name(&format!("btf_trace_{name}")).is_ok_and(|types| !types.is_empty())
+        self.btf
+            .resolve_types_by_name(&format!("btf_trace_{name}"))
+            .is_ok_and(|types| !types.is_empty())
     }
 
     /// Value of an enumerator.
     fn enumerator(&self, of: &str, name: &str) -> Option<u32> {
-        self.btf.resolve_types_by_name(of).ok()?.into_iter().find_map(|found| match found {
-            Type::Enum(found) => found
-                .members
-                .iter()
-                .find(|member| self.btf.resolve_name(*member).is_ok_and(|found| found == name))
-                .map(|member| member.val()),
-            _ => None,
-        })
+        self.btf
+            .resolve_types_by_name(of)
+            .ok()?
+            .into_iter()
+            .find_map(|found| match found {
+                Type::Enum(found) => found
+                    .members
+                    .iter()
+                    .find(|member| {
+                        self.btf
+                            .resolve_name(*member)
+                            .is_ok_and(|found| found == name)
+                    })
+                    .map(|member| member.val()),
+                _ => None,
+            })
     }
 
     /// Fills the table.
@@ -182,14 +212,19 @@ impl KernelTypes {
             iter_type,
             iter_type_size: if wide { 4 } else { 1 },
             iter_iovec: self.enumerator("iter_type", "ITER_IOVEC").unwrap_or(4),
-            iter_ubuf: self.enumerator("iter_type", "ITER_UBUF").unwrap_or(u32::MAX),
+            iter_ubuf: self
+                .enumerator("iter_type", "ITER_UBUF")
+                .unwrap_or(u32::MAX),
             iter_offset: self.offset("iov_iter.iov_offset")?,
             iter_count: self.offset("iov_iter.count")?,
             iter_iov: either("iov_iter.__iov", "iov_iter.iov")?,
             iter_ubuf_pointer: self.offset("iov_iter.ubuf").unwrap_or(u32::MAX),
             iter_segments: self.offset("iov_iter.nr_segs")?,
             task_group_leader: self.offset("task_struct.group_leader")?,
-            task_start_boottime: either("task_struct.start_boottime", "task_struct.real_start_time")?,
+            task_start_boottime: either(
+                "task_struct.start_boottime",
+                "task_struct.real_start_time",
+            )?,
             task_tgid: self.offset("task_struct.tgid")?,
             task_pid: self.offset("task_struct.pid")?,
             task_real_parent: self.offset("task_struct.real_parent")?,
@@ -219,15 +254,23 @@ mod tests {
         let types = KernelTypes::of_running_kernel().expect("BTF");
         let offsets = types.offsets().expect("every field");
         assert_ne!(offsets.tcp_write_seq, offsets.tcp_copied_seq);
-        assert_eq!(offsets.sock_daddr, 0, "skc_daddr is the first field of every kernel so far");
+        assert_eq!(
+            offsets.sock_daddr, 0,
+            "skc_daddr is the first field of every kernel so far"
+        );
         assert!((3..=6).contains(&offsets.tcp_recvmsg_arguments));
     }
 
     #[test]
     fn a_missing_field_is_named() {
         let types = KernelTypes::of_running_kernel().expect("BTF");
-        let error = types.offset("tcp_sock.no_such_field").expect_err("not there");
-        assert!(error.to_string().contains("tcp_sock.no_such_field"), "{error}");
+        let error = types
+            .offset("tcp_sock.no_such_field")
+            .expect_err("not there");
+        assert!(
+            error.to_string().contains("tcp_sock.no_such_field"),
+            "{error}"
+        );
         assert!(types.offset("no_such_struct.x").is_err());
     }
 
@@ -235,7 +278,10 @@ mod tests {
     fn garbage_is_no_btf() {
         let path = std::env::temp_dir().join(format!("observer-btf-{}", std::process::id()));
         std::fs::write(&path, [0xa5; 64]).expect("write");
-        assert!(matches!(KernelTypes::from_path(&path), Err(OffsetError::NoBtf { .. })));
+        assert!(matches!(
+            KernelTypes::from_path(&path),
+            Err(OffsetError::NoBtf { .. })
+        ));
         std::fs::remove_file(&path).expect("remove");
     }
 }

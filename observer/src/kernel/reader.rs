@@ -54,7 +54,10 @@ fn sleep(ring: &RingBuf<MapData>, wait: Duration) {
         std::thread::sleep(wait);
         return;
     }
-    let timeout = Timespec { tv_sec: 0, tv_nsec: i64::from(wait.subsec_nanos()) };
+    let timeout = Timespec {
+        tv_sec: 0,
+        tv_nsec: i64::from(wait.subsec_nanos()),
+    };
     let mut waiting = [PollFd::new(ring, PollFlags::IN)];
     // An interrupted or refused poll only shortens the pause.
     if poll(&mut waiting, Some(&timeout)).is_err() {

@@ -114,15 +114,20 @@ impl Features {
     /// Asks the running kernel.
     pub fn probe(types: &KernelTypes) -> Self {
         let system = rustix::system::uname();
-        let lockdown = std::fs::read_to_string("/sys/kernel/security/lockdown").ok().and_then(|modes| {
-            modes.split_whitespace().find_map(|mode| Some(mode.strip_prefix('[')?.strip_suffix(']')?.to_owned()))
-        });
+        let lockdown = std::fs::read_to_string("/sys/kernel/security/lockdown")
+            .ok()
+            .and_then(|modes| {
+                modes
+                    .split_whitespace()
+                    .find_map(|mode| Some(mode.strip_prefix('[')?.strip_suffix(']')?.to_owned()))
+            });
         Self {
             release: system.release().to_string_lossy().into_owned(),
             machine: system.machine().to_string_lossy().into_owned(),
             lockdown,
             send_start_tracepoint: types.has_tracepoint("tcp_sendmsg_locked"),
-            socket_tracepoints: types.has_tracepoint("sock_send_length") && types.has_tracepoint("sock_recv_length"),
+            socket_tracepoints: types.has_tracepoint("sock_send_length")
+                && types.has_tracepoint("sock_recv_length"),
         }
     }
 

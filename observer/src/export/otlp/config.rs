@@ -3,8 +3,23 @@
 //! Nothing is exported unless an endpoint is given (explicitly or by a variable), or a signal's exporter is asked
 //! for by `OTEL_TRACES_EXPORTER=otlp` / `OTEL_METRICS_EXPORTER=otlp`, which then means the specified default endpoint.
 //!
-//! Where a default differs from the specification it says so: [`OtlpConfig::DEFAULT_SCHEDULE_DELAY`],
-//! [`OtlpConfig::DEFAULT_QUEUE_BYTES`].
+//! | variable (`*`: also per signal, `OTEL_EXPORTER_OTLP_TRACES_…`, `OTEL_EXPORTER_OTLP_METRICS_…`) | default |
+//! |---|---|
+//! | `OTEL_EXPORTER_OTLP_ENDPOINT` * | none; for HTTP `v1/traces`, `v1/metrics` are added to the general one only |
+//! | `OTEL_EXPORTER_OTLP_PROTOCOL` * | `http/protobuf`; or `grpc` |
+//! | `OTEL_EXPORTER_OTLP_HEADERS` * | none; `name=value,…`, values percent-encoded |
+//! | `OTEL_EXPORTER_OTLP_COMPRESSION` * | `none`; or `gzip` |
+//! | `OTEL_EXPORTER_OTLP_TIMEOUT` * | 10000 ms for one attempt; 0 is without limit |
+//! | `OTEL_EXPORTER_OTLP_CERTIFICATE` *, `_CLIENT_CERTIFICATE` *, `_CLIENT_KEY` * | the system's roots, no client certificate; PEM files |
+//! | `OTEL_EXPORTER_OTLP_INSECURE` * | false; only for gRPC endpoints without a scheme |
+//! | `OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE` | `cumulative`; or `delta`, `lowmemory` |
+//! | `OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION` | `explicit_bucket_histogram`, the only one |
+//! | `OTEL_METRIC_EXPORT_INTERVAL`, `OTEL_METRIC_EXPORT_TIMEOUT` | 60000 ms, 30000 ms with all retries |
+//! | `OTEL_METRICS_EXEMPLAR_FILTER` | `trace_based`; or `always_on` (the same here), `always_off` |
+//! | `OTEL_BSP_SCHEDULE_DELAY`, `OTEL_BSP_EXPORT_TIMEOUT` | 1000 ms (specified: 5000), 30000 ms with all retries |
+//! | `OTEL_BSP_MAX_QUEUE_SIZE`, `OTEL_BSP_MAX_EXPORT_BATCH_SIZE` | bound in bytes instead of 2048 spans, 512 spans |
+//! | `OTEL_TRACES_EXPORTER`, `OTEL_METRICS_EXPORTER` | `otlp` once there is an endpoint; or `none` |
+//! | `OTEL_SDK_DISABLED` | false; `true` wins over explicit settings |
 
 use std::str::FromStr;
 use std::time::Duration;

@@ -168,3 +168,7 @@ fn histogram_difference(now: &HistogramPoint, before: &HistogramPoint) -> Option
         exemplars: now.exemplars.clone(),
     })
 }
+
+#[cfg(test)]
+#[path = "delta_tests.rs"]
+mod tests;

@@ -402,3 +402,7 @@ fn empty_metric(series: &Series<'_>, temporality: Temporality) -> otlp_metrics::
         }),
     }
 }
+
+#[cfg(test)]
+#[path = "encode_tests.rs"]
+mod tests;

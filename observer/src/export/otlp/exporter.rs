@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout_at};
 use super::counters::{Counting, ExportCounters};
 use super::queue::{Refusal, SpanQueue};
 use super::sender::Sender;
-use super::{OtlpConfig, Signal, metrics, spans};
+use super::{OtlpConfig, Signal, SignalConfig, metrics, spans};
 use crate::metrics::Snapshot;
 use crate::trace::Span;
 
@@ -32,6 +32,9 @@ struct Inner {
     closing: watch::Sender<bool>,
     tasks: Mutex<Vec<JoinHandle<()>>>,
 }
+
+/// More than anyone waits; keeps the arithmetic in range.
+const LONGEST_SHUTDOWN: Duration = Duration::from_secs(24 * 3600);
 
 impl Drop for Inner {
     fn drop(&mut self) {
@@ -75,6 +78,10 @@ impl OtlpExporter {
                 receiver.clone(),
             )
             .with_context(|| format!("OTLP exporter of spans to {}", config.signal.endpoint))?;
+            let SignalConfig {
+                endpoint, protocol, ..
+            } = &config.signal;
+            tracing::info!(%endpoint, ?protocol, "exporting spans over OTLP");
             tasks.push(runtime.spawn(spans::run(Arc::clone(&queue), config, sender)));
             inner.queue = Some(queue);
         }
@@ -84,6 +91,11 @@ impl OtlpExporter {
                 .with_context(|| {
                     format!("OTLP exporter of metrics to {}", config.signal.endpoint)
                 })?;
+            let SignalConfig {
+                endpoint, protocol, ..
+            } = &config.signal;
+            let interval = config.interval;
+            tracing::info!(%endpoint, ?protocol, ?interval, "exporting metrics over OTLP");
             tasks.push(runtime.spawn(metrics::run(config, snapshot, sender)));
         }
         inner.tasks = Mutex::new(tasks);
@@ -114,7 +126,7 @@ impl OtlpExporter {
     /// Sends what is queued and a last collection of metrics, for at most `deadline`; the rest is counted as
     /// dropped. Spans that come later are dropped and counted.
     pub async fn shutdown(self, deadline: Duration) {
-        let until = Instant::now() + deadline;
+        let until = Instant::now() + deadline.min(LONGEST_SHUTDOWN);
         self.inner.close();
         let tasks = {
             let mut tasks = self

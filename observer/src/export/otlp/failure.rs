@@ -174,10 +174,13 @@ fn parse_retry_after(text: &str) -> Option<Duration> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    pub(crate) fn with_retry_info(code: Code, delay: Option<RpcDuration>) -> tonic::Status {
+    pub(in super::super) fn with_retry_info(
+        code: Code,
+        delay: Option<RpcDuration>,
+    ) -> tonic::Status {
         let detail = RpcDetail {
             type_url: "type.googleapis.com/google.rpc.RetryInfo".into(),
             value: RetryInfo { retry_delay: delay }.encode_to_vec(),

@@ -16,6 +16,8 @@ use super::{Compression, Signal, SignalConfig};
 
 /// A client of one method.
 pub(super) struct Grpc {
+    endpoint: Endpoint,
+    compression: Compression,
     client: tonic::client::Grpc<Channel>,
     path: PathAndQuery,
     metadata: MetadataMap,
@@ -30,15 +32,19 @@ impl Grpc {
         if config.endpoint.secure() {
             endpoint = endpoint.tls_config(tls(config))?;
         }
-        let mut client = tonic::client::Grpc::new(endpoint.connect_lazy());
-        if config.compression == Compression::Gzip {
-            client = client.send_compressed(CompressionEncoding::Gzip);
-        }
         Ok(Self {
-            client: client.accept_compressed(CompressionEncoding::Gzip),
+            client: client(&endpoint, config.compression),
+            endpoint,
+            compression: config.compression,
             path: PathAndQuery::from_static(signal.grpc_path()),
             metadata: MetadataMap::from_headers(config.headers.clone()),
         })
+    }
+
+    /// Gives the connection up. One whose other end vanished would otherwise swallow requests until TCP notices,
+    /// minutes later; HTTP/2 pings would notice too, but servers punish clients that send them often.
+    pub(super) fn reconnect(&mut self) {
+        self.client = client(&self.endpoint, self.compression);
     }
 
     /// One attempt; returns the encoded response.
@@ -52,6 +58,15 @@ impl Grpc {
             Ok(response) => Ok(response.into_inner()),
             Err(status) => Err(Failure::grpc(&status)),
         }
+    }
+}
+
+fn client(endpoint: &Endpoint, compression: Compression) -> tonic::client::Grpc<Channel> {
+    let client = tonic::client::Grpc::new(endpoint.connect_lazy())
+        .accept_compressed(CompressionEncoding::Gzip);
+    match compression {
+        Compression::None => client,
+        Compression::Gzip => client.send_compressed(CompressionEncoding::Gzip),
     }
 }
 

@@ -33,6 +33,8 @@ mod warn;
 mod receiver;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tls_tests;
 
 pub use config::{
     Backoff, Compression, Endpoint, MetricsConfig, OtlpConfig, OtlpOverrides, Protocol,

@@ -1,5 +1,4 @@
 //! For tests: an OTLP receiver of each kind on a local port, and telemetry to send to it.
-#![allow(dead_code)]
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -25,6 +24,9 @@ use prost::Message;
 use prost::bytes::Bytes;
 use tokio::net::TcpListener;
 
+use crate::metrics::{
+    Attributes, Exemplar, HistogramPoint, Instrument, Metric, Point, ServiceMetrics, Snapshot,
+};
 use crate::process::{Service, Value};
 use crate::trace::{Span, SpanKind};
 
@@ -154,6 +156,14 @@ pub(super) async fn until(what: &str, mut condition: impl FnMut() -> bool) {
 /// Starts an OTLP/HTTP receiver and returns its address.
 pub(super) async fn http(script: Arc<Script>) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    http_on(listener, script)
+}
+
+/// The same on a listener that may do something before, such as TLS.
+pub(super) fn http_on<L>(listener: L, script: Arc<Script>) -> SocketAddr
+where
+    L: axum::serve::Listener<Addr = SocketAddr>,
+{
     let address = listener.local_addr().unwrap();
     let router = axum::Router::new().fallback(answer_http).with_state(script);
     tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
@@ -236,6 +246,11 @@ pub(super) async fn grpc(
     address
 }
 
+/// The service of spans alone.
+pub(super) fn trace_server(script: Arc<Script>) -> TraceServiceServer<impl TraceService> {
+    TraceServiceServer::new(Services(script))
+}
+
 async fn grpc_answer(answer: Answer) -> Result<Option<(i64, &'static str)>, tonic::Status> {
     match answer {
         Answer::Ok => Ok(None),
@@ -280,5 +295,77 @@ impl MetricsService for Services {
         };
         grpc_answer(self.0.take(received)).await?;
         Ok(tonic::Response::new(ExportMetricsServiceResponse::default()))
+    }
+}
+
+// === Metrics ===
+
+pub(super) static DURATION: Instrument = Instrument {
+    name: "http.server.request.duration",
+    unit: "s",
+    description: "Duration of HTTP server requests.",
+    bounds: &[0.1, 1.0],
+};
+pub(super) static REQUESTS: Instrument = Instrument {
+    name: "requests",
+    unit: "{request}",
+    description: "Requests.",
+    bounds: &[],
+};
+pub(super) static ACTIVE: Instrument = Instrument {
+    name: "http.server.active_requests",
+    unit: "{request}",
+    description: "Active.",
+    bounds: &[],
+};
+
+/// Attributes of a series.
+pub(super) fn route(route: &str) -> Attributes {
+    Arc::from([("http.route", Value::Text(route.into()))])
+}
+
+/// A histogram with these buckets, all values 0.5.
+pub(super) fn histogram(buckets: [u64; 3], exemplar_times: &[u64]) -> Point {
+    let count = buckets.iter().sum();
+    let exemplar = |&time_unix_nano: &u64| Exemplar {
+        value: 0.5,
+        time_unix_nano,
+        trace_id: [1; 16],
+        span_id: [2; 8],
+    };
+    Point::Histogram(HistogramPoint {
+        count,
+        sum: count as f64 * 0.5,
+        min: Some(0.5),
+        max: Some(0.5),
+        buckets: buckets.to_vec(),
+        exemplars: exemplar_times.iter().map(exemplar).collect(),
+    })
+}
+
+/// One service that started at 1000 with one instrument of each kind.
+pub(super) fn snapshot(
+    time_unix_nano: u64,
+    requests: u64,
+    active: i64,
+    duration: Point,
+) -> Snapshot {
+    let metric = |instrument, point| Metric {
+        instrument,
+        points: vec![(route("/a"), point)],
+    };
+    let metrics = vec![
+        metric(&DURATION, duration),
+        metric(&REQUESTS, Point::Counter(requests)),
+        metric(&ACTIVE, Point::UpDown(active)),
+    ];
+    let services = vec![ServiceMetrics {
+        service: service("shop", "1"),
+        start_unix_nano: 1000,
+        metrics,
+    }];
+    Snapshot {
+        time_unix_nano,
+        services,
     }
 }

@@ -39,9 +39,12 @@ pub(super) struct Sender {
     /// Becomes true when the exporter shuts down.
     pub(super) closing: watch::Receiver<bool>,
     not_before: Option<Instant>,
+    failed_in_a_row: u64,
     failures: Limited,
     losses: Limited,
     partials: Limited,
+    full: Limited,
+    reported_full: u64,
 }
 
 /// Resolves when the exporter is closing (or gone).
@@ -70,9 +73,12 @@ impl Sender {
             counting,
             closing,
             not_before: None,
+            failed_in_a_row: 0,
             failures: limited(),
             losses: limited(),
             partials: limited(),
+            full: limited(),
+            reported_full: 0,
         })
     }
 
@@ -100,6 +106,7 @@ impl Sender {
         loop {
             let failure = match self.attempt(body.clone()).await {
                 Ok(answer) => {
+                    self.recovered();
                     let rejected = self.partial_success(&answer);
                     items.accepted(rejected);
                     return true;
@@ -107,6 +114,7 @@ impl Sender {
                 Err(failure) => failure,
             };
             self.counting.failed_attempts.fetch_add(1, Relaxed);
+            self.failed_in_a_row += 1;
             self.warn(&self.failures, "attempt failed", &failure);
             let wait = match failure.retry {
                 Retry::Never => {
@@ -137,14 +145,16 @@ impl Sender {
                 Transport::Http(http) => http.send(body).await,
             }
         };
-        timeout(self.config.timeout, attempt)
-            .await
-            .unwrap_or_else(|_| {
-                Err(Failure::connection(format!(
-                    "no answer within {:?}",
-                    self.config.timeout
-                )))
-            })
+        if let Ok(answer) = timeout(self.config.timeout, attempt).await {
+            return answer;
+        }
+        if let Transport::Grpc(grpc) = &mut self.transport {
+            grpc.reconnect();
+        }
+        Err(Failure::connection(format!(
+            "no answer within {:?}",
+            self.config.timeout
+        )))
     }
 
     /// A backoff ends early when the exporter closes; a wait that the backend asked for doesn't.
@@ -190,6 +200,25 @@ impl Sender {
             tracing::warn!(endpoint = %self.config.endpoint, rejected, more, "OTLP backend rejected {items}: {message}");
         }
         u64::try_from(rejected).unwrap_or(0)
+    }
+
+    fn recovered(&mut self) {
+        let failed = std::mem::take(&mut self.failed_in_a_row);
+        if failed > 0 {
+            let items = self.signal.items();
+            tracing::info!(endpoint = %self.config.endpoint, failed, "OTLP export of {items} works again");
+        }
+    }
+
+    /// Says, once in a while, that the queue was full.
+    pub(super) fn report_full_queue(&mut self) {
+        let dropped = self.counting.dropped_queue_full.load(Relaxed);
+        let since = dropped - self.reported_full;
+        if since > 0 && self.full.allow().is_some() {
+            self.reported_full = dropped;
+            let endpoint = &self.config.endpoint;
+            tracing::warn!(%endpoint, dropped = since, "the OTLP queue is full: the newest spans are dropped");
+        }
     }
 
     fn warn(&self, limit: &Limited, what: &str, failure: &Failure) {

@@ -19,6 +19,7 @@ pub(super) async fn run(queue: Arc<SpanQueue>, config: TracesConfig, mut sender:
         // Everything that came until now; one after the other, so that a slow backend slows only this task.
         while let Some(batch) = queue.pop(config.max_batch, sender.max_request_bytes()) {
             send(batch, &mut sender).await;
+            sender.report_full_queue();
             sender.ready().await;
         }
         if *receiver.borrow() && queue.waiting() == 0 {
