@@ -11,8 +11,11 @@ mod environment;
 mod fixture;
 mod host;
 mod language;
+mod listeners;
 mod naming;
+mod policy;
 mod proc_fs;
+mod selectors;
 mod service;
 mod table;
 
@@ -20,7 +23,9 @@ use std::sync::Arc;
 
 pub use environment::parse_attributes;
 pub use host::Host;
+pub use policy::PolicyPlan;
 pub use proc_fs::{ProcFs, is_own_pid_namespace_private, own_key};
+pub use selectors::{Candidate, InvalidGlob, Selectors};
 pub use service::Identifier;
 pub use table::{Table, TableStats};
 
