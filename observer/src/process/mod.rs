@@ -4,7 +4,30 @@
 //! Out: a [`Service`] for each process that talks: the resource of its metrics and spans.
 //! Owns: the table of processes, identity rules, selectors and the policy that follows from them.
 
+mod container;
+mod elf;
+mod environment;
+#[cfg(test)]
+mod fixture;
+mod host;
+mod language;
+mod listeners;
+mod naming;
+mod policy;
+mod proc_fs;
+mod selectors;
+mod service;
+mod table;
+
 use std::sync::Arc;
+
+pub use environment::parse_attributes;
+pub use host::Host;
+pub use policy::PolicyPlan;
+pub use proc_fs::{ProcFs, is_own_pid_namespace_private, own_key};
+pub use selectors::{Candidate, InvalidGlob, Selectors};
+pub use service::Identifier;
+pub use table::{Table, TableStats};
 
 /// A value of a resource or span attribute.
 #[derive(Clone, Debug, PartialEq)]

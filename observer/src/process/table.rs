@@ -1,0 +1,443 @@
+//! The table of processes: which service each belongs to.
+//!
+//! **An instance is what one exec began.** Processes that were forked from one another with no exec in between (a
+//! master and its workers, a server that forks for every connection) are one instance: they share one [`Service`],
+//! whose `process.pid` is that of the topmost. So a forked child costs no look at `/proc` and no new metric stream.
+//! exec begins a new instance. Where an event was missed, `/proc` tells: fork copies the memory layout, exec draws a
+//! new one ([`Layout`](super::proc_fs::Layout)); the control group must be the same too.
+//!
+//! Identity is read when it is first asked for, outside any lock on the table. A process that was gone by then is
+//! named by what the kernel called it.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{
+        Arc, OnceLock, PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use observer_abi::process::{ProcessEvent, event};
+use rustix::time::{ClockId, clock_gettime};
+
+use super::{
+    Service,
+    proc_fs::{ProcFs, Stat},
+    service::{Identifier, Subject},
+};
+use crate::exchange::ProcessKey;
+
+/// How long a process that ended is remembered, ns: its last exchanges are still under way.
+const GRACE_NS: u64 = 60_000_000_000;
+/// Most ancestors that are looked at.
+const DEEPEST: usize = 64;
+/// Processes that are remembered at most, unless told otherwise.
+const MOST_PROCESSES: usize = 32_768;
+
+/// A process, by the tick it began in: both kinds of sources know that much.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Slot {
+    tgid: u32,
+    ticks: u64,
+}
+
+/// What one exec began.
+#[derive(Debug)]
+struct Image {
+    root: Slot,
+    comm: String,
+    service: OnceLock<Arc<Service>>,
+    /// What the root was before this exec; kept when it turns out to be the same.
+    previous: Option<Arc<Service>>,
+}
+
+#[derive(Default)]
+struct Inner {
+    images: HashMap<Slot, Arc<Image>>,
+    /// The newest process of each id: events name parents by id alone.
+    current: HashMap<u32, Slot>,
+    /// Those that ended, oldest first, with the time, CLOCK_MONOTONIC ns.
+    departed: VecDeque<(u64, Slot)>,
+}
+
+/// What the table holds and could not hold.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TableStats {
+    /// Processes in the table.
+    pub processes: usize,
+    /// Processes that ended and are still remembered.
+    pub departed: usize,
+    /// Processes that did not fit and are read anew each time they are asked for.
+    pub overflowed: u64,
+    /// Processes that were gone before they could be looked at, and are named by what the kernel called them.
+    pub unseen: u64,
+}
+
+/// All processes. Shared by threads.
+///
+/// Hand it the process events of a batch before records are looked up: an exec that is not told yet gives its first
+/// records to the old program.
+pub struct Table {
+    identifier: Identifier,
+    capacity: usize,
+    inner: RwLock<Inner>,
+    generation: AtomicU64,
+    overflowed: AtomicU64,
+    unseen: AtomicU64,
+}
+
+impl Table {
+    /// An empty table.
+    pub fn new(identifier: Identifier) -> Self {
+        Self::with_capacity(identifier, MOST_PROCESSES)
+    }
+
+    /// An empty table that remembers at most `capacity` processes.
+    pub fn with_capacity(identifier: Identifier, capacity: usize) -> Self {
+        Self {
+            identifier,
+            capacity,
+            inner: RwLock::default(),
+            generation: AtomicU64::new(0),
+            overflowed: AtomicU64::new(0),
+            unseen: AtomicU64::new(0),
+        }
+    }
+
+    /// The service of a process. Known ones cost a map lookup; an unknown one is read from `/proc` now (tens of µs).
+    pub fn service(&self, key: ProcessKey) -> Arc<Service> {
+        let slot = self.slot(key);
+        let known = self.read(|inner| inner.images.get(&slot).cloned());
+        let image = known.unwrap_or_else(|| self.discover(slot));
+        Arc::clone(image.service.get_or_init(|| self.identify(&image, slot)))
+    }
+
+    /// Changes whenever a process's service may have changed (exec): a cache of [`service`](Self::service) is good
+    /// for as long as this stays the same.
+    pub fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    /// Takes note of an event of a process's life.
+    pub fn event(&self, event: &ProcessEvent) {
+        let slot = self.slot(ProcessKey {
+            tgid: event.tgid,
+            start_ns: event.start_ns,
+        });
+        match event.kind {
+            event::EXEC => {
+                self.write(|inner| {
+                    let previous = inner.images.get(&slot).and_then(|image| {
+                        image
+                            .service
+                            .get()
+                            .cloned()
+                            .or_else(|| image.previous.clone())
+                    });
+                    let image = Image {
+                        root: slot,
+                        comm: comm(event),
+                        service: OnceLock::new(),
+                        previous,
+                    };
+                    self.insert(inner, slot, Arc::new(image), true);
+                });
+                self.generation.fetch_add(1, Ordering::Release);
+            }
+            event::FORK => {
+                let parent = self.read(|inner| {
+                    let parent = inner.current.get(&event.parent_tgid)?;
+                    inner.images.get(parent).cloned()
+                });
+                let parent = parent.or_else(|| {
+                    let stat = self.identifier.proc.stat(event.parent_tgid).ok()?;
+                    Some(self.discover(Slot {
+                        tgid: event.parent_tgid,
+                        ticks: stat.start_ticks,
+                    }))
+                });
+                let image = parent.unwrap_or_else(|| Arc::new(Image::new(slot, comm(event))));
+                self.write(|inner| self.insert(inner, slot, image, false));
+            }
+            event::EXIT => {
+                self.write(|inner| {
+                    if inner.images.contains_key(&slot) {
+                        inner.departed.push_back((event.time_ns, slot));
+                    }
+                });
+            }
+            _ => {}
+        }
+        self.prune(event.time_ns);
+    }
+
+    /// Takes in every process there is. Identities are read later, when they are asked for. Returns how many.
+    pub fn scan(&self) -> std::io::Result<usize> {
+        let proc = &self.identifier.proc;
+        let stats: HashMap<u32, Stat> = proc
+            .pids()?
+            .into_iter()
+            .filter_map(|pid| Some((pid, proc.stat(pid).ok()?)))
+            .collect();
+        let mut images: HashMap<u32, Arc<Image>> = HashMap::new();
+        for (&pid, stat) in &stats {
+            let root = topmost(proc, pid, stat, |parent| stats.get(&parent).cloned())
+                .last()
+                .copied();
+            let (root, ticks) = root.unwrap_or((pid, stat.start_ticks));
+            let comm = stats
+                .get(&root)
+                .map_or_else(|| stat.comm.clone(), |root| root.comm.clone());
+            let image = images
+                .entry(root)
+                .or_insert_with(|| Arc::new(Image::new(Slot { tgid: root, ticks }, comm)));
+            let image = Arc::clone(image);
+            self.write(|inner| {
+                self.insert(
+                    inner,
+                    Slot {
+                        tgid: pid,
+                        ticks: stat.start_ticks,
+                    },
+                    image,
+                    false,
+                )
+            });
+        }
+        Ok(stats.len())
+    }
+
+    /// Forgets processes that are gone though no event told so. To be called now and then (a minute apart will do).
+    pub fn sweep(&self) {
+        let slots: Vec<Slot> = self.read(|inner| inner.images.keys().copied().collect());
+        let gone: Vec<Slot> = slots
+            .into_iter()
+            .filter(|slot| !self.is_alive(*slot))
+            .collect();
+        let now = now_ns();
+        self.write(|inner| {
+            let known: std::collections::HashSet<Slot> =
+                inner.departed.iter().map(|(_, slot)| *slot).collect();
+            inner.departed.extend(
+                gone.into_iter()
+                    .filter(|slot| !known.contains(slot))
+                    .map(|slot| (now, slot)),
+            );
+        });
+        self.prune(now);
+    }
+
+    /// What the table holds.
+    pub fn stats(&self) -> TableStats {
+        let (processes, departed) = self.read(|inner| (inner.images.len(), inner.departed.len()));
+        TableStats {
+            processes,
+            departed,
+            overflowed: self.overflowed.load(Ordering::Relaxed),
+            unseen: self.unseen.load(Ordering::Relaxed),
+        }
+    }
+
+    fn slot(&self, key: ProcessKey) -> Slot {
+        Slot {
+            tgid: key.tgid,
+            ticks: self.identifier.proc.ticks(key),
+        }
+    }
+
+    /// Reads the instance's identity: from its topmost process, else from the one that was asked for.
+    fn identify(&self, image: &Arc<Image>, asked: Slot) -> Arc<Service> {
+        // A topmost process that called exec since is another program by now.
+        let root = self.read(|inner| {
+            let own = inner
+                .images
+                .get(&image.root)
+                .is_none_or(|current| Arc::ptr_eq(current, image));
+            own.then_some(image.root)
+        });
+        let found = root.into_iter().chain([asked]).find_map(|witness| {
+            let subject = Subject {
+                pid: image.root.tgid,
+                start_ticks: image.root.ticks,
+                witness: witness.tgid,
+                witness_ticks: witness.ticks,
+            };
+            self.identifier.identify(subject).ok()
+        });
+        let service = found.unwrap_or_else(|| {
+            self.unseen.fetch_add(1, Ordering::Relaxed);
+            self.identifier
+                .unseen(image.root.tgid, image.root.ticks, &image.comm)
+        });
+        match &image.previous {
+            Some(previous) if **previous == service => Arc::clone(previous),
+            _ => Arc::new(service),
+        }
+    }
+
+    /// An unknown process's image, by what `/proc` tells of it and its ancestors.
+    fn discover(&self, slot: Slot) -> Arc<Image> {
+        let proc = &self.identifier.proc;
+        let stat = proc
+            .stat(slot.tgid)
+            .ok()
+            .filter(|stat| stat.start_ticks == slot.ticks);
+        let Some(stat) = stat else {
+            let image = Arc::new(Image::new(slot, String::new()));
+            return self.write(|inner| {
+                let image = self.insert(inner, slot, image, false);
+                inner.departed.push_back((now_ns(), slot));
+                image
+            });
+        };
+        let chain = topmost(proc, slot.tgid, &stat, |parent| proc.stat(parent).ok());
+        let chain = chain.into_iter().map(|(tgid, ticks)| Slot { tgid, ticks });
+        let chain: Vec<Slot> = std::iter::once(slot).chain(chain).collect();
+        let root = chain.last().copied().unwrap_or(slot);
+        self.write(|inner| {
+            let known = chain
+                .iter()
+                .find_map(|slot| inner.images.get(slot).cloned());
+            let image = known.unwrap_or_else(|| Arc::new(Image::new(root, stat.comm)));
+            for slot in chain {
+                self.insert(inner, slot, Arc::clone(&image), false);
+            }
+            image
+        })
+    }
+
+    /// Puts an image in; one that is there already stays unless `replace`. Returns the one that is there.
+    fn insert(
+        &self,
+        inner: &mut Inner,
+        slot: Slot,
+        image: Arc<Image>,
+        replace: bool,
+    ) -> Arc<Image> {
+        if let Some(known) = inner.images.get_mut(&slot) {
+            if replace {
+                *known = image;
+            }
+            return Arc::clone(known);
+        }
+        while inner.images.len() >= self.capacity {
+            let Some((_, oldest)) = inner.departed.pop_front() else {
+                self.overflowed.fetch_add(1, Ordering::Relaxed);
+                return image;
+            };
+            inner.forget(oldest);
+        }
+        inner.current.insert(slot.tgid, slot);
+        inner.images.insert(slot, Arc::clone(&image));
+        image
+    }
+
+    /// Forgets those whose grace is over. A leader that ended before its threads is kept.
+    fn prune(&self, now: u64) {
+        loop {
+            let oldest = self.read(|inner| inner.departed.front().copied());
+            let Some((ended, slot)) =
+                oldest.filter(|(ended, _)| ended.saturating_add(GRACE_NS) <= now)
+            else {
+                return;
+            };
+            let alive = self.is_alive(slot);
+            self.write(|inner| {
+                // Another thread may have been here first.
+                if inner.departed.front() != Some(&(ended, slot)) {
+                    return;
+                }
+                inner.departed.pop_front();
+                if alive {
+                    inner.departed.push_back((now, slot));
+                } else {
+                    inner.forget(slot);
+                }
+            });
+        }
+    }
+
+    fn is_alive(&self, slot: Slot) -> bool {
+        let stat = self.identifier.proc.stat(slot.tgid);
+        stat.is_ok_and(|stat| {
+            stat.start_ticks == slot.ticks && (stat.state != 'Z' || stat.threads > 1)
+        })
+    }
+
+    fn read<T>(&self, reader: impl FnOnce(&Inner) -> T) -> T {
+        reader(&self.inner.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn write<T>(&self, writer: impl FnOnce(&mut Inner) -> T) -> T {
+        writer(&mut self.inner.write().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Image {
+    fn new(root: Slot, comm: String) -> Self {
+        Self {
+            root,
+            comm,
+            service: OnceLock::new(),
+            previous: None,
+        }
+    }
+}
+
+impl Inner {
+    fn forget(&mut self, slot: Slot) {
+        self.images.remove(&slot);
+        if self.current.get(&slot.tgid) == Some(&slot) {
+            self.current.remove(&slot.tgid);
+        }
+    }
+}
+
+/// The ancestors that a process was forked from with no exec in between, nearest first, as id and start in ticks.
+fn topmost(
+    proc: &ProcFs,
+    pid: u32,
+    stat: &Stat,
+    stat_of: impl Fn(u32) -> Option<Stat>,
+) -> Vec<(u32, u64)> {
+    let mut chain = Vec::new();
+    if stat.layout.is_none() {
+        return chain;
+    }
+    let (mut child, mut parent) = (pid, stat.parent);
+    while parent != 0 && chain.len() < DEEPEST {
+        let Some(found) = stat_of(parent) else { break };
+        let group = |pid| proc.read(pid, "cgroup", 16 << 10).ok();
+        if found.layout != stat.layout
+            || found.start_ticks > stat.start_ticks
+            || group(child) != group(parent)
+        {
+            break;
+        }
+        chain.push((parent, found.start_ticks));
+        (child, parent) = (parent, found.parent);
+    }
+    chain
+}
+
+fn comm(event: &ProcessEvent) -> String {
+    let end = event
+        .comm
+        .iter()
+        .position(|byte| *byte == 0)
+        .unwrap_or(event.comm.len());
+    String::from_utf8_lossy(&event.comm[..end]).into_owned()
+}
+
+/// CLOCK_MONOTONIC, ns.
+fn now_ns() -> u64 {
+    let now = clock_gettime(ClockId::Monotonic);
+    u64::try_from(now.tv_sec)
+        .unwrap_or(0)
+        .saturating_mul(1_000_000_000)
+        .saturating_add(u64::try_from(now.tv_nsec).unwrap_or(0))
+}
+
+#[cfg(test)]
+#[path = "table_tests.rs"]
+mod tests;

@@ -1,0 +1,229 @@
+use super::*;
+use crate::process::{fixture::Fixture, proc_fs::TICK_NS};
+
+fn table(fixture: &Fixture) -> Table {
+    Table::new(Identifier::new(fixture.proc(), Vec::new()))
+}
+
+fn key(tgid: u32, ticks: u64) -> ProcessKey {
+    ProcessKey {
+        tgid,
+        start_ns: ticks * TICK_NS + 1234,
+    }
+}
+
+fn event(kind: u32, tgid: u32, ticks: u64, parent: u32, name: &str) -> ProcessEvent {
+    let mut comm = [0; 16];
+    comm[..name.len()].copy_from_slice(name.as_bytes());
+    let start_ns = ticks * TICK_NS + 1234;
+    ProcessEvent {
+        time_ns: start_ns,
+        start_ns,
+        kind,
+        tgid,
+        parent_tgid: parent,
+        reserved: 0,
+        comm,
+    }
+}
+
+/// nginx's master and two workers, and a second nginx that somebody started by exec.
+fn nginx() -> Fixture {
+    let fixture = Fixture::new();
+    fixture.process(10, 1, 100, 7, "/usr/sbin/nginx", &["nginx: master process"]);
+    fixture.process(
+        11,
+        10,
+        101,
+        7,
+        "/usr/sbin/nginx",
+        &["nginx: worker process"],
+    );
+    fixture.process(
+        12,
+        10,
+        102,
+        7,
+        "/usr/sbin/nginx",
+        &["nginx: worker process"],
+    );
+    fixture.process(20, 10, 103, 8, "/usr/sbin/nginx", &["nginx"]);
+    fixture
+}
+
+#[test]
+fn forked_workers_share_one_instance_and_an_exec_is_another() {
+    let fixture = nginx();
+    for scanned in [true, false] {
+        let table = table(&fixture);
+        if scanned {
+            assert_eq!(table.scan().unwrap(), 5);
+        }
+        let worker = table.service(key(12, 102));
+        assert!(Arc::ptr_eq(&worker, &table.service(key(11, 101))));
+        assert!(Arc::ptr_eq(&worker, &table.service(key(10, 100))));
+        assert!(
+            worker
+                .attributes
+                .contains(&("process.pid", crate::process::Value::Int(10)))
+        );
+        let other = table.service(key(20, 103));
+        assert_eq!(other.name, worker.name);
+        assert_ne!(other.instance_id, worker.instance_id);
+    }
+}
+
+#[test]
+fn another_control_group_is_another_instance() {
+    let fixture = nginx();
+    fixture.write("12/cgroup", b"0::/elsewhere\n");
+    let table = table(&fixture);
+    table.scan().unwrap();
+    assert_ne!(
+        table.service(key(12, 102)).instance_id,
+        table.service(key(10, 100)).instance_id
+    );
+}
+
+#[test]
+fn a_forked_child_needs_no_look_at_proc() {
+    let fixture = nginx();
+    let table = table(&fixture);
+    table.scan().unwrap();
+    // The child is never in /proc, its parent's event is all there is.
+    table.event(&event(event::FORK, 999, 200, 10, "nginx"));
+    assert!(Arc::ptr_eq(
+        &table.service(key(999, 200)),
+        &table.service(key(10, 100))
+    ));
+    assert_eq!(table.stats().unseen, 0);
+    // Nor where the parent was not known before.
+    let table = self::table(&fixture);
+    table.event(&event(event::FORK, 999, 200, 10, "nginx"));
+    assert!(Arc::ptr_eq(
+        &table.service(key(999, 200)),
+        &table.service(key(12, 102))
+    ));
+}
+
+#[test]
+fn exec_begins_a_new_instance_and_invalidates_caches() {
+    let fixture = nginx();
+    let table = table(&fixture);
+    table.scan().unwrap();
+    table.event(&event(event::FORK, 30, 200, 10, "nginx"));
+    let forked = table.service(key(30, 200));
+    let generation = table.generation();
+    fixture.process(30, 10, 200, 9, "/opt/orders", &["orders"]);
+    table.event(&event(event::EXEC, 30, 200, 10, "orders"));
+    assert_ne!(table.generation(), generation);
+    let service = table.service(key(30, 200));
+    assert_eq!(&*service.name, "orders");
+    assert_ne!(service.instance_id, forked.instance_id);
+    // Told late of an exec that was seen already: still the same service.
+    table.event(&event(event::EXEC, 30, 200, 10, "orders"));
+    assert!(Arc::ptr_eq(&service, &table.service(key(30, 200))));
+}
+
+#[test]
+fn workers_keep_their_identity_when_the_topmost_calls_exec() {
+    let fixture = nginx();
+    let table = table(&fixture);
+    table.scan().unwrap();
+    fixture.process(10, 1, 100, 9, "/opt/orders", &["orders"]);
+    table.event(&event(event::EXEC, 10, 100, 1, "orders"));
+    assert_eq!(&*table.service(key(11, 101)).name, "nginx");
+    assert_eq!(&*table.service(key(10, 100)).name, "orders");
+}
+
+#[test]
+fn a_process_that_was_never_seen_is_named_by_its_events() {
+    let fixture = Fixture::new();
+    let table = table(&fixture);
+    table.event(&event(event::FORK, 50, 300, 1, "sh"));
+    table.event(&event(event::EXEC, 50, 300, 1, "curl"));
+    table.event(&event(event::EXIT, 50, 300, 1, "curl"));
+    assert_eq!(&*table.service(key(50, 300)).name, "curl");
+    assert_eq!(&*table.service(key(51, 301)).name, "unknown_service");
+    assert_eq!(table.stats().unseen, 2);
+}
+
+#[test]
+fn a_reused_id_is_another_process() {
+    let fixture = nginx();
+    let table = table(&fixture);
+    let old = table.service(key(10, 100));
+    fixture.process(10, 1, 900, 99, "/opt/orders", &["orders"]);
+    assert_eq!(&*table.service(key(10, 900)).name, "orders");
+    assert!(Arc::ptr_eq(&old, &table.service(key(10, 100))));
+    // The new one's key is asked for when it is gone already and a third has the id: nobody's name is borrowed.
+    assert_eq!(&*table.service(key(10, 500)).name, "unknown_service");
+}
+
+#[test]
+fn the_ended_are_forgotten_after_their_grace_and_the_table_stays_bounded() {
+    let fixture = nginx();
+    let table = Table::with_capacity(Identifier::new(fixture.proc(), Vec::new()), 8);
+    table.scan().unwrap();
+    let before = table.stats().processes;
+    for tgid in 1000..2000 {
+        table.event(&event(event::FORK, tgid, 200, 10, "nginx"));
+        assert_eq!(&*table.service(key(tgid, 200)).name, "nginx");
+        table.event(&event(event::EXIT, tgid, 200, 10, "nginx"));
+        assert!(table.stats().processes <= 8);
+    }
+    assert_eq!(table.stats().overflowed, 0);
+    let mut later = event(event::EXIT, 0, 0, 0, "");
+    later.time_ns = 200 * TICK_NS + GRACE_NS + 10_000;
+    table.event(&later);
+    assert_eq!(
+        table.stats(),
+        TableStats {
+            processes: before,
+            ..table.stats()
+        }
+    );
+    assert_eq!(table.stats().departed, 0);
+}
+
+#[test]
+fn a_full_table_still_answers_and_a_sweep_makes_room() {
+    let fixture = nginx();
+    let table = Table::with_capacity(Identifier::new(fixture.proc(), Vec::new()), 1);
+    table.service(key(10, 100));
+    assert_eq!(&*table.service(key(20, 103)).name, "nginx");
+    assert_eq!(table.stats().overflowed, 1);
+    fixture.remove(10);
+    table.sweep();
+    assert_eq!(table.stats().departed, 1);
+    table.service(key(20, 103));
+    assert_eq!(table.stats().overflowed, 1);
+}
+
+#[test]
+fn threads_that_ask_at_once_get_one_service() {
+    let fixture = nginx();
+    let table = table(&fixture);
+    let services: Vec<_> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..8)
+            .map(|_| scope.spawn(|| table.service(key(12, 102))))
+            .collect();
+        threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap())
+            .collect()
+    });
+    assert!(
+        services
+            .iter()
+            .all(|service| Arc::ptr_eq(service, &services[0]))
+    );
+}
+
+#[test]
+fn this_machine_can_be_scanned() {
+    let table = Table::new(Identifier::new(ProcFs::default(), Vec::new()));
+    assert!(table.scan().unwrap() > 0);
+    let own = table.service(super::super::own_key().unwrap());
+    assert!(own.name.starts_with("observer"), "{}", own.name);
+}
