@@ -12,6 +12,7 @@ use crate::{
 
 /// Runs `observer demo`.
 pub fn run(arguments: &DemoArguments) -> anyhow::Result<ExitCode> {
+    crate::cli::privileges::require()?;
     let services = Services::start(arguments.rate)?;
     let mut settings = arguments.settings();
     settings.selection.pids = services.pids().into_iter().map(Pid).collect();
