@@ -86,11 +86,11 @@ impl Seen {
     }
 
     /// No bytes, at the position that the parser has reached.
-    const fn none(at: u64, call: Call, time_ns: u64, missing: Incomplete) -> Self {
+    const fn none(at: u64, call: Call, missing: Incomplete) -> Self {
         Self {
             from: at,
             captured_to: at,
-            call: Call { time_ns, ..call },
+            call,
             missing,
         }
     }
@@ -156,11 +156,6 @@ impl Pairing {
         *self = Self::new(self.limits);
     }
 
-    /// No exchange is open.
-    pub(crate) fn is_idle(&self) -> bool {
-        self.open.is_empty()
-    }
-
     /// The connection's entry may tell how an open exchange ended.
     pub(crate) fn needs_entry(&self) -> bool {
         let Some(open) = self.open.front() else {
@@ -204,7 +199,14 @@ impl Pairing {
         ends: &Ends,
         out: &mut Output<'_, S>,
     ) {
-        let seen = Seen::none(self.position(side), call, unseen.time_ns, unseen.missing);
+        let seen = Seen::none(
+            self.position(side),
+            Call {
+                time_ns: unseen.time_ns,
+                ..call
+            },
+            unseen.missing,
+        );
         match side {
             Side::Request => {
                 while let Some(event) = self.requests.skip_to(unseen.to) {
@@ -222,16 +224,15 @@ impl Pairing {
         }
     }
 
-    /// Something tells that the message of `side` may have ended with its last byte, which moved at `time_ns`: where
-    /// its framing is not known, it has. `tail` are the stream's last bytes, 0 where they are not known;
+    /// Something tells that the message of `side` may have ended with its last byte, which the call `last` moved:
+    /// where its framing is not known, it has. `tail` are the stream's last bytes, 0 where they are not known;
     /// `between`: that something happened since which only happens between messages.
     pub(crate) fn end_of_run<S: Sink>(
         &mut self,
         side: Side,
-        time_ns: u64,
+        last: Call,
         tail: u64,
         between: bool,
-        call: Call,
         ends: &Ends,
         out: &mut Output<'_, S>,
     ) {
@@ -252,7 +253,7 @@ impl Pairing {
             return;
         }
         let at = self.position(side);
-        let seen = Seen::none(at, call, time_ns, Incomplete::HeadTooLarge);
+        let seen = Seen::none(at, last, Incomplete::HeadTooLarge);
         match side {
             Side::Request => {
                 while let Some(event) = self.requests.end_of_run(at) {
@@ -295,11 +296,22 @@ impl Pairing {
         } else {
             Incomplete::Closed
         };
-        let seen = Seen::none(self.requests.position(), call, time_ns, incomplete);
+        let seen = Seen::none(
+            self.requests.position(),
+            Call { time_ns, ..call },
+            incomplete,
+        );
         while let Some(event) = self.requests.close() {
             self.request_event(event, &seen, ends, out);
         }
-        let seen = Seen::none(self.responses.position(), call, response_ns, incomplete);
+        let seen = Seen::none(
+            self.responses.position(),
+            Call {
+                time_ns: response_ns,
+                ..call
+            },
+            incomplete,
+        );
         let cut_short = match self.responses.framing() {
             Some(Framing::UntilClose) => reset,
             framing => framing == Some(Framing::Unknown),

@@ -280,20 +280,16 @@ impl Connection {
         &mut self,
         direction: usize,
         tail: u64,
-        next_message: bool,
+        between: bool,
         out: &mut Output<'_, S>,
     ) {
         let side = self.side(direction);
-        let time_ns = self.directions[direction].last_ns;
-        self.pairing.end_of_run(
-            side,
-            time_ns,
-            tail,
-            next_message,
-            self.call,
-            &self.ends,
-            out,
-        );
+        let last = Call {
+            time_ns: self.directions[direction].last_ns,
+            ..self.call
+        };
+        self.pairing
+            .end_of_run(side, last, tail, between, &self.ends, out);
     }
 
     /// The entry was read at `now_ns`.
@@ -309,7 +305,7 @@ impl Connection {
                 continue;
             }
             self.advance(direction, state.end, state.last_ns, out);
-            if !(pending && direction == usize::from(OUTBOUND)) && !behind {
+            if !(behind || (pending && direction == usize::from(OUTBOUND))) {
                 self.end_of_run(direction, state.tail, false, out);
             }
         }

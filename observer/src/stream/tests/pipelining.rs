@@ -60,13 +60,14 @@ fn a_request_between_responses_waits_for_its_own() {
 fn pipelining_beyond_what_is_captured_never_gives_a_wrong_status() {
     for mut script in [Script::server(), Script::client()] {
         for round in 0..4 {
-            for batch in 0..10 {
-                let first = 1000 * round + 100 * batch;
-                script.request((first..first + 100).map(get).collect::<String>());
+            // The first round in one call, of which the kernel ships the beginning only.
+            let call = if round == 0 { 400 } else { 100 };
+            for first in (round * 400..(round + 1) * 400).step_by(call) {
+                script.request((first..first + call).map(get).collect::<String>());
             }
-            // The status tells which request it answers.
-            for number in 0..1000 {
-                script.response(answer(200 + u16::try_from(number % 100).unwrap()));
+            // The status tells which request it answers; none of these goes without a body.
+            for number in 0..400 {
+                script.response(answer(400 + u16::try_from(number % 100).unwrap()));
             }
             script.wait(3_000 * MS);
         }
@@ -78,7 +79,7 @@ fn pipelining_beyond_what_is_captured_never_gives_a_wrong_status() {
             ) {
                 assert_eq!(
                     status,
-                    200 + number % 100,
+                    400 + number % 100,
                     "{} {status} {:?}",
                     http.target,
                     exchange.incomplete
@@ -92,7 +93,7 @@ fn pipelining_beyond_what_is_captured_never_gives_a_wrong_status() {
             .filter(|exchange| exchange.incomplete.is_none())
             .count();
         assert!(
-            complete >= 3000,
+            complete >= 1200,
             "{complete} complete: after the first round everything is shipped"
         );
         assert!(
