@@ -22,4 +22,5 @@ mod tests;
 pub use crate::exchange::{Sink, Started};
 pub use config::StreamConfig;
 pub use counters::StreamCounters;
+pub(crate) use record::read_pod;
 pub use shard::Shard;

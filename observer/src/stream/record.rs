@@ -35,22 +35,22 @@ pub(super) enum Malformed {
 ///
 /// [`Malformed`], when sizes or ranges contradict each other.
 pub(super) fn read(bytes: &[u8]) -> Result<Record<'_>, Malformed> {
-    let header: RecordHeader = pod(bytes).ok_or(Malformed::Truncated)?;
+    let header: RecordHeader = read_pod(bytes).ok_or(Malformed::Truncated)?;
     match header.kind {
         kind::RUN_OPENED => {
-            let run: RunOpened = pod(bytes).ok_or(Malformed::Truncated)?;
+            let run: RunOpened = read_pod(bytes).ok_or(Malformed::Truncated)?;
             let payload = payload::<RunOpened>(bytes, &run.data)?;
             Ok(Record::RunOpened(run, payload))
         }
         kind::RUN_DATA => {
-            let data: RunData = pod(bytes).ok_or(Malformed::Truncated)?;
+            let data: RunData = read_pod(bytes).ok_or(Malformed::Truncated)?;
             let payload = payload::<RunData>(bytes, &data)?;
             Ok(Record::RunData(data, payload))
         }
-        kind::CONNECTION_OPENED => pod(bytes)
+        kind::CONNECTION_OPENED => read_pod(bytes)
             .map(Record::ConnectionOpened)
             .ok_or(Malformed::Truncated),
-        kind::CONNECTION_CLOSED => pod(bytes)
+        kind::CONNECTION_CLOSED => read_pod(bytes)
             .map(Record::ConnectionClosed)
             .ok_or(Malformed::Truncated),
         _ => Err(Malformed::Kind),
@@ -75,7 +75,7 @@ fn payload<'a, T>(bytes: &'a [u8], data: &RunData) -> Result<&'a [u8], Malformed
 }
 
 /// Reads a plain struct from the start of `bytes`; `None` when they are too few.
-fn pod<T: aya::Pod>(bytes: &[u8]) -> Option<T> {
+pub(crate) fn read_pod<T: aya::Pod>(bytes: &[u8]) -> Option<T> {
     if bytes.len() < size_of::<T>() {
         return None;
     }
