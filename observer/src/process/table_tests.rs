@@ -227,3 +227,63 @@ fn this_machine_can_be_scanned() {
     let own = table.service(super::super::own_key().unwrap());
     assert!(own.name.starts_with("observer"), "{}", own.name);
 }
+
+#[test]
+fn a_real_fork_is_its_parents_instance_and_a_real_exec_is_not() {
+    use std::process::{Command, Stdio};
+
+    // A subshell is a fork with no exec; `sleep` beside it is one with.
+    let script = "(read line) <&3 & sleep 60 & read line; kill $!";
+    let mut shell = Command::new("sh")
+        .args(["-c", &format!("exec 3<&0; {script}")])
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let proc = ProcFs::default();
+    let children = || -> Vec<(u32, Stat)> {
+        let stats = proc
+            .pids()
+            .unwrap()
+            .into_iter()
+            .filter_map(|pid| Some((pid, proc.stat(pid).ok()?)));
+        stats
+            .filter(|(_, stat)| stat.parent == shell.id())
+            .collect()
+    };
+    let exe = |pid: u32| proc.link(pid, "exe").unwrap_or_default();
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    let (subshell, sleep) = loop {
+        let children = children();
+        let find = |sleeps: bool| {
+            children
+                .iter()
+                .find(|(pid, _)| (exe(*pid) != exe(shell.id())) == sleeps)
+                .cloned()
+        };
+        if let (2, Some(subshell), Some(sleep)) = (children.len(), find(false), find(true)) {
+            break (subshell, sleep);
+        }
+        assert!(
+            std::time::Instant::now() < deadline,
+            "the shell's children did not appear"
+        );
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    };
+    let shell_ticks = proc.stat(shell.id()).unwrap().start_ticks;
+    for scanned in [true, false] {
+        let table = Table::new(Identifier::new(ProcFs::default(), Vec::new()));
+        if scanned {
+            table.scan().unwrap();
+        }
+        let service = |pid, ticks| table.service(key(pid, ticks));
+        let forked = service(subshell.0, subshell.1.start_ticks);
+        assert!(Arc::ptr_eq(&forked, &service(shell.id(), shell_ticks)));
+        assert_ne!(
+            forked.instance_id,
+            service(sleep.0, sleep.1.start_ticks).instance_id
+        );
+    }
+    // End of input ends the shell, which ends the sleep.
+    drop(shell.stdin.take());
+    shell.wait().unwrap();
+}
