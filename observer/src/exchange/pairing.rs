@@ -224,6 +224,15 @@ impl Pairing {
         }
     }
 
+    /// The framing of the current message does not tell where it ends.
+    pub(crate) fn is_endless(&self, side: Side) -> bool {
+        let framing = match side {
+            Side::Request => self.requests.framing(),
+            Side::Response => self.responses.framing(),
+        };
+        framing == Some(Framing::Unknown)
+    }
+
     /// Something tells that the message of `side` may have ended with its last byte, which the call `last` moved:
     /// where its framing is not known, it has. `tail` are the stream's last bytes, 0 where they are not known;
     /// `between`: that something happened since which only happens between messages.
@@ -236,12 +245,9 @@ impl Pairing {
         ends: &Ends,
         out: &mut Output<'_, S>,
     ) {
-        let (framing, chunked) = match side {
-            Side::Request => {
-                let chunked = self.open.back().is_some_and(|open| open.request_chunked);
-                (self.requests.framing(), chunked)
-            }
-            Side::Response => (self.responses.framing(), self.response_chunked),
+        let chunked = match side {
+            Side::Request => self.open.back().is_some_and(|open| open.request_chunked),
+            Side::Response => self.response_chunked,
         };
         let empty_line = tail.to_le_bytes().ends_with(b"\r\n\r\n");
         let over = match (chunked, tail) {
@@ -249,7 +255,7 @@ impl Pairing {
             (true, tail) => tail_ends_chunked(tail) || (between && empty_line),
             (false, _) => between,
         };
-        if framing != Some(Framing::Unknown) || !over {
+        if !self.is_endless(side) || !over {
             return;
         }
         let at = self.position(side);

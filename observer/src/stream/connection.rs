@@ -136,8 +136,7 @@ impl Connection {
             tid: data.tid,
         };
         self.learn_role(data.header.role);
-        let detection = detect(payload);
-        if self.ignored || !self.assume_role(data.header.direction, detection, payload, out) {
+        if self.ignored || !self.assume_role(data.header.direction, payload, out) {
             self.directions[direction].start_run(run.run);
             return;
         }
@@ -146,16 +145,15 @@ impl Connection {
                 .set_established(run.established_ns, run.accepted_ns);
         }
 
-        let begins = match self.side(direction) {
-            Side::Request => detection == Detection::Request,
-            Side::Response => detection == Detection::Response,
+        let message = match self.side(direction) {
+            Side::Request => Detection::Request,
+            Side::Response => Detection::Response,
         };
+        let begins = || detect(payload) == message;
         if self.directions[direction].known {
             let previous_end = run.previous_end.min(data.start);
             self.advance(direction, previous_end, run.previous_last_ns, out);
-            if begins {
-                self.end_of_run(direction, 0, true, out);
-            }
+            self.end_of_run(direction, 0, begins, out);
         }
         // A direction that was never seen may not have its position yet.
         if self.from_start || run.other_end != 0 {
@@ -206,6 +204,9 @@ impl Connection {
         let direction = usize::from(data.header.direction);
         let side = self.side(direction);
         self.advance(direction, data.start, data.header.time_ns, out);
+        if self.ignored {
+            return;
+        }
         let budget = match (self.full, side) {
             (true, _) => u32::MAX,
             (false, Side::Request) => config.request_budget,
@@ -276,20 +277,24 @@ impl Connection {
         self.heed_findings(out);
     }
 
+    /// The current message of `direction` may have ended; `between` is asked only where its framing does not tell.
     fn end_of_run<S: Sink>(
         &mut self,
         direction: usize,
         tail: u64,
-        between: bool,
+        between: impl FnOnce() -> bool,
         out: &mut Output<'_, S>,
     ) {
         let side = self.side(direction);
+        if !self.pairing.is_endless(side) {
+            return;
+        }
         let last = Call {
             time_ns: self.directions[direction].last_ns,
             ..self.call
         };
         self.pairing
-            .end_of_run(side, last, tail, between, &self.ends, out);
+            .end_of_run(side, last, tail, between(), &self.ends, out);
     }
 
     /// The entry was read at `now_ns`.
@@ -306,7 +311,7 @@ impl Connection {
             }
             self.advance(direction, state.end, state.last_ns, out);
             if !(behind || (pending && direction == usize::from(OUTBOUND))) {
-                self.end_of_run(direction, state.tail, false, out);
+                self.end_of_run(direction, state.tail, || false, out);
             }
         }
         if self.needs_entry() && self.readings >= UNFINISHED_REQUEST_READINGS {
@@ -324,7 +329,7 @@ impl Connection {
             let state = &record.connection.directions[direction];
             if self.directions[direction].known {
                 self.advance(direction, state.end, state.last_ns, out);
-                self.end_of_run(direction, state.tail, !reset, out);
+                self.end_of_run(direction, state.tail, || !reset, out);
             }
         }
         let response = match self.ends.role {
@@ -365,7 +370,6 @@ impl Connection {
     fn assume_role<S: Sink>(
         &mut self,
         direction: u8,
-        detection: Detection,
         payload: &[u8],
         out: &mut Output<'_, S>,
     ) -> bool {
@@ -373,6 +377,7 @@ impl Connection {
             return true;
         }
         const VERSION: &[u8] = b"HTTP/1.";
+        let detection = detect(payload);
         let response = match detection {
             Detection::Request => false,
             Detection::Response => true,
