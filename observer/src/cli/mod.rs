@@ -13,7 +13,7 @@ mod log;
 mod palette;
 pub mod print;
 pub mod privileges;
-pub mod run;
+pub(crate) mod run;
 #[cfg(test)]
 mod samples;
 mod sink;

@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// Traces until a signal or the end of the duration.
-pub fn run(settings: Settings) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(settings: Settings) -> anyhow::Result<ExitCode> {
     let began = Instant::now();
     log::start(&settings.log);
     privileges::require()?;

@@ -29,7 +29,7 @@ use self::{
     pipeline::{Local, Pipeline, Shared},
 };
 use crate::{
-    cli::sink::SpanSink,
+    cli::SpanSink,
     config::{self, Settings},
     exchange::ConnectionKey,
     export::{
@@ -38,17 +38,19 @@ use crate::{
     },
     kernel::{Features, Kernel, LoadOptions, Tier, loader::PolicyMaps, offsets::KernelTypes, reader},
     metrics::{self, Registry, Snapshot, routes::Routes},
-    process::{self, Identifier, ProcFs, Selectors, Table},
+    process::{self, Identifier, PolicyPlan, ProcFs, Selectors, Table},
     stream::{Shard, StreamConfig, StreamCounters},
     trace::{Clock, Sampler, SamplerConfig, Span},
 };
 
+/// Routes learned for one service name.
+const MOST_ROUTES: usize = 200;
 /// Spans that may wait for the sink.
 const LOCAL_QUEUE: usize = 65_536;
 /// How long the exporters may take to drain.
 const DRAIN: Duration = Duration::from_secs(4);
 /// How often the sink is given all metrics.
-const SHOW_METRICS: Duration = Duration::from_secs(2);
+const SHOW_METRICS: Duration = Duration::from_secs(3);
 /// How often the offset between the clocks is measured and idle state looked through.
 const HOUSEKEEPING_NS: u64 = 1_000_000_000;
 
@@ -160,7 +162,7 @@ impl Daemon {
         });
         let routes = Routes::new(
             &settings.metrics.routes.iter().map(config::RoutePattern::as_str).collect::<Vec<_>>(),
-            settings.metrics.max_series.0,
+            MOST_ROUTES,
         )
         .context("a route pattern cannot be used")?;
 
@@ -169,9 +171,8 @@ impl Daemon {
         let mut policy = kernel.policy()?;
         let (records, process_ring) = kernel.take_rings(rings)?;
         shared.table.scan().context("cannot read the processes from /proc")?;
-        if settings.selection.is_selective() || !settings.selection.exclude_exes.is_empty() {
-            policy.apply(selectors.plan(&ProcFs::default())?)?;
-        }
+        let mut plan = PolicyPlan::new(ProcFs::default(), selectors, std::process::id());
+        policy.apply(plan.rescan().context("cannot read the processes from /proc")?)?;
 
         let counters: Vec<Arc<Mutex<StreamCounters>>> = (0..rings).map(|_| Arc::default()).collect();
         let mut shards = Vec::new();
@@ -201,7 +202,7 @@ impl Daemon {
         let processes = {
             let stop = Arc::clone(&stop);
             let shared = Arc::clone(&shared);
-            spawn("observer-process", move || run_processes(process_ring, &stop, &shared, selectors, policy))?
+            spawn("observer-process", move || run_processes(process_ring, &stop, &shared, plan, policy))?
         };
 
         let kernel = Arc::new(Mutex::new(kernel));
@@ -349,11 +350,12 @@ fn limits(settings: &Settings) -> metrics::Limits {
 
 fn selectors(settings: &Settings) -> Result<Selectors> {
     let chosen = &settings.selection;
+    let globs = |globs: &[config::Glob]| globs.iter().map(|glob| glob.as_str().to_owned()).collect::<Vec<_>>();
     Selectors::new(
         chosen.pids.iter().map(|pid| pid.0).collect(),
-        chosen.exes.iter().map(config::Glob::as_str),
-        chosen.ports.iter().map(|range| (range.first, range.last)).collect(),
-        chosen.exclude_exes.iter().map(config::Glob::as_str),
+        &globs(&chosen.exe),
+        chosen.ports.iter().map(|range| range.first..=range.last).collect(),
+        &globs(&chosen.exclude_exe),
     )
     .context("a selector cannot be used")
 }
@@ -472,28 +474,28 @@ fn run_processes(
     ring: RingBuf<MapData>,
     stop: &AtomicBool,
     shared: &Shared,
-    mut selectors: Selectors,
+    mut plan: PolicyPlan,
     mut policy: PolicyMaps,
 ) {
     let mut verdicts = Vec::new();
     let mut swept = now_ns();
     let mut rescanned = swept;
-    let mut state = (&mut selectors, &mut policy, &mut verdicts);
+    let mut state = (&mut plan, &mut policy, &mut verdicts);
     reader::run(
         ring,
         stop,
         &mut state,
-        |(selectors, _, verdicts), record| {
+        |(plan, _, verdicts), record| {
             let Some(event) = read_event(record) else { return };
             shared.table.event(&event);
-            verdicts.extend(selectors.on_event(&ProcFs::default(), &event));
+            verdicts.extend(plan.on_event(&event));
         },
-        |(selectors, policy, verdicts)| {
+        |(plan, policy, verdicts)| {
             let now = now_ns();
-            if selectors.needs_rescan() && now.saturating_sub(rescanned) > 2 * HOUSEKEEPING_NS {
+            if plan.selectors().has_ports() && now.saturating_sub(rescanned) > 2 * HOUSEKEEPING_NS {
                 rescanned = now;
-                match selectors.plan(&ProcFs::default()) {
-                    Ok(plan) => verdicts.extend(plan),
+                match plan.rescan() {
+                    Ok(changed) => verdicts.extend(changed),
                     Err(error) => tracing::warn!(%error, "cannot look for new listeners"),
                 }
             }

@@ -240,8 +240,8 @@ impl Sink for Pipeline {
         self.service(process);
     }
 
-    fn trace_replaced(&mut self, span_id: [u8; 8], trace_id: [u8; 16]) {
-        self.shared.rewrites.replace(span_id, None, trace_id);
+    fn trace_replaced(&mut self, span_id: [u8; 8], whole_trace: Option<[u8; 16]>, trace_id: [u8; 16]) {
+        self.shared.rewrites.replace(span_id, whole_trace, trace_id);
     }
 }
 

@@ -17,23 +17,35 @@ pub(crate) fn decide(
     kernel: Option<&Context>,
     head: &RequestHead,
     ids: &mut Ids,
-) -> (TraceContext, bool) {
+) -> (TraceContext, Option<Replaced>) {
     let mut context = match kernel.filter(|kernel| kernel.trace_id != [0; 16]) {
         Some(kernel) => from_kernel(kernel, ids),
         None => root(ids),
     };
     let header = head.traceparent.as_deref().and_then(parse_traceparent);
     let Some(header) = header else {
-        return (context, false);
+        return (context, None);
     };
-    let replaced = kernel.is_some_and(|kernel| kernel.span_id == context.span_id)
-        && context.trace_id != header.trace_id;
+    let replaced = kernel
+        .filter(|kernel| {
+            kernel.span_id == context.span_id && context.trace_id != header.trace_id
+        })
+        .map(|kernel| Replaced {
+            whole_trace: (context.parent_method == ParentMethod::None).then_some(kernel.trace_id),
+        });
     context.trace_id = header.trace_id;
     context.parent_span_id = Some(header.parent_id);
     context.parent_method = ParentMethod::Header;
     context.sampled = Some(header.sampled());
     context.trace_state = head.tracestate.clone();
     (context, replaced)
+}
+
+/// A header put a span that the kernel had named into another trace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Replaced {
+    /// The kernel's trace id, where that trace had begun with this very span.
+    pub(crate) whole_trace: Option<[u8; 16]>,
 }
 
 /// A new trace.

@@ -87,8 +87,9 @@ impl Pairing {
             self.findings.head_too_large = true;
             open.mark(seen.missing);
         }
-        if replaced {
-            out.sink.trace_replaced(open.span_id(), open.trace_id());
+        if let Some(replaced) = replaced {
+            out.sink
+                .trace_replaced(open.span_id(), replaced.whole_trace, open.trace_id());
         }
         open.announced = true;
         out.sink.request_started(&started(&open, ends));

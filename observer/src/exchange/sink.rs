@@ -34,9 +34,10 @@ pub trait Sink {
     fn process_seen(&mut self, process: ProcessKey, tid: u32);
 
     /// A header put a request into another trace than the kernel had: spans that the kernel named children of
-    /// `span_id` belong to `trace_id`, whatever trace their records say. Told before the request's own exchange, and
-    /// normally before any child's.
-    fn trace_replaced(&mut self, span_id: [u8; 8], trace_id: [u8; 16]) {
-        let _ = (span_id, trace_id);
+    /// `span_id` belong to `trace_id`, whatever trace their records say, and so does everything of `whole_trace`, the
+    /// kernel's trace that began with this span. Told before the request's own exchange, and normally before any
+    /// child's.
+    fn trace_replaced(&mut self, span_id: [u8; 8], whole_trace: Option<[u8; 16]>, trace_id: [u8; 16]) {
+        let _ = (span_id, whole_trace, trace_id);
     }
 }

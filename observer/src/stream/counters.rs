@@ -66,6 +66,57 @@ impl StreamCounters {
         }
     }
 
+    /// Adds another shard's counts.
+    pub fn add(&mut self, other: &Self) {
+        self.records += other.records;
+        self.malformed_records += other.malformed_records;
+        self.stale_records += other.stale_records;
+        self.unreadable_records += other.unreadable_records;
+        self.gaps += other.gaps;
+        self.lost_bytes += other.lost_bytes;
+        self.connections += other.connections;
+        self.connections_seen += other.connections_seen;
+        self.connections_evicted += other.connections_evicted;
+        self.closes_lost += other.closes_lost;
+        self.not_http += other.not_http;
+        self.tunnels += other.tunnels;
+        self.pipelined += other.pipelined;
+        self.exchanges += other.exchanges;
+        self.responses_without_request += other.responses_without_request;
+        self.resyncs += other.resyncs;
+        self.lost_bytes_exchanges += other.lost_bytes_exchanges;
+        self.head_too_large += other.head_too_large;
+        self.closed += other.closed;
+        self.reset += other.reset;
+        self.abandoned += other.abandoned;
+        self.malformed += other.malformed;
+    }
+
+    /// Every count by name, less those that have a metric of their own.
+    pub const fn named(&self) -> [(&'static str, u64); 19] {
+        [
+            ("malformed_records", self.malformed_records),
+            ("stale_records", self.stale_records),
+            ("unreadable_records", self.unreadable_records),
+            ("gaps", self.gaps),
+            ("lost_bytes", self.lost_bytes),
+            ("connections_seen", self.connections_seen),
+            ("connections_evicted", self.connections_evicted),
+            ("closes_lost", self.closes_lost),
+            ("not_http", self.not_http),
+            ("tunnels", self.tunnels),
+            ("pipelined", self.pipelined),
+            ("responses_without_request", self.responses_without_request),
+            ("resyncs", self.resyncs),
+            ("lost_bytes_exchanges", self.lost_bytes_exchanges),
+            ("head_too_large", self.head_too_large),
+            ("closed", self.closed),
+            ("reset", self.reset),
+            ("abandoned", self.abandoned),
+            ("malformed", self.malformed),
+        ]
+    }
+
     /// Incomplete exchanges by the name of their reason ([`Incomplete::as_str`]).
     pub const fn incomplete(&self) -> [(&'static str, u64); 6] {
         [

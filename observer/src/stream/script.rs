@@ -58,7 +58,12 @@ impl Sink for Collected {
         self.processes.push((process, tid));
     }
 
-    fn trace_replaced(&mut self, span_id: [u8; 8], trace_id: [u8; 16]) {
+    fn trace_replaced(
+        &mut self,
+        span_id: [u8; 8],
+        _whole_trace: Option<[u8; 16]>,
+        trace_id: [u8; 16],
+    ) {
         self.replaced.push((span_id, trace_id));
     }
 }

@@ -1,13 +1,12 @@
 //! Starts the services, traces them, shows what comes of it.
 
-use std::process::ExitCode;
-
-use anyhow::bail;
+use std::{process::ExitCode, time::Instant};
 
 use super::{Screen, Services};
 use crate::{
-    cli::{SpanSink, args::DemoArguments},
+    cli::{SpanSink, args::DemoArguments, log, run::announce},
     config::{Pid, Settings},
+    daemon::{Daemon, Show},
 };
 
 /// Runs `observer demo`.
@@ -20,9 +19,12 @@ pub fn run(arguments: &DemoArguments) -> anyhow::Result<ExitCode> {
     // The services end here, after the tracer: their last requests are answered and seen.
 }
 
-/// Traces until a signal or the end of the duration; `sink` gets every kept span, and a snapshot every
-/// [`Screen::INTERVAL`].
+/// Traces until a signal or the end of the duration; `sink` gets every kept span, and all metrics every few seconds.
 fn trace(settings: Settings, sink: Box<dyn SpanSink>) -> anyhow::Result<ExitCode> {
-    let _ = (settings, sink);
-    bail!("not wired yet")
+    log::start(&settings.log);
+    let daemon = Daemon::start(&settings, Some(Show { sink, all: true }), Instant::now())?;
+    announce(&daemon);
+    daemon.wait(settings.duration)?;
+    daemon.stop();
+    Ok(ExitCode::SUCCESS)
 }
