@@ -41,7 +41,10 @@ pub(crate) fn announce(daemon: &Daemon) {
 
 /// Tells systemd (sd_notify(3)); nothing happens where no manager asked.
 fn notify(state: &str) {
-    use std::os::{linux::net::SocketAddrExt, unix::net::{SocketAddr, UnixDatagram}};
+    use std::os::{
+        linux::net::SocketAddrExt,
+        unix::net::{SocketAddr, UnixDatagram},
+    };
 
     let Some(path) = std::env::var_os("NOTIFY_SOCKET") else {
         return;
@@ -51,7 +54,8 @@ fn notify(state: &str) {
         Some(name) => SocketAddr::from_abstract_name(name),
         None => SocketAddr::from_pathname(&path),
     };
-    let sent = address.and_then(|address| UnixDatagram::unbound()?.send_to_addr(state.as_bytes(), &address));
+    let sent = address
+        .and_then(|address| UnixDatagram::unbound()?.send_to_addr(state.as_bytes(), &address));
     if let Err(error) = sent {
         tracing::warn!(%error, "cannot notify the service manager");
     }

@@ -36,7 +36,9 @@ use crate::{
         otlp::{OtlpConfig, OtlpExporter, OtlpOverrides},
         prometheus,
     },
-    kernel::{Features, Kernel, LoadOptions, Tier, loader::PolicyMaps, offsets::KernelTypes, reader},
+    kernel::{
+        Features, Kernel, LoadOptions, Tier, loader::PolicyMaps, offsets::KernelTypes, reader,
+    },
     metrics::{self, Registry, Snapshot, routes::Routes},
     process::{self, Identifier, PolicyPlan, ProcFs, Selectors, Table},
     stream::{Shard, StreamConfig, StreamCounters},
@@ -124,21 +126,28 @@ impl Daemon {
         let shared = Arc::new(Shared {
             table: Table::new(Identifier::new(
                 ProcFs::default(),
-                settings.resource.iter().map(|(key, value)| (key.clone(), value.clone())).collect(),
+                settings
+                    .resource
+                    .iter()
+                    .map(|(key, value)| (key.clone(), value.clone()))
+                    .collect(),
             )),
             rewrites: rewrites::Rewrites::default(),
             edges: pipeline::Edges::default(),
             own_left_out: AtomicU64::new(0),
             own_port: settings.prometheus.map(|address| address.port()),
         });
-        let registries: Vec<Arc<Mutex<Registry>>> =
-            (0..rings).map(|_| Arc::new(Mutex::new(Registry::new(limits(settings))))).collect();
+        let registries: Vec<Arc<Mutex<Registry>>> = (0..rings)
+            .map(|_| Arc::new(Mutex::new(Registry::new(limits(settings)))))
+            .collect();
         let collect = collector(registries.clone(), settings.metrics.max_series.0);
 
         let exporter = match otlp(settings)? {
-            Some(config) => {
-                Some(OtlpExporter::start(config, runtime.handle().clone(), Arc::clone(&collect))?)
-            }
+            Some(config) => Some(OtlpExporter::start(
+                config,
+                runtime.handle().clone(),
+                Arc::clone(&collect),
+            )?),
             None => None,
         };
 
@@ -147,10 +156,16 @@ impl Daemon {
         let (local, shower) = match show {
             Some(show) => {
                 let (spans, waiting) = sync_channel(LOCAL_QUEUE);
-                let local = Local { spans, dropped: Arc::default(), all: show.all };
+                let local = Local {
+                    spans,
+                    dropped: Arc::default(),
+                    all: show.all,
+                };
                 let collect = Arc::clone(&collect);
                 let closed = Arc::clone(&closed);
-                let thread = spawn("observer-show", move || run_sink(show.sink, &waiting, &collect, &closed))?;
+                let thread = spawn("observer-show", move || {
+                    run_sink(show.sink, &waiting, &collect, &closed)
+                })?;
                 (Some(local), Some(thread))
             }
             None => (None, None),
@@ -161,7 +176,12 @@ impl Daemon {
             ..SamplerConfig::default()
         });
         let routes = Routes::new(
-            &settings.metrics.routes.iter().map(config::RoutePattern::as_str).collect::<Vec<_>>(),
+            &settings
+                .metrics
+                .routes
+                .iter()
+                .map(config::RoutePattern::as_str)
+                .collect::<Vec<_>>(),
             MOST_ROUTES,
         )
         .context("a route pattern cannot be used")?;
@@ -170,11 +190,18 @@ impl Daemon {
         let map_bytes = kernel.map_bytes();
         let mut policy = kernel.policy()?;
         let (records, process_ring) = kernel.take_rings(rings)?;
-        shared.table.scan().context("cannot read the processes from /proc")?;
+        shared
+            .table
+            .scan()
+            .context("cannot read the processes from /proc")?;
         let mut plan = PolicyPlan::new(ProcFs::default(), selectors, std::process::id());
-        policy.apply(plan.rescan().context("cannot read the processes from /proc")?)?;
+        policy.apply(
+            plan.rescan()
+                .context("cannot read the processes from /proc")?,
+        )?;
 
-        let counters: Vec<Arc<Mutex<StreamCounters>>> = (0..rings).map(|_| Arc::default()).collect();
+        let counters: Vec<Arc<Mutex<StreamCounters>>> =
+            (0..rings).map(|_| Arc::default()).collect();
         let mut shards = Vec::new();
         for (index, ring) in records.into_iter().enumerate() {
             let pipeline = Pipeline::new(
@@ -202,7 +229,9 @@ impl Daemon {
         let processes = {
             let stop = Arc::clone(&stop);
             let shared = Arc::clone(&shared);
-            spawn("observer-process", move || run_processes(process_ring, &stop, &shared, plan, policy))?
+            spawn("observer-process", move || {
+                run_processes(process_ring, &stop, &shared, plan, policy)
+            })?
         };
 
         let kernel = Arc::new(Mutex::new(kernel));
@@ -266,11 +295,15 @@ impl Daemon {
 
     /// Waits for SIGTERM, SIGINT, the end of `duration`, or a sink that nobody reads any more.
     pub fn wait(&self, duration: Option<Duration>) -> Result<()> {
-        let Some(runtime) = &self.runtime else { return Ok(()) };
+        let Some(runtime) = &self.runtime else {
+            return Ok(());
+        };
         runtime.block_on(async {
             use tokio::signal::unix::{SignalKind, signal};
-            let mut terminate = signal(SignalKind::terminate()).context("cannot wait for signals")?;
-            let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for signals")?;
+            let mut terminate =
+                signal(SignalKind::terminate()).context("cannot wait for signals")?;
+            let mut interrupt =
+                signal(SignalKind::interrupt()).context("cannot wait for signals")?;
             let end = async {
                 match duration {
                     Some(duration) => tokio::time::sleep(duration).await,
@@ -305,7 +338,9 @@ impl Daemon {
         {
             tracing::error!("the thread that shows spans panicked");
         }
-        let Some(runtime) = self.runtime.take() else { return };
+        let Some(runtime) = self.runtime.take() else {
+            return;
+        };
         if let Some(exporter) = self.exporter.take() {
             runtime.block_on(exporter.shutdown(DRAIN));
         }
@@ -345,16 +380,28 @@ fn tier(wanted: config::Tier) -> Option<Tier> {
 }
 
 fn limits(settings: &Settings) -> metrics::Limits {
-    metrics::Limits { series: settings.metrics.max_series.0, ..metrics::Limits::default() }
+    metrics::Limits {
+        series: settings.metrics.max_series.0,
+        ..metrics::Limits::default()
+    }
 }
 
 fn selectors(settings: &Settings) -> Result<Selectors> {
     let chosen = &settings.selection;
-    let globs = |globs: &[config::Glob]| globs.iter().map(|glob| glob.as_str().to_owned()).collect::<Vec<_>>();
+    let globs = |globs: &[config::Glob]| {
+        globs
+            .iter()
+            .map(|glob| glob.as_str().to_owned())
+            .collect::<Vec<_>>()
+    };
     Selectors::new(
         chosen.pids.iter().map(|pid| pid.0).collect(),
         &globs(&chosen.exe),
-        chosen.ports.iter().map(|range| range.first..=range.last).collect(),
+        chosen
+            .ports
+            .iter()
+            .map(|range| range.first..=range.last)
+            .collect(),
         &globs(&chosen.exclude_exe),
     )
     .context("a selector cannot be used")
@@ -373,7 +420,10 @@ fn otlp(settings: &Settings) -> Result<Option<OtlpConfig>> {
     OtlpConfig::from_env_and(overrides, |name| settings.otlp.variable(name)).map_err(Into::into)
 }
 
-fn collector(registries: Vec<Arc<Mutex<Registry>>>, cap: usize) -> Arc<dyn Fn() -> Snapshot + Send + Sync> {
+fn collector(
+    registries: Vec<Arc<Mutex<Registry>>>,
+    cap: usize,
+) -> Arc<dyn Fn() -> Snapshot + Send + Sync> {
     Arc::new(move || {
         let mut merge = metrics::Merge::new(cap);
         for registry in &registries {
@@ -403,7 +453,9 @@ fn serve(
 /// CLOCK_MONOTONIC, ns.
 fn now_ns() -> u64 {
     let time = clock_gettime(ClockId::Monotonic);
-    (time.tv_sec as u64).wrapping_mul(1_000_000_000).wrapping_add(time.tv_nsec as u64)
+    (time.tv_sec as u64)
+        .wrapping_mul(1_000_000_000)
+        .wrapping_add(time.tv_nsec as u64)
 }
 
 struct ShardState<'a> {
@@ -421,7 +473,13 @@ fn run_shard(
     pipeline: Pipeline,
     published: &Mutex<StreamCounters>,
 ) {
-    let mut state = ShardState { shard, pipeline, due: Vec::new(), last_housekeeping: 0, published };
+    let mut state = ShardState {
+        shard,
+        pipeline,
+        due: Vec::new(),
+        last_housekeeping: 0,
+        published,
+    };
     state.pipeline.now_ns = now_ns();
     reader::run(
         ring,
@@ -461,12 +519,16 @@ impl ShardState<'_> {
         self.shard.due(now, &mut self.due);
         for key in &self.due {
             let entry = self.pipeline.maps.entry(*key);
-            self.shard.observe(*key, entry.as_ref(), now, &mut self.pipeline);
+            self.shard
+                .observe(*key, entry.as_ref(), now, &mut self.pipeline);
         }
     }
 
     fn publish(&self) {
-        *self.published.lock().unwrap_or_else(PoisonError::into_inner) = *self.shard.counters();
+        *self
+            .published
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = *self.shard.counters();
     }
 }
 
@@ -486,7 +548,9 @@ fn run_processes(
         stop,
         &mut state,
         |(plan, _, verdicts), record| {
-            let Some(event) = read_event(record) else { return };
+            let Some(event) = read_event(record) else {
+                return;
+            };
             shared.table.event(&event);
             verdicts.extend(plan.on_event(&event));
         },

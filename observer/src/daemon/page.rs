@@ -1,9 +1,12 @@
 //! The Prometheus page: everyone's metrics and the daemon's own.
 
-use std::{collections::BTreeMap, sync::{
-    Arc, Mutex, PoisonError,
-    atomic::{AtomicU64, Ordering},
-}};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use super::pipeline::Shared;
 use crate::{
@@ -53,7 +56,10 @@ impl Page {
         match kernel.counters() {
             Ok(counters) => {
                 let sum = |wanted: &str| {
-                    counters.iter().find(|(_, name, _)| *name == wanted).map_or(0.0, |(_, _, value)| *value as f64)
+                    counters
+                        .iter()
+                        .find(|(_, name, _)| *name == wanted)
+                        .map_or(0.0, |(_, _, value)| *value as f64)
                 };
                 families.push(Family::single(
                     "observer_records",
@@ -84,7 +90,9 @@ impl Page {
                     "event",
                     counters
                         .iter()
-                        .filter(|(counter, name, _)| !is_loss(*counter) && !name.starts_with("record"))
+                        .filter(|(counter, name, _)| {
+                            !is_loss(*counter) && !name.starts_with("record")
+                        })
                         .map(|(_, name, value)| ((*name).to_owned(), *value as f64)),
                 ));
             }
@@ -96,21 +104,27 @@ impl Page {
             "Time spent in each kernel program; zero unless kernel.bpf_stats_enabled is set.",
             Kind::Counter,
             "program",
-            stats.iter().map(|(name, time, _)| (name.clone(), *time as f64)),
+            stats
+                .iter()
+                .map(|(name, time, _)| (name.clone(), *time as f64)),
         ));
         families.push(Family::by(
             "observer_program_runs",
             "Runs of each kernel program; zero unless kernel.bpf_stats_enabled is set.",
             Kind::Counter,
             "program",
-            stats.iter().map(|(name, _, runs)| (name.clone(), *runs as f64)),
+            stats
+                .iter()
+                .map(|(name, _, runs)| (name.clone(), *runs as f64)),
         ));
         families.push(Family::by(
             "observer_kernel_map_bytes",
             "Kernel memory of each map.",
             Kind::Gauge,
             "map",
-            self.map_bytes.iter().map(|(name, bytes)| (name.clone(), *bytes as f64)),
+            self.map_bytes
+                .iter()
+                .map(|(name, bytes)| (name.clone(), *bytes as f64)),
         ));
     }
 
@@ -136,7 +150,9 @@ impl Page {
             "What the stream stage met, by kind.",
             Kind::Counter,
             "event",
-            sum.named().into_iter().map(|(name, value)| (name.to_owned(), value as f64)),
+            sum.named()
+                .into_iter()
+                .map(|(name, value)| (name.to_owned(), value as f64)),
         ));
     }
 
@@ -146,7 +162,10 @@ impl Page {
             "Exchanges by how their parent was found.",
             Kind::Counter,
             "method",
-            self.shared.edges.read().map(|(method, count)| (method.as_str().to_owned(), count as f64)),
+            self.shared
+                .edges
+                .read()
+                .map(|(method, count)| (method.as_str().to_owned(), count as f64)),
         ));
         let counts = self.sampler.counts();
         families.push(Family::by(
@@ -184,7 +203,9 @@ impl Page {
                 dropped.load(Ordering::Relaxed) as f64,
             ));
         }
-        let Some(exporter) = &self.exporter else { return };
+        let Some(exporter) = &self.exporter else {
+            return;
+        };
         let counters = exporter.counters();
         families.push(Family::single(
             "observer_export_queue_bytes",
@@ -197,23 +218,33 @@ impl Page {
             "Items that the OTLP backend accepted.",
             Kind::Counter,
             "signal",
-            [("traces", counters.traces.sent), ("metrics", counters.metrics.sent)]
-                .map(|(signal, count)| (signal.to_owned(), count as f64)),
+            [
+                ("traces", counters.traces.sent),
+                ("metrics", counters.metrics.sent),
+            ]
+            .map(|(signal, count)| (signal.to_owned(), count as f64)),
         ));
         families.push(Family::by(
             "observer_export_dropped_spans",
             "Spans that did not reach the OTLP backend, by reason.",
             Kind::Counter,
             "reason",
-            counters.traces.dropped().into_iter().map(|(reason, count)| (reason.to_owned(), count as f64)),
+            counters
+                .traces
+                .dropped()
+                .into_iter()
+                .map(|(reason, count)| (reason.to_owned(), count as f64)),
         ));
         families.push(Family::by(
             "observer_export_retries",
             "Attempts after the first.",
             Kind::Counter,
             "signal",
-            [("traces", counters.traces.retries), ("metrics", counters.metrics.retries)]
-                .map(|(signal, count)| (signal.to_owned(), count as f64)),
+            [
+                ("traces", counters.traces.retries),
+                ("metrics", counters.metrics.retries),
+            ]
+            .map(|(signal, count)| (signal.to_owned(), count as f64)),
         ));
     }
 
@@ -245,7 +276,11 @@ fn usage() -> (f64, f64) {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
     let after = stat.rsplit_once(") ").map_or("", |(_, rest)| rest);
     let field = |number: usize| {
-        after.split_whitespace().nth(number - 3).and_then(|text| text.parse::<f64>().ok()).unwrap_or(0.0)
+        after
+            .split_whitespace()
+            .nth(number - 3)
+            .and_then(|text| text.parse::<f64>().ok())
+            .unwrap_or(0.0)
     };
     let ticks = rustix::param::clock_ticks_per_second() as f64;
     let page = rustix::param::page_size() as f64;

@@ -40,8 +40,12 @@ pub(super) struct Edges {
 }
 
 /// In the order of [`Edges`].
-pub(super) const METHODS: [ParentMethod; 4] =
-    [ParentMethod::None, ParentMethod::Handoff, ParentMethod::Thread, ParentMethod::Header];
+pub(super) const METHODS: [ParentMethod; 4] = [
+    ParentMethod::None,
+    ParentMethod::Handoff,
+    ParentMethod::Thread,
+    ParentMethod::Header,
+];
 
 impl Edges {
     fn count(&self, method: ParentMethod) {
@@ -51,7 +55,10 @@ impl Edges {
     }
 
     pub(super) fn read(&self) -> impl Iterator<Item = (ParentMethod, u64)> + '_ {
-        METHODS.iter().zip(&self.counts).map(|(method, count)| (*method, count.load(Ordering::Relaxed)))
+        METHODS
+            .iter()
+            .zip(&self.counts)
+            .map(|(method, count)| (*method, count.load(Ordering::Relaxed)))
     }
 }
 
@@ -136,14 +143,20 @@ impl Pipeline {
             return Arc::clone(service);
         }
         let table = &self.shared.table;
-        let service = Arc::clone(self.services.entry(process).or_insert_with(|| table.service(process)));
+        let service = Arc::clone(
+            self.services
+                .entry(process)
+                .or_insert_with(|| table.service(process)),
+        );
         self.last_service = Some((process, Arc::clone(&service)));
         service
     }
 
     /// Somebody asked for observer's own page.
     fn is_own(&self, exchange: &Exchange) -> bool {
-        let Some(port) = self.shared.own_port else { return false };
+        let Some(port) = self.shared.own_port else {
+            return false;
+        };
         exchange.role == Role::Client
             && matches!(exchange.peer, Address::Inet(peer) if peer.port() == port && is_local(exchange, peer))
     }
@@ -151,7 +164,8 @@ impl Pipeline {
 
 /// Loopback, or this host's own address.
 fn is_local(exchange: &Exchange, peer: std::net::SocketAddr) -> bool {
-    peer.ip().is_loopback() || matches!(exchange.local, Address::Inet(local) if local.ip() == peer.ip())
+    peer.ip().is_loopback()
+        || matches!(exchange.local, Address::Inet(local) if local.ip() == peer.ip())
 }
 
 impl Sink for Pipeline {
@@ -160,9 +174,13 @@ impl Sink for Pipeline {
             self.shared.own_left_out.fetch_add(1, Ordering::Relaxed);
             return;
         }
-        if let (ParentMethod::Handoff | ParentMethod::Thread, Some(parent)) =
-            (exchange.context.parent_method, exchange.context.parent_span_id)
-            && let Some(trace) = self.shared.rewrites.resolve(exchange.context.trace_id, parent)
+        if let (ParentMethod::Handoff | ParentMethod::Thread, Some(parent)) = (
+            exchange.context.parent_method,
+            exchange.context.parent_span_id,
+        ) && let Some(trace) = self
+            .shared
+            .rewrites
+            .resolve(exchange.context.trace_id, parent)
         {
             exchange.context.trace_id = trace;
         }
@@ -175,19 +193,18 @@ impl Sink for Pipeline {
         };
         let kept = self.sampler.keep(&exchange, route.as_ref(), self.now_ns);
         let now = self.clock.unix_nano(self.now_ns);
-        self.registry.lock().unwrap_or_else(PoisonError::into_inner).record(
-            &service,
-            &exchange,
-            route.as_ref(),
-            kept,
-            now,
-        );
+        self.registry
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .record(&service, &exchange, route.as_ref(), kept, now);
         let exported = kept && self.exporter.is_some();
         let shown = self.local.as_ref().is_some_and(|local| local.all || kept);
         if !exported && !shown {
             return;
         }
-        let Some(span) = synthesize(&exchange, &service, route.as_ref(), self.clock) else { return };
+        let Some(span) = synthesize(&exchange, &service, route.as_ref(), self.clock) else {
+            return;
+        };
         if shown && let Some(local) = &self.local {
             match local.spans.try_send(span.clone()) {
                 Ok(()) | Err(TrySendError::Disconnected(_)) => {}
@@ -207,13 +224,10 @@ impl Sink for Pipeline {
         }
         let service = self.service(started.process);
         let now = self.clock.unix_nano(self.now_ns);
-        self.registry.lock().unwrap_or_else(PoisonError::into_inner).request_started(
-            &service,
-            started.role,
-            started.method,
-            "http",
-            now,
-        );
+        self.registry
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .request_started(&service, started.role, started.method, "http", now);
     }
 
     fn request_ended(&mut self, started: &Started<'_>) {
@@ -222,13 +236,10 @@ impl Sink for Pipeline {
         }
         let service = self.service(started.process);
         let now = self.clock.unix_nano(self.now_ns);
-        self.registry.lock().unwrap_or_else(PoisonError::into_inner).request_ended(
-            &service,
-            started.role,
-            started.method,
-            "http",
-            now,
-        );
+        self.registry
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .request_ended(&service, started.role, started.method, "http", now);
     }
 
     fn set_mode(&mut self, key: ConnectionKey, mode: u8) {
@@ -240,7 +251,12 @@ impl Sink for Pipeline {
         self.service(process);
     }
 
-    fn trace_replaced(&mut self, span_id: [u8; 8], whole_trace: Option<[u8; 16]>, trace_id: [u8; 16]) {
+    fn trace_replaced(
+        &mut self,
+        span_id: [u8; 8],
+        whole_trace: Option<[u8; 16]>,
+        trace_id: [u8; 16],
+    ) {
         self.shared.rewrites.replace(span_id, whole_trace, trace_id);
     }
 }

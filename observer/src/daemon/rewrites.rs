@@ -56,7 +56,11 @@ impl Rewrites {
         if inner.order.is_empty() {
             return None;
         }
-        inner.by_parent.get(&parent).or_else(|| inner.by_trace.get(&trace)).copied()
+        inner
+            .by_parent
+            .get(&parent)
+            .or_else(|| inner.by_trace.get(&trace))
+            .copied()
     }
 }
 
@@ -69,7 +73,11 @@ mod tests {
         let rewrites = Rewrites::default();
         rewrites.replace([1; 8], Some([7; 16]), [9; 16]);
         assert_eq!(rewrites.resolve([7; 16], [1; 8]), Some([9; 16]), "a child");
-        assert_eq!(rewrites.resolve([7; 16], [2; 8]), Some([9; 16]), "a grandchild");
+        assert_eq!(
+            rewrites.resolve([7; 16], [2; 8]),
+            Some([9; 16]),
+            "a grandchild"
+        );
         assert_eq!(rewrites.resolve([8; 16], [2; 8]), None, "another trace");
     }
 

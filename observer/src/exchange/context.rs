@@ -27,9 +27,7 @@ pub(crate) fn decide(
         return (context, None);
     };
     let replaced = kernel
-        .filter(|kernel| {
-            kernel.span_id == context.span_id && context.trace_id != header.trace_id
-        })
+        .filter(|kernel| kernel.span_id == context.span_id && context.trace_id != header.trace_id)
         .map(|kernel| Replaced {
             whole_trace: (context.parent_method == ParentMethod::None).then_some(kernel.trace_id),
         });

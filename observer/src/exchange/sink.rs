@@ -37,7 +37,12 @@ pub trait Sink {
     /// `span_id` belong to `trace_id`, whatever trace their records say, and so does everything of `whole_trace`, the
     /// kernel's trace that began with this span. Told before the request's own exchange, and normally before any
     /// child's.
-    fn trace_replaced(&mut self, span_id: [u8; 8], whole_trace: Option<[u8; 16]>, trace_id: [u8; 16]) {
+    fn trace_replaced(
+        &mut self,
+        span_id: [u8; 8],
+        whole_trace: Option<[u8; 16]>,
+        trace_id: [u8; 16],
+    ) {
         let _ = (span_id, whole_trace, trace_id);
     }
 }

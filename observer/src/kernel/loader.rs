@@ -110,7 +110,12 @@ impl Kernel {
     ///
     /// # Errors
     /// Why it does not work here.
-    pub fn try_tier(tier: Tier, types: &KernelTypes, features: &Features, options: &LoadOptions) -> Result<()> {
+    pub fn try_tier(
+        tier: Tier,
+        types: &KernelTypes,
+        features: &Features,
+        options: &LoadOptions,
+    ) -> Result<()> {
         let btf = Btf::from_sys_fs().context("cannot read the kernel's type information")?;
         Self::load_tier(tier, &btf, types, features, options).map(drop)
     }

@@ -95,7 +95,10 @@ fn why_not(error: &anyhow::Error) -> String {
 
 fn unusable(findings: Vec<Finding>) -> Report {
     Report {
-        kernel: rustix::system::uname().release().to_string_lossy().into_owned(),
+        kernel: rustix::system::uname()
+            .release()
+            .to_string_lossy()
+            .into_owned(),
         chosen: None,
         tiers: Vec::new(),
         findings,
@@ -107,7 +110,9 @@ fn lockdown(features: &Features, findings: &mut Vec<Finding>) {
         Some(mode @ "confidentiality") => Finding::lacking(
             "kernel lockdown",
             State::Degraded,
-            format!("{mode}: programs may not read kernel memory by address; typed reads still work"),
+            format!(
+                "{mode}: programs may not read kernel memory by address; typed reads still work"
+            ),
             "nothing, unless a tier that you need is missing above",
         ),
         Some(mode) => Finding::ok("kernel lockdown", mode),
@@ -120,7 +125,10 @@ fn send_hook(chosen: Option<&str>, features: &Features, findings: &mut Vec<Findi
         return;
     }
     findings.push(if features.send_start_tracepoint {
-        Finding::ok("sends", "seen before their bytes leave (tcp_sendmsg_locked)")
+        Finding::ok(
+            "sends",
+            "seen before their bytes leave (tcp_sendmsg_locked)",
+        )
     } else {
         Finding::lacking(
             "sends",
