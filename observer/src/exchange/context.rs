@@ -115,7 +115,7 @@ mod tests {
         assert_eq!(context.span_id, [2; 8]);
         assert_eq!(context.parent_span_id, Some([3; 8]));
         assert_eq!(context.parent_method, ParentMethod::Handoff);
-        assert!(!replaced);
+        assert!(replaced.is_none());
     }
 
     #[test]
@@ -140,7 +140,7 @@ mod tests {
         assert_eq!(context.parent_method, ParentMethod::Header);
         assert_eq!(context.sampled, Some(true));
         assert_eq!(context.trace_state.as_deref(), Some("vendor=1"));
-        assert!(replaced);
+        assert!(replaced.is_some());
     }
 
     #[test]
@@ -153,7 +153,7 @@ mod tests {
         assert_eq!(context.trace_id, [1; 16]);
         assert_eq!(context.parent_method, ParentMethod::Thread);
         assert_eq!((context.sampled, context.trace_state), (None, None));
-        assert!(!replaced);
+        assert!(replaced.is_none());
     }
 
     #[test]
