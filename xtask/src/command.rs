@@ -37,6 +37,16 @@ pub(crate) fn output(command: &mut Command) -> Result<String> {
     String::from_utf8(output.stdout).with_context(|| format!("`{line}` wrote no UTF-8"))
 }
 
+/// Whether a program is there and ends with success. Its output is dropped.
+pub(crate) fn succeeds(command: &mut Command) -> bool {
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success())
+}
+
 /// The command line for people: program and arguments with spaces between, no quoting.
 fn line(command: &Command) -> String {
     let mut words = vec![command.get_program().to_string_lossy()];

@@ -19,6 +19,39 @@ const SUITES: [&str; 6] = [
     "sid",
 ];
 
+/// Installs the packages of those programs that are not in `PATH`, given as (program, package).
+///
+/// # Errors
+/// When apt can't install one of them, as without root.
+pub(crate) fn install(programs: &[(&str, &str)]) -> Result<()> {
+    let missing: Vec<&str> = programs
+        .iter()
+        .filter(|(program, _)| !in_path(program))
+        .map(|(_, package)| *package)
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let install = || {
+        command::run(
+            Command::new("apt-get")
+                .args(["install", "-y", "-qq", "--no-install-recommends"])
+                .args(&missing)
+                .env("DEBIAN_FRONTEND", "noninteractive"),
+        )
+    };
+    // Old or empty package lists are the usual reason to fail.
+    install().or_else(|_| {
+        command::run(Command::new("apt-get").args(["update", "-qq"]))?;
+        install()
+    })
+}
+
+fn in_path(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
+}
+
 /// An apt configuration of our own that also knows newer suites. The machine's own stays untouched.
 pub(crate) struct PrivateApt {
     config: PathBuf,

@@ -6,6 +6,7 @@
 mod command;
 mod debian;
 mod ebpf;
+mod test;
 mod workspace;
 
 use std::process::ExitCode;
@@ -24,6 +25,8 @@ struct Cli {
 enum Task {
     /// Build the kernel programs and write the object that the daemon embeds
     Ebpf(ebpf::Options),
+    /// Install what the tests need, build the daemon, and run all tests (as root)
+    Test(test::Options),
 }
 
 fn main() -> ExitCode {
@@ -32,6 +35,7 @@ fn main() -> ExitCode {
     }
     let result = match Cli::parse().task {
         Task::Ebpf(options) => ebpf::run(&options),
+        Task::Test(options) => test::run(&options),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,0 +1,3 @@
+module observer.test/go_server
+
+go 1.24

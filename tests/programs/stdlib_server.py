@@ -1,0 +1,137 @@
+"""An HTTP server of Python's standard library: stdlib_server.py PORT MODEL
+
+MODEL: threads (one a connection), fork (one a connection), prefork (4 processes on one listening socket),
+pool (8 threads), peek (threads, each request looked at with MSG_PEEK first), slow-read (reads 7 bytes at a time).
+All of them answer /status/CODE, /bytes/N, /sleep/MS and POST /echo.
+"""
+
+import os
+import socket
+import socketserver
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *arguments):
+        pass
+
+    def answer(self):
+        length = int(self.headers.get("content-length") or 0)
+        received = 0
+        while received < length:
+            received += len(self.rfile.read(min(length - received, 65536)))
+        _, kind, *rest = self.path.split("?")[0].split("/")
+        status, body = 200, b"ok\n"
+        if kind == "status":
+            status = int(rest[0])
+        elif kind == "bytes":
+            body = b"x" * int(rest[0])
+        elif kind == "sleep":
+            time.sleep(int(rest[0]) / 1000)
+        elif kind == "echo":
+            body = b"%d\n" % received
+        self.send_response(status)
+        if status in (204, 304):
+            self.end_headers()
+            return
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    do_GET = do_POST = do_PUT = do_DELETE = do_HEAD = do_PATCH = do_OPTIONS = answer
+
+
+class PeekHandler(Handler):
+    def handle_one_request(self):
+        for _ in range(3):
+            self.connection.recv(4096, socket.MSG_PEEK)
+        super().handle_one_request()
+
+
+class SlowReader:
+    """Reads few bytes a call, so that one header arrives in many pieces."""
+
+    def __init__(self, connection):
+        self.connection, self.rest = connection, b""
+
+    def take(self, size):
+        while len(self.rest) < size:
+            piece = self.connection.recv(7)
+            if not piece:
+                break
+            self.rest += piece
+        taken, self.rest = self.rest[:size], self.rest[size:]
+        return taken
+
+    def read(self, size):
+        return self.take(size)
+
+    def readline(self, limit=65537):
+        while b"\n" not in self.rest and len(self.rest) < limit:
+            piece = self.connection.recv(7)
+            if not piece:
+                return self.take(len(self.rest))
+            self.rest += piece
+        return self.take(min(self.rest.find(b"\n") + 1, limit))
+
+    def close(self):
+        pass
+
+
+class SlowReadHandler(Handler):
+    def setup(self):
+        super().setup()
+        self.rfile = SlowReader(self.connection)
+
+
+class Threads(socketserver.ThreadingMixIn, HTTPServer):
+    daemon_threads = True
+    request_queue_size = 128
+
+
+class Fork(socketserver.ForkingMixIn, HTTPServer):
+    request_queue_size = 128
+    max_children = 256
+
+
+class Pool(HTTPServer):
+    request_queue_size = 128
+    workers = ThreadPoolExecutor(8)
+
+    def process_request(self, request, client_address):
+        self.workers.submit(self.work, request, client_address)
+
+    def work(self, request, client_address):
+        try:
+            self.finish_request(request, client_address)
+        finally:
+            self.shutdown_request(request)
+
+
+def main():
+    address, model = ("127.0.0.1", int(sys.argv[1])), sys.argv[2]
+    if model == "fork":
+        server = Fork(address, Handler)
+    elif model == "pool":
+        server = Pool(address, Handler)
+    elif model == "peek":
+        server = Threads(address, PeekHandler)
+    elif model == "slow-read":
+        server = Threads(address, SlowReadHandler)
+    elif model == "prefork":
+        server = Threads(address, Handler)
+        for _ in range(3):
+            if os.fork() == 0:
+                break
+    else:
+        server = Threads(address, Handler)
+    server.serve_forever(poll_interval=5)
+
+
+main()

@@ -1,0 +1,71 @@
+//! `cargo xtask test`: everything, from unit tests to real servers under a real kernel.
+//!
+//! Comes in: the work tree. Goes out: the test runner's own summary as the last lines. Owns: `target/test-env/`.
+
+mod environment;
+
+use std::os::unix::fs::MetadataExt;
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::{command, workspace};
+
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// Handed to the test runner (cargo nextest where it is there, else cargo test), e.g. `-- -E 'test(nginx)'`
+    #[arg(last = true)]
+    arguments: Vec<String>,
+}
+
+/// Installs what the tests need, builds the daemon as users get it, and runs all tests.
+///
+/// # Errors
+/// When we are not root, something can't be installed or built, or a test fails.
+pub(crate) fn run(options: &Options) -> Result<()> {
+    if std::fs::metadata("/proc/self")?.uid() != 0 {
+        bail!(
+            "`cargo xtask test` loads kernel programs and installs packages, so it needs root; \
+             `cargo test` runs what needs no root"
+        );
+    }
+    let environment = environment::prepare()?;
+    // The e2e tests measure durations and counts under load: the build that users get, not the debug one.
+    command::run(workspace::cargo().args(["build", "--release", "--package", "observer"]))?;
+    let binary = workspace::target().join("release/observer");
+
+    let doctor = Command::new(&binary)
+        .arg("doctor")
+        .output()
+        .with_context(|| format!("starting {}", binary.display()))?;
+    let mut tests = runner();
+    if doctor.status.success() {
+        tests
+            .env("OBSERVER_TEST_BINARY", &binary)
+            .env("OBSERVER_TEST_ENV", &environment);
+    } else {
+        skipped(&String::from_utf8_lossy(&doctor.stdout));
+    }
+    tests.args(&options.arguments);
+    command::run(&mut tests)
+}
+
+/// nextest where it is installed: it gives every test its own process, and says which ones hang.
+fn runner() -> Command {
+    let mut cargo = workspace::cargo();
+    if command::succeeds(workspace::cargo().args(["nextest", "--version"])) {
+        cargo.args(["nextest", "run", "--workspace"]);
+    } else {
+        cargo.args(["test", "--workspace"]);
+    }
+    cargo
+}
+
+fn skipped(report: &str) {
+    eprintln!(
+        "!!! END-TO-END TESTS ARE SKIPPED: `observer doctor` says that this kernel can't trace."
+    );
+    for line in report.lines() {
+        eprintln!("!!!   {line}");
+    }
+}
