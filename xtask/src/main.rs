@@ -3,6 +3,7 @@
 //! Comes in: the work tree and the machine as they are. Goes out: a built eBPF object, a machine that can run the
 //! tests, a measured cost. Owns: everything below `target/` that is not cargo's, and the committed object.
 
+mod bench;
 mod command;
 mod debian;
 mod ebpf;
@@ -25,6 +26,8 @@ struct Cli {
 enum Task {
     /// Build the kernel programs and write the object that the daemon embeds
     Ebpf(ebpf::Options),
+    /// Measure what tracing costs nginx under load, and processes that are not traced
+    Bench(bench::Options),
     /// Install what the tests need, build the daemon, and run all tests (as root)
     Test(test::Options),
 }
@@ -35,6 +38,7 @@ fn main() -> ExitCode {
     }
     let result = match Cli::parse().task {
         Task::Ebpf(options) => ebpf::run(&options),
+        Task::Bench(options) => bench::run(&options),
         Task::Test(options) => test::run(&options),
     };
     match result {

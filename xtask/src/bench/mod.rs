@@ -1,0 +1,83 @@
+//! `cargo xtask bench`: what tracing costs, in paired runs on this machine.
+//!
+//! Comes in: the release build of the daemon, nginx and wrk. Goes out: a table or JSON of medians and ratios.
+//! Owns: every process that it starts, each ended before it returns.
+//!
+//! A run with the daemon always stands between two without it, so that a machine that gets slower or faster while
+//! we measure moves both sides. Ratios are taken within a pair, and the median over the pairs is reported.
+
+mod http;
+mod kernel;
+mod load;
+mod observer;
+mod report;
+mod server;
+mod sink;
+mod statistics;
+mod traced;
+mod untraced;
+
+use std::path::PathBuf;
+
+use anyhow::{Result, bail};
+
+use crate::{command, debian, workspace};
+
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// Runs with and without the daemon, of each kind
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    pairs: u32,
+    /// Length of one load run, in seconds
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    seconds: u32,
+    /// One JSON object on stdout instead of the table
+    #[arg(long)]
+    json: bool,
+    /// Measure this daemon instead of building one
+    #[arg(long, value_name = "FILE")]
+    binary: Option<PathBuf>,
+}
+
+/// Measures and prints.
+///
+/// # Errors
+/// When a program can't be installed, built or started, or answers something that can't be read.
+pub(crate) fn run(options: &Options) -> Result<()> {
+    debian::install(&[
+        ("bpftool", "bpftool"),
+        ("nginx", "nginx-light"),
+        ("wrk", "wrk"),
+    ])?;
+    let binary = match &options.binary {
+        Some(binary) => std::path::absolute(binary)?,
+        None => {
+            command::run(workspace::cargo().args(["build", "--release", "--package", "observer"]))?;
+            workspace::target().join("release/observer")
+        }
+    };
+    if !binary.is_file() {
+        bail!("{} is no file", binary.display());
+    }
+    let sink = sink::Sink::start()?;
+    let nginx = server::Nginx::start()?;
+    let bench = traced::Bench {
+        options,
+        binary: &binary,
+        sink: sink.address(),
+        nginx: &nginx,
+    };
+    let report = report::Report {
+        pairs: options.pairs,
+        seconds: options.seconds,
+        server_only: bench.run("server only", &["--exe", "nginx"])?,
+        both_ends: bench.run("both ends", &[])?,
+        untraced: untraced::run(&bench)?,
+    };
+    if options.json {
+        println!("{:#}", report.json());
+    } else {
+        print!("{}", report.table());
+    }
+    Ok(())
+}

@@ -1,0 +1,103 @@
+//! What the bench found, for people and for programs.
+
+use serde_json::{Value, json};
+
+use super::traced::Scenario;
+use super::untraced::Workload;
+
+/// All measurements of one call.
+pub(super) struct Report {
+    pub(super) pairs: u32,
+    pub(super) seconds: u32,
+    pub(super) server_only: Scenario,
+    pub(super) both_ends: Scenario,
+    pub(super) untraced: Vec<Workload>,
+}
+
+/// One row: what, how to get it from a scenario, digits after the point.
+type Row = (&'static str, fn(&Scenario) -> f64, usize);
+
+const MEGABYTE: f64 = 1024.0 * 1024.0;
+
+const ROWS: [Row; 13] = [
+    ("bare requests/s", |s| s.bare_rate, 0),
+    ("traced requests/s", |s| s.traced_rate, 0),
+    ("throughput, traced : bare", |s| s.rate_ratio, 3),
+    ("bare p99, µs", |s| s.bare_p99, 0),
+    ("p99, traced : bare", |s| s.p99_ratio, 2),
+    ("exchanges a request", |s| s.exchanges_per_request, 4),
+    ("kernel µs an exchange", |s| s.kernel_micros, 2),
+    ("daemon CPU µs an exchange", |s| s.daemon_micros, 2),
+    ("daemon peak RSS, MB", |s| s.resident / MEGABYTE, 1),
+    ("kernel maps, MB", |s| s.map_bytes / MEGABYTE, 1),
+    ("ready after, s", |s| s.ready_after, 2),
+    ("spans accepted a second", |s| s.spans_a_second, 0),
+    ("lost, all reasons", |s| s.lost.values().sum(), 0),
+];
+
+impl Report {
+    /// Aligned text, a line a fact.
+    pub(super) fn table(&self) -> String {
+        let mut text = format!(
+            "nginx, 1 worker, wrk -t1 -c16; medians of {} pairs of {} s\n\n{:<30}{:>14}{:>14}\n",
+            self.pairs, self.seconds, "", "server only", "both ends"
+        );
+        for (name, value, digits) in ROWS {
+            let (one, both) = (value(&self.server_only), value(&self.both_ends));
+            text.push_str(&format!("{name:<30}{one:>14.digits$}{both:>14.digits$}\n"));
+        }
+        for (scenario, name) in [
+            (&self.server_only, "server only"),
+            (&self.both_ends, "both ends"),
+        ] {
+            for (reason, count) in &scenario.lost {
+                text.push_str(&format!("  {name} lost {count:.0}: {reason}\n"));
+            }
+        }
+        text.push_str(&format!(
+            "\n{:<30}{:>14}{:>14}\n",
+            "untraced processes", "bare, s", "beside : bare"
+        ));
+        for workload in &self.untraced {
+            text.push_str(&format!(
+                "{:<30}{:>14.3}{:>14.3}\n",
+                workload.name, workload.bare_seconds, workload.ratio
+            ));
+        }
+        text
+    }
+
+    /// The same facts, unrounded.
+    pub(super) fn json(&self) -> Value {
+        let untraced: Vec<Value> = self
+            .untraced
+            .iter()
+            .map(|w| json!({"name": w.name, "bare_seconds": w.bare_seconds, "ratio": w.ratio}))
+            .collect();
+        json!({
+            "pairs": self.pairs,
+            "seconds": self.seconds,
+            "server_only": scenario(&self.server_only),
+            "both_ends": scenario(&self.both_ends),
+            "untraced": untraced,
+        })
+    }
+}
+
+fn scenario(scenario: &Scenario) -> Value {
+    json!({
+        "bare_requests_per_second": scenario.bare_rate,
+        "traced_requests_per_second": scenario.traced_rate,
+        "throughput_ratio": scenario.rate_ratio,
+        "bare_p99_micros": scenario.bare_p99,
+        "p99_ratio": scenario.p99_ratio,
+        "exchanges_per_request": scenario.exchanges_per_request,
+        "kernel_micros_per_exchange": scenario.kernel_micros,
+        "daemon_micros_per_exchange": scenario.daemon_micros,
+        "peak_resident_bytes": scenario.resident,
+        "kernel_map_bytes": scenario.map_bytes,
+        "ready_seconds": scenario.ready_after,
+        "spans_accepted_per_second": scenario.spans_a_second,
+        "lost": scenario.lost,
+    })
+}

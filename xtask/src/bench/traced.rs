@@ -1,0 +1,167 @@
+//! The cost to a traced server: pairs of load runs without and with the daemon.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::Path;
+
+use anyhow::Result;
+
+use super::http::Page;
+use super::load::{self, Load};
+use super::observer::Observer;
+use super::server::Nginx;
+use super::statistics::median;
+use super::{Options, kernel};
+
+/// What every measurement needs.
+pub(super) struct Bench<'a> {
+    pub(super) options: &'a Options,
+    pub(super) binary: &'a Path,
+    pub(super) sink: SocketAddr,
+    pub(super) nginx: &'a Nginx,
+}
+
+/// Medians over the pairs of one scenario.
+pub(super) struct Scenario {
+    /// Requests a second without the daemon.
+    pub(super) bare_rate: f64,
+    /// Requests a second with it.
+    pub(super) traced_rate: f64,
+    /// Rate with the daemon over rate without, within a pair.
+    pub(super) rate_ratio: f64,
+    /// 99th percentile of latency without the daemon, in µs.
+    pub(super) bare_p99: f64,
+    /// 99th percentile with the daemon over without, within a pair.
+    pub(super) p99_ratio: f64,
+    /// Exchanges that the daemon's metrics counted, over requests that wrk counted: 1 with one end traced, 2 with
+    /// both. Slightly above, since wrk forgets the requests that are under way when its time is over.
+    pub(super) exchanges_per_request: f64,
+    /// µs in kernel programs an exchange, from a run of its own.
+    pub(super) kernel_micros: f64,
+    /// µs of daemon CPU an exchange.
+    pub(super) daemon_micros: f64,
+    /// Peak resident memory of the daemon, in bytes.
+    pub(super) resident: f64,
+    /// Kernel memory of its maps, in bytes.
+    pub(super) map_bytes: f64,
+    /// Seconds to ready.
+    pub(super) ready_after: f64,
+    /// Spans that the backend accepted a second.
+    pub(super) spans_a_second: f64,
+    /// Losses over all pairs, by reason; reasons without a loss are left out.
+    pub(super) lost: BTreeMap<String, f64>,
+}
+
+/// One run of load with the daemon.
+struct Traced {
+    load: Load,
+    exchanges: f64,
+    cpu_seconds: f64,
+    resident: f64,
+    ready_after: f64,
+    page: Page,
+}
+
+impl Bench<'_> {
+    /// Measures one way to select what is traced.
+    ///
+    /// # Errors
+    /// When nginx, wrk or the daemon fails.
+    pub(super) fn run(&self, name: &str, selectors: &[&str]) -> Result<Scenario> {
+        eprintln!("{name}: warming up");
+        self.drive()?;
+        let mut pairs = Vec::new();
+        for pair in 1..=self.options.pairs {
+            let bare = self.drive()?;
+            let traced = self.traced(selectors)?;
+            eprintln!(
+                "{name}: pair {pair}: {:.0} and {:.0} requests/s, {:.3}",
+                bare.rate,
+                traced.load.rate,
+                traced.load.rate / bare.rate
+            );
+            pairs.push((bare, traced));
+        }
+        let kernel_micros = self.kernel_micros(selectors)?;
+        Ok(summarize(&pairs, kernel_micros, self.options.seconds))
+    }
+
+    fn drive(&self) -> Result<Load> {
+        load::drive(self.nginx.address, self.options.seconds)
+    }
+
+    fn traced(&self, selectors: &[&str]) -> Result<Traced> {
+        let observer = Observer::start(self.binary, self.sink, selectors)?;
+        let before = observer.settled_page()?.exchanges();
+        let cpu = observer.cpu_seconds()?;
+        let load = self.drive()?;
+        let page = observer.settled_page()?;
+        let traced = Traced {
+            load,
+            exchanges: page.exchanges() - before,
+            cpu_seconds: observer.cpu_seconds()? - cpu,
+            resident: observer.peak_resident()?,
+            ready_after: observer.ready_after,
+            page,
+        };
+        observer.stop()?;
+        Ok(traced)
+    }
+
+    /// µs in the daemon's kernel programs an exchange, while the kernel counts it.
+    fn kernel_micros(&self, selectors: &[&str]) -> Result<f64> {
+        let others = kernel::loaded()?;
+        let observer = Observer::start(self.binary, self.sink, selectors)?;
+        let counting = kernel::Statistics::enable()?;
+        let before = (
+            observer.settled_page()?.exchanges(),
+            kernel::run_time(&others)?,
+        );
+        self.drive()?;
+        let after = (
+            observer.settled_page()?.exchanges(),
+            kernel::run_time(&others)?,
+        );
+        drop(counting);
+        observer.stop()?;
+        Ok((after.1 - before.1) / 1000.0 / (after.0 - before.0))
+    }
+}
+
+fn summarize(pairs: &[(Load, Traced)], kernel_micros: f64, seconds: u32) -> Scenario {
+    let of = |value: fn(&(Load, Traced)) -> f64| median(pairs.iter().map(value));
+    let mut lost = BTreeMap::new();
+    for (_, traced) in pairs {
+        for (reason, count) in traced.page.family("observer_lost") {
+            if count > 0.0 {
+                *lost.entry(reason.to_owned()).or_insert(0.0) += count;
+            }
+        }
+    }
+    let sent = |page: &Page| {
+        let traces = |(labels, _): &(&str, f64)| labels.contains("traces");
+        page.family("observer_export_sent")
+            .filter(traces)
+            .map(|(_, count)| count)
+            .sum::<f64>()
+    };
+    Scenario {
+        bare_rate: of(|(bare, _)| bare.rate),
+        traced_rate: of(|(_, traced)| traced.load.rate),
+        rate_ratio: of(|(bare, traced)| traced.load.rate / bare.rate),
+        bare_p99: of(|(bare, _)| bare.p99),
+        p99_ratio: of(|(bare, traced)| traced.load.p99 / bare.p99),
+        exchanges_per_request: of(|(_, traced)| traced.exchanges / traced.load.requests),
+        kernel_micros,
+        daemon_micros: of(|(_, traced)| traced.cpu_seconds * 1e6 / traced.exchanges),
+        resident: of(|(_, traced)| traced.resident),
+        map_bytes: of(|(_, traced)| traced.page.sum("observer_kernel_map_bytes")),
+        ready_after: of(|(_, traced)| traced.ready_after),
+        spans_a_second: median(
+            pairs
+                .iter()
+                .map(|(_, traced)| sent(&traced.page) / f64::from(seconds)),
+        ),
+        lost,
+    }
+}
