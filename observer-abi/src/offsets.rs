@@ -96,13 +96,7 @@ pub struct Offsets {
     pub task_comm: u32,
     /// `task_struct.flags`
     pub task_flags: u32,
-    /// Arguments of `tcp_recvmsg`, without the return value.
-    pub tcp_recvmsg_arguments: u32,
-    /// Position of `flags` among them, from 0.
-    pub tcp_recvmsg_flags_argument: u32,
-    /// Arguments of `inet_csk_accept`.
-    pub accept_arguments: u32,
     /// `socket.sk`
     pub socket_sk: u32,
 }
-plain!(Offsets, 49 * 4);
+plain!(Offsets, 46 * 4);

@@ -19,7 +19,7 @@ use aya_ebpf::{
 use observer_abi::connection::{INBOUND, OUTBOUND};
 
 use crate::{
-    globals::{offset, offsets},
+    globals::offset,
     maps::CONNECTIONS,
     read::{Direct, KernelRead},
     sock::Kind,
@@ -43,17 +43,34 @@ pub(crate) fn fentry_tcp_sent(ctx: FExitContext) -> i32 {
     0
 }
 
-#[fexit(function = "tcp_recvmsg")]
-pub(crate) fn fentry_tcp_received(ctx: FExitContext) -> i32 {
-    // The argument count is a constant to the verifier: it follows one branch only.
-    let (flags, result): (i32, i32) = match offsets().tcp_recvmsg_arguments() {
-        6 => (ctx.arg(4), ctx.arg(6)),
-        5 => (ctx.arg(3), ctx.arg(5)),
-        _ => (ctx.arg(3), ctx.arg(4)),
+/// `tcp_recvmsg` has four to six arguments, depending on the version. Which of these programs is loaded comes from BTF:
+/// within one program the compiler would compute the argument's address, which the verifier refuses.
+macro_rules! tcp_received {
+    ($name:ident, $flags:literal, $result:literal) => {
+        #[fexit(function = "tcp_recvmsg")]
+        pub(crate) fn $name(ctx: FExitContext) -> i32 {
+            let flags: i32 = ctx.arg($flags);
+            let result: i32 = ctx.arg($result);
+            if result > 0 && flags & MSG_PEEK == 0 {
+                // SAFETY: typed arguments.
+                unsafe { socket::after_call(ctx.arg(0), Kind::Tcp, INBOUND, result, flags & MSG_TRUNC != 0) };
+            }
+            0
+        }
     };
-    if result > 0 && flags & MSG_PEEK == 0 {
+}
+
+tcp_received!(fentry_tcp_received_4, 3, 4);
+tcp_received!(fentry_tcp_received_5, 3, 5);
+tcp_received!(fentry_tcp_received_6, 4, 6);
+
+/// sendfile before 6.5: `(struct sock *sk, struct page *page, int offset, size_t size, int flags)`. Counted, not read.
+#[fexit(function = "tcp_sendpage")]
+pub(crate) fn fentry_tcp_page_sent(ctx: FExitContext) -> i32 {
+    let result: i32 = ctx.arg(5);
+    if result > 0 {
         // SAFETY: typed arguments.
-        unsafe { socket::after_call(ctx.arg(0), Kind::Tcp, INBOUND, result, flags & MSG_TRUNC != 0) };
+        unsafe { socket::after_call(ctx.arg(0), Kind::Tcp, OUTBOUND, result, true) };
     }
     0
 }
@@ -85,14 +102,19 @@ pub(crate) fn fentry_unix_received(ctx: FExitContext) -> i32 {
     0
 }
 
-/// The accept wait: a connection's entry was made when it was established.
-#[fexit(function = "inet_csk_accept")]
-pub(crate) fn fentry_accepted(ctx: FExitContext) -> i32 {
-    // Two arguments since 6.10, four before.
-    let accepted: u64 = if offsets().accept_arguments() == 2 { ctx.arg(2) } else { ctx.arg(4) };
-    if let Some(entry) = CONNECTIONS.get_ptr_mut(accepted) {
-        // SAFETY: a live map value; a helper without arguments.
-        unsafe { (*entry).accepted_ns = bpf_ktime_get_ns() };
-    }
-    0
+/// The accept wait: a connection's entry was made when it was established. Two arguments since 6.10, four before.
+macro_rules! accepted {
+    ($name:ident, $result:literal) => {
+        #[fexit(function = "inet_csk_accept")]
+        pub(crate) fn $name(ctx: FExitContext) -> i32 {
+            if let Some(entry) = CONNECTIONS.get_ptr_mut(ctx.arg::<u64>($result)) {
+                // SAFETY: a live map value; a helper without arguments.
+                unsafe { (*entry).accepted_ns = bpf_ktime_get_ns() };
+            }
+            0
+        }
+    };
 }
+
+accepted!(fentry_accepted_2, 2);
+accepted!(fentry_accepted_4, 4);

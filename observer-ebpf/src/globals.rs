@@ -70,6 +70,6 @@ accessors!(
     file_inode, file_flags, file_ep, inode_ino, tcp_write_seq, tcp_copied_seq, tcp_snd_una, tcp_rcv_nxt,
     tcp_bytes_acked, tcp_bytes_received, unix_peer, msg_iter, iter_type, iter_type_size, iter_iovec, iter_ubuf,
     iter_offset, iter_count, iter_iov, iter_ubuf_pointer, iter_segments, task_group_leader, task_start_boottime,
-    task_tgid, task_pid, task_real_parent, task_comm, task_flags, tcp_recvmsg_arguments, tcp_recvmsg_flags_argument,
-    accept_arguments, socket_sk,
+    task_tgid, task_pid, task_real_parent, task_comm, task_flags,
+    socket_sk,
 );

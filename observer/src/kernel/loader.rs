@@ -136,6 +136,7 @@ impl Kernel {
             .filter(|(name, _)| *name != "socket_tcp_sending" || features.send_start_tracepoint)
             .chain(SHARED_PROGRAMS)
             .copied()
+            .filter(|(_, hook)| !hook.is_left_out(types))
             .collect();
         if let Some((_, hook)) = wanted.iter().find(|(_, hook)| !hook.exists(types)) {
             bail!("this kernel has no {}", hook.name());
@@ -311,7 +312,7 @@ fn load(ebpf: &mut Ebpf, name: &str, hook: Hook, btf: &Btf) -> Result<()> {
             <&mut BtfTracePoint>::try_from(program)?.load(function, btf)?
         }
         Hook::Enter(function) => <&mut FEntry>::try_from(program)?.load(function, btf)?,
-        Hook::Exit(function) => <&mut FExit>::try_from(program)?.load(function, btf)?,
+        Hook::Exit(function) | Hook::ExitIf(function, _) => <&mut FExit>::try_from(program)?.load(function, btf)?,
     }
     Ok(())
 }

@@ -230,16 +230,6 @@ impl KernelTypes {
             task_real_parent: self.offset("task_struct.real_parent")?,
             task_comm: self.offset("task_struct.comm")?,
             task_flags: self.offset("task_struct.flags")?,
-            tcp_recvmsg_arguments: self
-                .arguments("tcp_recvmsg")
-                .ok_or_else(|| OffsetError::Missing("tcp_recvmsg()".into()))?,
-            tcp_recvmsg_flags_argument: match self.arguments("tcp_recvmsg") {
-                Some(6) => 4,
-                _ => 3,
-            },
-            accept_arguments: self
-                .arguments("inet_csk_accept")
-                .ok_or_else(|| OffsetError::Missing("inet_csk_accept()".into()))?,
             socket_sk: self.offset("socket.sk")?,
         })
     }
@@ -258,7 +248,6 @@ mod tests {
             offsets.sock_daddr, 0,
             "skc_daddr is the first field of every kernel so far"
         );
-        assert!((3..=6).contains(&offsets.tcp_recvmsg_arguments));
     }
 
     #[test]

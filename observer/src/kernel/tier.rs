@@ -37,10 +37,14 @@ impl Tier {
             Self::Fentry => &[
                 ("fentry_tcp_sending", Hook::Enter("tcp_sendmsg")),
                 ("fentry_tcp_sent", Hook::Exit("tcp_sendmsg")),
-                ("fentry_tcp_received", Hook::Exit("tcp_recvmsg")),
+                ("fentry_tcp_page_sent", Hook::ExitIf("tcp_sendpage", 5)),
+                ("fentry_tcp_received_4", Hook::ExitIf("tcp_recvmsg", 4)),
+                ("fentry_tcp_received_5", Hook::ExitIf("tcp_recvmsg", 5)),
+                ("fentry_tcp_received_6", Hook::ExitIf("tcp_recvmsg", 6)),
                 ("fentry_unix_sent", Hook::Exit("unix_stream_sendmsg")),
                 ("fentry_unix_received", Hook::Exit("unix_stream_recvmsg")),
-                ("fentry_accepted", Hook::Exit("inet_csk_accept")),
+                ("fentry_accepted_2", Hook::ExitIf("inet_csk_accept", 2)),
+                ("fentry_accepted_4", Hook::ExitIf("inet_csk_accept", 4)),
             ],
             Self::Socket => &[
                 ("socket_tcp_sending", Hook::Tracepoint("tcp_sendmsg_locked")),
@@ -76,21 +80,28 @@ pub(crate) enum Hook {
     Enter(&'static str),
     /// Function exit.
     Exit(&'static str),
+    /// Exit of a function with this many arguments; left out where the kernel's has another number, or none such.
+    ExitIf(&'static str, u32),
 }
 
 impl Hook {
     /// The hook's name in the kernel.
     pub(crate) const fn name(self) -> &'static str {
         match self {
-            Self::Tracepoint(name) | Self::Enter(name) | Self::Exit(name) => name,
+            Self::Tracepoint(name) | Self::Enter(name) | Self::Exit(name) | Self::ExitIf(name, _) => name,
         }
+    }
+
+    /// Whether this kernel's version of the function is another one's business.
+    pub(crate) fn is_left_out(self, types: &KernelTypes) -> bool {
+        matches!(self, Self::ExitIf(name, arguments) if types.arguments(name) != Some(arguments))
     }
 
     /// Whether the kernel's type information has it.
     pub(crate) fn exists(self, types: &KernelTypes) -> bool {
         match self {
             Self::Tracepoint(name) => types.has_tracepoint(name),
-            Self::Enter(name) | Self::Exit(name) => types.has_function(name),
+            Self::Enter(name) | Self::Exit(name) | Self::ExitIf(name, _) => types.has_function(name),
         }
     }
 }
