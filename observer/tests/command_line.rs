@@ -1,5 +1,7 @@
 //! The binary as a person meets it: exit codes, messages, and the demo's services.
 
+#![allow(clippy::unwrap_used)] // Every function here is a test's; clippy sees only those with the attribute.
+
 use std::{
     fs,
     io::{BufRead, BufReader, Read, Write},

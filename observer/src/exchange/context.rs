@@ -115,7 +115,7 @@ mod tests {
         assert_eq!(context.span_id, [2; 8]);
         assert_eq!(context.parent_span_id, Some([3; 8]));
         assert_eq!(context.parent_method, ParentMethod::Handoff);
-        assert!(replaced.is_none());
+        assert_eq!(replaced, None);
     }
 
     #[test]
@@ -140,7 +140,19 @@ mod tests {
         assert_eq!(context.parent_method, ParentMethod::Header);
         assert_eq!(context.sampled, Some(true));
         assert_eq!(context.trace_state.as_deref(), Some("vendor=1"));
-        assert!(replaced.is_some());
+        // The kernel found a parent for it, so the trace had not begun here.
+        assert_eq!(replaced, Some(Replaced { whole_trace: None }));
+    }
+
+    #[test]
+    fn a_header_replaces_the_whole_trace_where_the_kernel_had_begun_one() {
+        let (_, replaced) = decide(
+            Some(&kernel(method::NONE)),
+            &head(Some(HEADER)),
+            &mut Ids::new(),
+        );
+        let whole_trace = Some([1; 16]);
+        assert_eq!(replaced, Some(Replaced { whole_trace }));
     }
 
     #[test]
@@ -153,7 +165,7 @@ mod tests {
         assert_eq!(context.trace_id, [1; 16]);
         assert_eq!(context.parent_method, ParentMethod::Thread);
         assert_eq!((context.sampled, context.trace_state), (None, None));
-        assert!(replaced.is_none());
+        assert_eq!(replaced, None);
     }
 
     #[test]

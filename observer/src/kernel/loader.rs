@@ -322,9 +322,9 @@ fn attach(ebpf: &mut Ebpf, name: &str) -> Result<()> {
         .program_mut(name)
         .ok_or_else(|| anyhow!("not in the object"))?
     {
-        Program::BtfTracePoint(program) => drop(program.attach()?),
-        Program::FEntry(program) => drop(program.attach()?),
-        Program::FExit(program) => drop(program.attach()?),
+        Program::BtfTracePoint(program) => program.attach().map(|_| ())?,
+        Program::FEntry(program) => program.attach().map(|_| ())?,
+        Program::FExit(program) => program.attach().map(|_| ())?,
         _ => bail!("a program of an unexpected type"),
     }
     Ok(())

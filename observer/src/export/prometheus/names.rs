@@ -42,7 +42,7 @@ pub(super) fn suffix(unit: &str) -> Option<String> {
     };
     match unit.split_once('/') {
         Some((of, per)) => {
-            let per = sanitized(&word(per)?.trim_end_matches('s').to_owned(), '_');
+            let per = sanitized(word(per)?.trim_end_matches('s'), '_');
             Some(word(of).map_or(format!("per_{per}"), |of| format!("{of}_per_{per}")))
         }
         None => word(unit),
