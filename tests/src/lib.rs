@@ -1,1 +1,31 @@
-//! End-to-end tests.
+//! End-to-end tests: real servers that know nothing of tracing, real clients, the daemon as users run it.
+//!
+//! Comes in: the daemon's binary and the folder that `cargo xtask test` prepares (`OBSERVER_TEST_BINARY`,
+//! `OBSERVER_TEST_ENV`). Goes out: panics. Owns: every process that a test starts, each ended when its guard drops.
+//!
+//! A test reads: enter the [`Environment`], start a [`Server`], start the [`Observer`] with selectors for that server
+//! only, send requests, stop the daemon, compare. Nothing sleeps where it can wait for a condition.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "this crate is tests: they panic, they don't return errors"
+)]
+
+mod client;
+mod environment;
+mod folder;
+mod observer;
+mod page;
+mod programs;
+mod server;
+mod span;
+mod wait;
+
+pub use client::{Answer, Client, get};
+pub use environment::Environment;
+pub use folder::Folder;
+pub use observer::{Observer, Refused, refused};
+pub use page::Page;
+pub use server::{Server, free_port};
+pub use span::Span;
+pub use wait::until;

@@ -1,0 +1,201 @@
+//! The daemon as a child.
+
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::{Environment, Page, Server, Span, free_port, until};
+
+/// A running daemon, killed when dropped.
+pub struct Observer {
+    child: Child,
+    page: u16,
+    lines: Receiver<String>,
+    log: Receiver<String>,
+}
+
+impl Observer {
+    /// `observer run --print json` with selectors, and a page of its own; returns when it says `ready`.
+    ///
+    /// # Panics
+    /// When it ends instead, or is not ready within thirty seconds; what it wrote is in the message.
+    pub fn start(environment: &Environment, arguments: &[&str]) -> Self {
+        Self::start_with(environment, arguments, |_| {})
+    }
+
+    /// The same for one server: only the processes that listen on its port are traced.
+    ///
+    /// # Panics
+    /// As [`Observer::start`].
+    pub fn watch(environment: &Environment, server: &Server) -> Self {
+        Self::start(environment, &[&format!("--port={}", server.port())])
+    }
+
+    /// [`Observer::start`] with a change to the command, such as its environment.
+    ///
+    /// # Panics
+    /// As [`Observer::start`].
+    pub fn start_with(
+        environment: &Environment,
+        arguments: &[&str],
+        change: impl FnOnce(&mut Command),
+    ) -> Self {
+        let page = free_port();
+        let mut command = run(environment);
+        command
+            .arg("--print=json")
+            .arg(format!("--prometheus=127.0.0.1:{page}"))
+            .args(arguments)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        change(&mut command);
+        let mut child = command.spawn().unwrap();
+        let lines = read_lines(child.stdout.take().unwrap());
+        let log = read_lines(child.stderr.take().unwrap());
+        let observer = Self {
+            child,
+            page,
+            lines,
+            log,
+        };
+        let mut said = String::new();
+        loop {
+            match observer.log.recv_timeout(Duration::from_secs(30)) {
+                Ok(line) if line.contains("ready") => return observer,
+                Ok(line) => said = said + &line + "\n",
+                Err(_) => panic!("the daemon did not get ready; it wrote:\n{said}"),
+            }
+        }
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Its metrics now.
+    ///
+    /// # Panics
+    /// When it does not answer.
+    pub fn page(&self) -> Page {
+        Page::fetch(self.page).expect("the daemon's metrics page does not answer")
+    }
+
+    /// Its metrics once they count at least `count` served exchanges, and then stand still: what comes too much is
+    /// seen as well as what is missing.
+    ///
+    /// # Panics
+    /// When the count is not reached within twenty seconds.
+    pub fn page_with(&self, count: u64) -> Page {
+        let mut last = 0;
+        let reached = || {
+            last = self.page().served(&[]);
+            (last >= count).then_some(())
+        };
+        until(&format!("{count} exchanges are counted"), reached);
+        let (mut same, mut before) = (0, self.page().served(&[]));
+        until("the count stands still", || {
+            let now = self.page();
+            let served = now.served(&[]);
+            same = if served == before { same + 1 } else { 0 };
+            before = served;
+            (same >= 15).then_some(now)
+        })
+    }
+
+    /// Waits until at least one exchange is counted.
+    ///
+    /// # Panics
+    /// When none is within twenty seconds.
+    pub fn page_with_some(&self) {
+        until("an exchange is counted", || {
+            (self.page().served(&[]) > 0).then_some(())
+        });
+    }
+
+    /// SIGTERM, then every span that it printed.
+    ///
+    /// # Panics
+    /// When it does not exit with 0 within ten seconds.
+    pub fn stop(mut self) -> Vec<Span> {
+        self.signal(Signal::TERM);
+        let status = until("the daemon ends after SIGTERM", || {
+            self.child.try_wait().unwrap()
+        });
+        let log: Vec<String> = self.log.iter().collect();
+        assert!(status.success(), "{status}; it wrote:\n{}", log.join("\n"));
+        self.lines.iter().map(|line| Span::parse(&line)).collect()
+    }
+
+    /// SIGKILL, and waits until the process is gone.
+    pub fn kill(mut self) {
+        self.signal(Signal::KILL);
+        self.child.wait().unwrap();
+    }
+
+    /// Whether it still runs.
+    pub fn is_alive(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
+    fn signal(&self, signal: Signal) {
+        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
+        kill_process(pid.unwrap(), signal).unwrap();
+    }
+}
+
+impl Drop for Observer {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// How the daemon refused to run.
+pub struct Refused {
+    /// Its exit code.
+    pub code: i32,
+    /// What it wrote to stderr.
+    pub message: String,
+}
+
+/// Runs the daemon with arguments that it must refuse, and waits for its end.
+///
+/// # Panics
+/// When it ends by a signal, or writes no UTF-8.
+pub fn refused(environment: &Environment, arguments: &[&str]) -> Refused {
+    let mut command = Command::new(environment.binary());
+    let Output { status, stderr, .. } = command.args(arguments).output().unwrap();
+    Refused {
+        code: status.code().expect("ended by a signal"),
+        message: String::from_utf8(stderr).unwrap(),
+    }
+}
+
+/// `observer run` with an environment that says nothing about OpenTelemetry.
+fn run(environment: &Environment) -> Command {
+    let mut command = Command::new(environment.binary());
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("OTEL_") {
+            command.env_remove(name);
+        }
+    }
+    command.arg("run").stdin(Stdio::null());
+    command
+}
+
+/// Reads to the end on a thread of its own, so that the daemon never blocks on a full pipe.
+fn read_lines(from: impl Read + Send + 'static) -> Receiver<String> {
+    let (sender, receiver) = channel();
+    std::thread::spawn(move || {
+        for line in BufReader::new(from).lines().map_while(Result::ok) {
+            if sender.send(line).is_err() {
+                break;
+            }
+        }
+    });
+    receiver
+}

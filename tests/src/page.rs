@@ -1,0 +1,47 @@
+//! The daemon's Prometheus page.
+
+use crate::get;
+
+/// One page, as (series, value).
+#[derive(Debug)]
+pub struct Page(Vec<(String, f64)>);
+
+impl Page {
+    /// Fetches the page of a port on 127.0.0.1; none where nobody answers.
+    pub fn fetch(port: u16) -> Option<Self> {
+        let answer = get(port, "/metrics").ok()?;
+        assert_eq!(answer.status, 200);
+        let text = String::from_utf8(answer.body).unwrap();
+        let samples = text.lines().filter(|line| !line.starts_with('#'));
+        let sample = |line: &str| {
+            let (series, value) = line.rsplit_once(' ').unwrap();
+            (series.to_owned(), value.parse().unwrap())
+        };
+        Some(Self(samples.map(sample).collect()))
+    }
+
+    /// The sum over a family's series whose labels contain every one of the texts, such as
+    /// `http_request_method="GET"`. Counters are named without their `_total`.
+    pub fn sum(&self, family: &str, labels: &[&str]) -> f64 {
+        let fits = |series: &str| {
+            let (name, rest) = series.split_once('{').unwrap_or((series, ""));
+            name.strip_suffix("_total").unwrap_or(name) == family
+                && labels.iter().all(|label| rest.contains(label))
+        };
+        self.0
+            .iter()
+            .filter(|(series, _)| fits(series))
+            .map(|(_, value)| value)
+            .sum()
+    }
+
+    /// Exchanges of servers that the metrics counted.
+    pub fn served(&self, labels: &[&str]) -> u64 {
+        self.sum("http_server_request_duration_seconds_count", labels) as u64
+    }
+
+    /// Losses of all reasons.
+    pub fn lost(&self) -> f64 {
+        self.sum("observer_lost", &[])
+    }
+}
