@@ -195,10 +195,13 @@ impl Daemon {
             .scan()
             .context("cannot read the processes from /proc")?;
         let mut plan = PolicyPlan::new(ProcFs::default(), selectors, std::process::id());
-        policy.apply(
-            plan.rescan()
-                .context("cannot read the processes from /proc")?,
-        )?;
+        let verdicts = plan
+            .rescan()
+            .context("cannot read the processes from /proc")?;
+        if plan.selected_only() && !verdicts.iter().any(|(_, capture)| *capture) {
+            tracing::warn!("no running process matches the selectors yet; waiting for one");
+        }
+        policy.apply(verdicts)?;
 
         let counters: Vec<Arc<Mutex<StreamCounters>>> =
             (0..rings).map(|_| Arc::default()).collect();
