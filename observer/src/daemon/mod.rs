@@ -5,6 +5,7 @@
 //! Owns: the threads. One reads each ring and takes its records all the way to metrics and spans; one follows
 //! processes; one feeds the sink; the exporters share a small runtime.
 
+mod feed;
 mod page;
 mod pipeline;
 mod rewrites;
@@ -21,10 +22,10 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 use aya::maps::{MapData, RingBuf};
-use observer_abi::process::ProcessEvent;
 use rustix::time::{ClockId, clock_gettime};
 
 use self::{
+    feed::Feed,
     page::Page,
     pipeline::{Local, Pipeline, Shared},
 };
@@ -36,9 +37,7 @@ use crate::{
         otlp::{OtlpConfig, OtlpExporter, OtlpOverrides},
         prometheus,
     },
-    kernel::{
-        Features, Kernel, LoadOptions, Tier, loader::PolicyMaps, offsets::KernelTypes, reader,
-    },
+    kernel::{Features, Kernel, LoadOptions, Tier, offsets::KernelTypes, reader},
     metrics::{self, Registry, Snapshot, routes::Routes},
     process::{self, Identifier, PolicyPlan, ProcFs, Selectors, Table},
     stream::{Shard, StreamConfig, StreamCounters},
@@ -51,6 +50,8 @@ const MOST_ROUTES: usize = 200;
 const LOCAL_QUEUE: usize = 65_536;
 /// How long the exporters may take to drain.
 const DRAIN: Duration = Duration::from_secs(4);
+/// How often process events are taken in while no shard does.
+const PROCESS_PAUSE: Duration = Duration::from_millis(10);
 /// How often the sink is given all metrics.
 const SHOW_METRICS: Duration = Duration::from_secs(3);
 /// How often the offset between the clocks is measured and idle state looked through.
@@ -123,15 +124,32 @@ impl Daemon {
             .build()
             .context("cannot start the export runtime")?;
 
+        let table = Table::new(Identifier::new(
+            ProcFs::default(),
+            settings
+                .resource
+                .iter()
+                .map(|(key, value)| (key.clone(), value.clone()))
+                .collect(),
+        ));
+        // Processes first: a shard's first record must find the table filled and the policy written.
+        let map_bytes = kernel.map_bytes();
+        let mut policy = kernel.policy()?;
+        let (records, process_ring) = kernel.take_rings(rings)?;
+        table
+            .scan()
+            .context("cannot read the processes from /proc")?;
+        let mut plan = PolicyPlan::new(ProcFs::default(), selectors, std::process::id());
+        let verdicts = plan
+            .rescan()
+            .context("cannot read the processes from /proc")?;
+        if plan.selected_only() && !verdicts.iter().any(|(_, capture)| *capture) {
+            tracing::warn!("no running process matches the selectors yet; waiting for one");
+        }
+        policy.apply(verdicts)?;
         let shared = Arc::new(Shared {
-            table: Table::new(Identifier::new(
-                ProcFs::default(),
-                settings
-                    .resource
-                    .iter()
-                    .map(|(key, value)| (key.clone(), value.clone()))
-                    .collect(),
-            )),
+            table,
+            feed: Feed::new(process_ring, plan, policy, now_ns()),
             rewrites: rewrites::Rewrites::default(),
             edges: pipeline::Edges::default(),
             own_left_out: AtomicU64::new(0),
@@ -186,23 +204,6 @@ impl Daemon {
         )
         .context("a route pattern cannot be used")?;
 
-        // Processes first: a shard's first record must find the table filled and the policy written.
-        let map_bytes = kernel.map_bytes();
-        let mut policy = kernel.policy()?;
-        let (records, process_ring) = kernel.take_rings(rings)?;
-        shared
-            .table
-            .scan()
-            .context("cannot read the processes from /proc")?;
-        let mut plan = PolicyPlan::new(ProcFs::default(), selectors, std::process::id());
-        let verdicts = plan
-            .rescan()
-            .context("cannot read the processes from /proc")?;
-        if plan.selected_only() && !verdicts.iter().any(|(_, capture)| *capture) {
-            tracing::warn!("no running process matches the selectors yet; waiting for one");
-        }
-        policy.apply(verdicts)?;
-
         let counters: Vec<Arc<Mutex<StreamCounters>>> =
             (0..rings).map(|_| Arc::default()).collect();
         let mut shards = Vec::new();
@@ -228,13 +229,11 @@ impl Daemon {
                 run_shard(ring, &stop, Shard::new(config), pipeline, &published);
             })?);
         }
-        policy.enable(true)?;
+        shared.feed.enable(true)?;
         let processes = {
             let stop = Arc::clone(&stop);
             let shared = Arc::clone(&shared);
-            spawn("observer-process", move || {
-                run_processes(process_ring, &stop, &shared, plan, policy)
-            })?
+            spawn("observer-process", move || run_processes(&stop, &shared))?
         };
 
         let kernel = Arc::new(Mutex::new(kernel));
@@ -506,6 +505,7 @@ impl ShardState<'_> {
     fn pause(&mut self) {
         let now = now_ns();
         self.pipeline.now_ns = now;
+        self.pipeline.shared.feed.drain(&self.pipeline.shared.table);
         self.settle(now);
         if now.saturating_sub(self.last_housekeeping) >= HOUSEKEEPING_NS {
             self.last_housekeeping = now;
@@ -535,54 +535,15 @@ impl ShardState<'_> {
     }
 }
 
-fn run_processes(
-    ring: RingBuf<MapData>,
-    stop: &AtomicBool,
-    shared: &Shared,
-    mut plan: PolicyPlan,
-    mut policy: PolicyMaps,
-) {
-    let mut verdicts = Vec::new();
-    let mut swept = now_ns();
-    let mut rescanned = swept;
-    let mut state = (&mut plan, &mut policy, &mut verdicts);
-    reader::run(
-        ring,
-        stop,
-        &mut state,
-        |(plan, _, verdicts), record| {
-            let Some(event) = read_event(record) else {
-                return;
-            };
-            shared.table.event(&event);
-            verdicts.extend(plan.on_event(&event));
-        },
-        |(plan, policy, verdicts)| {
-            let now = now_ns();
-            if plan.selectors().has_ports() && now.saturating_sub(rescanned) > 2 * HOUSEKEEPING_NS {
-                rescanned = now;
-                match plan.rescan() {
-                    Ok(changed) => verdicts.extend(changed),
-                    Err(error) => tracing::warn!(%error, "cannot look for new listeners"),
-                }
-            }
-            if !verdicts.is_empty()
-                && let Err(error) = policy.apply(verdicts.drain(..))
-            {
-                tracing::warn!(%error, "a process's policy could not be written");
-            }
-            if now.saturating_sub(swept) > 60 * HOUSEKEEPING_NS {
-                swept = now;
-                shared.table.sweep();
-            }
-        },
-    );
-    let _ = policy.enable(false);
-}
-
-/// A process event as it lay in the ring.
-fn read_event(record: &[u8]) -> Option<ProcessEvent> {
-    crate::stream::read_pod(record)
+fn run_processes(stop: &AtomicBool, shared: &Shared) {
+    while !stop.load(Ordering::Acquire) {
+        shared.feed.drain(&shared.table);
+        shared.feed.housekeep(&shared.table, now_ns());
+        std::thread::sleep(PROCESS_PAUSE);
+    }
+    if let Err(error) = shared.feed.enable(false) {
+        tracing::warn!(%error, "capture could not be switched off");
+    }
 }
 
 fn run_sink(

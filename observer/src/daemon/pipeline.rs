@@ -11,7 +11,7 @@ use std::{
 
 use observer_abi::context::method;
 
-use super::rewrites::Rewrites;
+use super::{feed::Feed, rewrites::Rewrites};
 use crate::{
     exchange::{Address, ConnectionKey, Exchange, ParentMethod, ProcessKey, Role, Sink, Started},
     export::otlp::OtlpExporter,
@@ -65,6 +65,7 @@ impl Edges {
 /// What the shards share.
 pub(super) struct Shared {
     pub(super) table: Table,
+    pub(super) feed: Feed,
     pub(super) rewrites: Rewrites,
     pub(super) edges: Edges,
     /// observer's own exchanges with whoever asked for its page: left out.
@@ -142,12 +143,16 @@ impl Pipeline {
         {
             return Arc::clone(service);
         }
-        let table = &self.shared.table;
-        let service = Arc::clone(
-            self.services
-                .entry(process)
-                .or_insert_with(|| table.service(process)),
-        );
+        let service = match self.services.get(&process) {
+            Some(service) => Arc::clone(service),
+            None => {
+                // Forked or exec'd since this batch began.
+                self.shared.feed.drain(&self.shared.table);
+                let service = self.shared.table.service(process);
+                self.services.insert(process, Arc::clone(&service));
+                service
+            }
+        };
         self.last_service = Some((process, Arc::clone(&service)));
         service
     }

@@ -312,7 +312,9 @@ fn load(ebpf: &mut Ebpf, name: &str, hook: Hook, btf: &Btf) -> Result<()> {
             <&mut BtfTracePoint>::try_from(program)?.load(function, btf)?
         }
         Hook::Enter(function) => <&mut FEntry>::try_from(program)?.load(function, btf)?,
-        Hook::Exit(function) | Hook::ExitIf(function, _) => <&mut FExit>::try_from(program)?.load(function, btf)?,
+        Hook::Exit(function) | Hook::ExitIf(function, _) => {
+            <&mut FExit>::try_from(program)?.load(function, btf)?
+        }
     }
     Ok(())
 }

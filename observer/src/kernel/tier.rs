@@ -88,7 +88,10 @@ impl Hook {
     /// The hook's name in the kernel.
     pub(crate) const fn name(self) -> &'static str {
         match self {
-            Self::Tracepoint(name) | Self::Enter(name) | Self::Exit(name) | Self::ExitIf(name, _) => name,
+            Self::Tracepoint(name)
+            | Self::Enter(name)
+            | Self::Exit(name)
+            | Self::ExitIf(name, _) => name,
         }
     }
 
@@ -101,7 +104,9 @@ impl Hook {
     pub(crate) fn exists(self, types: &KernelTypes) -> bool {
         match self {
             Self::Tracepoint(name) => types.has_tracepoint(name),
-            Self::Enter(name) | Self::Exit(name) | Self::ExitIf(name, _) => types.has_function(name),
+            Self::Enter(name) | Self::Exit(name) | Self::ExitIf(name, _) => {
+                types.has_function(name)
+            }
         }
     }
 }

@@ -1,0 +1,112 @@
+//! Process events, taken in before the records that came after them.
+//!
+//! A record can only be attributed rightly once the fork or exec before it is known: a forked child may be gone by the
+//! time somebody looks for it in `/proc`. So every shard drains the events before each batch of records, and again
+//! when it meets a process that it does not know.
+
+use std::sync::{Mutex, PoisonError};
+
+use aya::maps::{MapData, RingBuf};
+use observer_abi::process::ProcessEvent;
+
+use crate::{
+    kernel::loader::PolicyMaps,
+    process::{PolicyPlan, Table},
+    stream::read_pod,
+};
+
+/// How often listeners are looked for, where ports are selected, ns.
+const RESCAN_NS: u64 = 2_000_000_000;
+/// How often the table looks for processes whose end was not told, ns.
+const SWEEP_NS: u64 = 60_000_000_000;
+
+/// The ring of process events and what follows from them.
+pub(super) struct Feed {
+    inner: Mutex<Inner>,
+}
+
+struct Inner {
+    ring: RingBuf<MapData>,
+    plan: PolicyPlan,
+    policy: PolicyMaps,
+    verdicts: Vec<(u32, bool)>,
+    rescanned_ns: u64,
+    swept_ns: u64,
+}
+
+impl Feed {
+    pub(super) fn new(
+        ring: RingBuf<MapData>,
+        plan: PolicyPlan,
+        policy: PolicyMaps,
+        now_ns: u64,
+    ) -> Self {
+        Self {
+            inner: Mutex::new(Inner {
+                ring,
+                plan,
+                policy,
+                verdicts: Vec::new(),
+                rescanned_ns: now_ns,
+                swept_ns: now_ns,
+            }),
+        }
+    }
+
+    /// Takes in every event that the kernel has told so far, and writes the policy that follows.
+    pub(super) fn drain(&self, table: &Table) {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let inner = &mut *inner;
+        while let Some(record) = inner.ring.next() {
+            let Some(event) = read_pod::<ProcessEvent>(&record) else {
+                continue;
+            };
+            table.event(&event);
+            inner.verdicts.extend(inner.plan.on_event(&event));
+        }
+        inner.apply();
+    }
+
+    /// What is due every so often; not for a shard's thread, since it reads `/proc`.
+    pub(super) fn housekeep(&self, table: &Table, now_ns: u64) {
+        let sweep = {
+            let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+            let inner = &mut *inner;
+            if inner.plan.selectors().has_ports()
+                && now_ns.saturating_sub(inner.rescanned_ns) >= RESCAN_NS
+            {
+                inner.rescanned_ns = now_ns;
+                match inner.plan.rescan() {
+                    Ok(changed) => inner.verdicts.extend(changed),
+                    Err(error) => tracing::warn!(%error, "cannot look for new listeners"),
+                }
+                inner.apply();
+            }
+            let sweep = now_ns.saturating_sub(inner.swept_ns) >= SWEEP_NS;
+            if sweep {
+                inner.swept_ns = now_ns;
+            }
+            sweep
+        };
+        if sweep {
+            table.sweep();
+        }
+    }
+
+    /// Switches capture on or off.
+    pub(super) fn enable(&self, on: bool) -> anyhow::Result<()> {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.policy.enable(on)
+    }
+}
+
+impl Inner {
+    fn apply(&mut self) {
+        if self.verdicts.is_empty() {
+            return;
+        }
+        if let Err(error) = self.policy.apply(self.verdicts.drain(..)) {
+            tracing::warn!(%error, "a process's policy could not be written");
+        }
+    }
+}
