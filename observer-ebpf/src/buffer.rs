@@ -25,6 +25,34 @@ pub(crate) enum Source {
     Unknown,
 }
 
+impl Source {
+    /// The same, by way of memory: however the buffer was found, to the verifier what follows is one state, which it
+    /// looks at once.
+    ///
+    /// # Safety
+    /// `slot` is in a map value.
+    #[inline(always)]
+    pub(crate) unsafe fn through(self, slot: *mut [u64; 3]) -> Self {
+        let (kind, first, second) = match self {
+            Self::Flat(user) => (0, user, 0),
+            Self::Vector(array, segments) => (1, array, segments),
+            Self::Unknown => (2, 0, 0),
+        };
+        // SAFETY: as promised.
+        unsafe {
+            slot.write_volatile([kind, first, second]);
+            match slot.cast::<u64>().read_volatile() {
+                0 => Self::Flat(slot.cast::<u64>().add(1).read_volatile()),
+                1 => Self::Vector(
+                    slot.cast::<u64>().add(1).read_volatile(),
+                    slot.cast::<u64>().add(2).read_volatile(),
+                ),
+                _ => Self::Unknown,
+            }
+        }
+    }
+}
+
 /// x86-64 `struct pt_regs` (arch/x86/include/asm/ptrace.h), ABI of the kernel since 2.6.
 mod registers {
     pub(super) const RDX: usize = 96;

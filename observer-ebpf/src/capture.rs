@@ -68,6 +68,8 @@ pub(crate) unsafe fn admitted(entry: *mut Connection, tgid: u32) -> bool {
 /// current task.
 #[inline(always)]
 pub(crate) unsafe fn data<R: KernelRead>(call: &Call, source: Source, entry: *mut Connection, scratch: *mut Scratch) {
+    // SAFETY: the scratch is a map value.
+    let source = unsafe { source.through(&raw mut (*scratch).source) };
     let length = call.end.wrapping_sub(call.start);
     let other = usize::from(call.direction == INBOUND);
     // SAFETY: as promised; indices are 0 and 1.

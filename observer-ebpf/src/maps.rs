@@ -58,6 +58,8 @@ pub(crate) struct Scratch {
     pub(crate) payload: [u8; 2 * observer_abi::record::MAX_PAYLOAD],
     /// Bytes that lie in `payload`.
     pub(crate) copied: u64,
+    /// The call's buffer, see `buffer::Source::through`.
+    pub(crate) source: [u64; 3],
 }
 
 /// One scratch a program: softirq work interrupts system calls, so programs must not share one.

@@ -134,6 +134,11 @@ impl Daemon {
         ));
         // Processes first: a shard's first record must find the table filled and the policy written.
         let map_bytes = kernel.map_bytes();
+        tracing::debug!(
+            load_time = ?kernel.load_time(),
+            instructions = ?kernel.verified_instructions(),
+            "programs verified"
+        );
         let mut policy = kernel.policy()?;
         let (records, process_ring) = kernel.take_rings(rings)?;
         table
