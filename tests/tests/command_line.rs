@@ -39,18 +39,13 @@ fn a_wrong_configuration_names_file_line_and_what_is_accepted() {
     };
     let folder = Folder::new();
     for (text, names) in [
-        ("print: text\nno_such_key: 1\n", "no_such_key"),
-        ("# wrong type\nprint: [1, 2]\n", "print"),
-        ("\n\nprint: {{{\n", "3"),
+        ("print: text\nno_such_key: 1\n", "wrong.yaml:2:"),
+        ("# wrong type\nprint: [1, 2]\n", "wrong.yaml:2:"),
+        ("\n\nprint: {{{\n", "wrong.yaml:3:"),
     ] {
         let file = folder.file("wrong.yaml", text);
         let refused = refused(&environment, &["run", "--config", file.to_str().unwrap()]);
         assert_eq!(refused.code, 2, "{text:?}: {}", refused.message);
-        assert!(
-            refused.message.contains("wrong.yaml"),
-            "{text:?}: {}",
-            refused.message
-        );
         assert!(
             refused.message.contains(names),
             "{text:?}: {}",

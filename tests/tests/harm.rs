@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::io::Write;
+use std::net::Shutdown;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -61,11 +62,12 @@ fn killing_the_daemon_under_load_fails_no_request_and_leaves_nothing_behind() {
     });
 }
 
-/// Sends bytes that are no request, and drops the connection without reading all of the answer.
+/// Sends bytes that are no request and nothing after them, and reads what comes back.
 fn send_garbage(port: u16, bytes: &[u8]) {
     let mut client = Client::connect(port).unwrap();
     // The server may close before it has read everything.
     let _ = client.stream().write_all(bytes);
+    let _ = client.stream().shutdown(Shutdown::Write);
     let _ = client.read_response("GET");
 }
 

@@ -125,7 +125,7 @@ fn a_requests_traceparent_is_honoured_in_any_case_and_a_malformed_one_is_not() {
     let (trace, parent) = ("4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7");
     let mut client = Client::connect(server.port()).unwrap();
     for name in ["traceparent", "TraceParent", "TRACEPARENT"] {
-        let filler = "X-Filler: 0123456789\r\n".repeat(100);
+        let filler = format!("X-Filler: {}\r\n", "0123456789".repeat(10)).repeat(40);
         let headers = format!("{filler}{name}: 00-{trace}-{parent}-01\r\n");
         client.request("GET", "/status/200", &headers).unwrap();
     }

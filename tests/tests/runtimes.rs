@@ -124,7 +124,7 @@ fn nginx_is_counted_to_the_last_request() {
         ("HEAD", "/"),
         ("GET", "/status/204"),
         ("GET", "/status/404"),
-        ("GET", "/status/500"),
+        ("GET", "/status/503"),
         ("GET", "/large"),
         ("DELETE", "/status/201"),
         ("GET", "/"),

@@ -95,19 +95,21 @@ impl Observer {
         Ok(ticks / rustix::param::clock_ticks_per_second() as f64)
     }
 
-    /// The largest resident memory so far, in bytes.
+    /// Resident memory in bytes: now, and the largest so far.
     ///
     /// # Errors
     /// When `/proc` can't be read: it has ended.
-    pub(super) fn peak_resident(&self) -> Result<f64> {
+    pub(super) fn resident(&self) -> Result<(f64, f64)> {
         let path = format!("/proc/{}/status", self.child.id());
         let status = fs::read_to_string(&path).with_context(|| path.clone())?;
-        let kilobytes = status
-            .lines()
-            .find_map(|line| line.strip_prefix("VmHWM:"))
-            .and_then(|rest| rest.split_whitespace().next()?.parse::<f64>().ok())
-            .with_context(|| format!("no VmHWM in {path}"))?;
-        Ok(kilobytes * 1024.0)
+        let kilobytes = |field: &str| {
+            status
+                .lines()
+                .find_map(|line| line.strip_prefix(field))
+                .and_then(|rest| rest.split_whitespace().next()?.parse::<f64>().ok())
+                .with_context(|| format!("no {field} in {path}"))
+        };
+        Ok((kilobytes("VmRSS:")? * 1024.0, kilobytes("VmHWM:")? * 1024.0))
     }
 
     /// Asks it to end, and waits.

@@ -19,7 +19,7 @@ type Row = (&'static str, fn(&Scenario) -> f64, usize);
 
 const MEGABYTE: f64 = 1024.0 * 1024.0;
 
-const ROWS: [Row; 13] = [
+const ROWS: [Row; 14] = [
     ("bare requests/s", |s| s.bare_rate, 0),
     ("traced requests/s", |s| s.traced_rate, 0),
     ("throughput, traced : bare", |s| s.rate_ratio, 3),
@@ -28,11 +28,16 @@ const ROWS: [Row; 13] = [
     ("exchanges a request", |s| s.exchanges_per_request, 4),
     ("kernel µs an exchange", |s| s.kernel_micros, 2),
     ("daemon CPU µs an exchange", |s| s.daemon_micros, 2),
-    ("daemon peak RSS, MB", |s| s.resident / MEGABYTE, 1),
+    ("daemon RSS, MB", |s| s.resident / MEGABYTE, 1),
+    ("daemon peak RSS, MB", |s| s.peak_resident / MEGABYTE, 1),
     ("kernel maps, MB", |s| s.map_bytes / MEGABYTE, 1),
     ("ready after, s", |s| s.ready_after, 2),
     ("spans accepted a second", |s| s.spans_a_second, 0),
-    ("lost, all reasons", |s| s.lost.values().sum(), 0),
+    (
+        "lost, all reasons",
+        |s| s.lost.values().fold(0.0, |sum, count| sum + count),
+        0,
+    ),
 ];
 
 impl Report {
@@ -94,7 +99,8 @@ fn scenario(scenario: &Scenario) -> Value {
         "exchanges_per_request": scenario.exchanges_per_request,
         "kernel_micros_per_exchange": scenario.kernel_micros,
         "daemon_micros_per_exchange": scenario.daemon_micros,
-        "peak_resident_bytes": scenario.resident,
+        "resident_bytes": scenario.resident,
+        "peak_resident_bytes": scenario.peak_resident,
         "kernel_map_bytes": scenario.map_bytes,
         "ready_seconds": scenario.ready_after,
         "spans_accepted_per_second": scenario.spans_a_second,

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::time::Instant;
 
 use anyhow::Result;
 
@@ -40,8 +41,10 @@ pub(super) struct Scenario {
     pub(super) kernel_micros: f64,
     /// µs of daemon CPU an exchange.
     pub(super) daemon_micros: f64,
-    /// Peak resident memory of the daemon, in bytes.
+    /// Resident memory of the daemon after the load, in bytes.
     pub(super) resident: f64,
+    /// The largest it was, in bytes.
+    pub(super) peak_resident: f64,
     /// Kernel memory of its maps, in bytes.
     pub(super) map_bytes: f64,
     /// Seconds to ready.
@@ -57,8 +60,10 @@ struct Traced {
     load: Load,
     exchanges: f64,
     cpu_seconds: f64,
-    resident: f64,
+    resident: (f64, f64),
     ready_after: f64,
+    /// Seconds from ready to `page`.
+    seconds: f64,
     page: Page,
 }
 
@@ -83,7 +88,7 @@ impl Bench<'_> {
             pairs.push((bare, traced));
         }
         let kernel_micros = self.kernel_micros(selectors)?;
-        Ok(summarize(&pairs, kernel_micros, self.options.seconds))
+        Ok(summarize(&pairs, kernel_micros))
     }
 
     fn drive(&self) -> Result<Load> {
@@ -92,6 +97,7 @@ impl Bench<'_> {
 
     fn traced(&self, selectors: &[&str]) -> Result<Traced> {
         let observer = Observer::start(self.binary, self.sink, selectors)?;
+        let ready = Instant::now();
         let before = observer.settled_page()?.exchanges();
         let cpu = observer.cpu_seconds()?;
         let load = self.drive()?;
@@ -100,8 +106,9 @@ impl Bench<'_> {
             load,
             exchanges: page.exchanges() - before,
             cpu_seconds: observer.cpu_seconds()? - cpu,
-            resident: observer.peak_resident()?,
+            resident: observer.resident()?,
             ready_after: observer.ready_after,
+            seconds: ready.elapsed().as_secs_f64(),
             page,
         };
         observer.stop()?;
@@ -128,7 +135,7 @@ impl Bench<'_> {
     }
 }
 
-fn summarize(pairs: &[(Load, Traced)], kernel_micros: f64, seconds: u32) -> Scenario {
+fn summarize(pairs: &[(Load, Traced)], kernel_micros: f64) -> Scenario {
     let of = |value: fn(&(Load, Traced)) -> f64| median(pairs.iter().map(value));
     let mut lost = BTreeMap::new();
     for (_, traced) in pairs {
@@ -138,13 +145,6 @@ fn summarize(pairs: &[(Load, Traced)], kernel_micros: f64, seconds: u32) -> Scen
             }
         }
     }
-    let sent = |page: &Page| {
-        let traces = |(labels, _): &(&str, f64)| labels.contains("traces");
-        page.family("observer_export_sent")
-            .filter(traces)
-            .map(|(_, count)| count)
-            .sum::<f64>()
-    };
     Scenario {
         bare_rate: of(|(bare, _)| bare.rate),
         traced_rate: of(|(_, traced)| traced.load.rate),
@@ -154,14 +154,19 @@ fn summarize(pairs: &[(Load, Traced)], kernel_micros: f64, seconds: u32) -> Scen
         exchanges_per_request: of(|(_, traced)| traced.exchanges / traced.load.requests),
         kernel_micros,
         daemon_micros: of(|(_, traced)| traced.cpu_seconds * 1e6 / traced.exchanges),
-        resident: of(|(_, traced)| traced.resident),
+        resident: of(|(_, traced)| traced.resident.0),
+        peak_resident: of(|(_, traced)| traced.resident.1),
         map_bytes: of(|(_, traced)| traced.page.sum("observer_kernel_map_bytes")),
         ready_after: of(|(_, traced)| traced.ready_after),
-        spans_a_second: median(
-            pairs
-                .iter()
-                .map(|(_, traced)| sent(&traced.page) / f64::from(seconds)),
-        ),
+        spans_a_second: of(|(_, traced)| sent(&traced.page) / traced.seconds),
         lost,
     }
+}
+
+/// Spans that the backend accepted.
+fn sent(page: &Page) -> f64 {
+    page.family("observer_export_sent")
+        .filter(|(labels, _)| labels.contains("traces"))
+        .map(|(_, count)| count)
+        .sum()
 }
