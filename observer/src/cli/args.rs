@@ -90,7 +90,12 @@ pub struct RunArguments {
     #[arg(long, value_name = "PROTOCOL", help_heading = "Where it goes")]
     pub otlp_protocol: Option<OtlpProtocol>,
     /// Export at most this many spans a second, or unlimited [default: 200]. Metrics count every request all the same
-    #[arg(long, value_name = "N", help_heading = "Where it goes")]
+    #[arg(
+        long,
+        value_name = "N",
+        help_heading = "Where it goes",
+        allow_hyphen_values = true
+    )]
     pub span_rate: Option<SpanRate>,
     /// A route that is known, e.g. '/orders/{id}' or '/static/*' (repeatable); others are learned
     #[arg(long, value_name = "PATTERN")]

@@ -2,6 +2,7 @@
 
 use tracing_subscriber::{EnvFilter, fmt};
 
+use super::palette::Palette;
 use crate::config::{Log, LogFormat};
 
 /// Starts it. `RUST_LOG`, when set, stands above the level.
@@ -12,6 +13,9 @@ pub(crate) fn start(log: &Log) {
     // A second start (the demo's tests) keeps the first.
     let _ = match log.format {
         LogFormat::Json => builder.json().try_init(),
-        LogFormat::Text => builder.with_target(false).try_init(),
+        LogFormat::Text => builder
+            .with_target(false)
+            .with_ansi(Palette::of(&std::io::stderr()).is_on())
+            .try_init(),
     };
 }

@@ -36,6 +36,11 @@ impl Palette {
         }
     }
 
+    /// Whether there is any colour.
+    pub(in crate::cli) fn is_on(self) -> bool {
+        self.on
+    }
+
     /// Switches a colour on.
     pub(in crate::cli) fn start(self, out: &mut String, colour: Colour) {
         if self.on {

@@ -137,6 +137,22 @@ pub fn require() -> anyhow::Result<()> {
 }
 
 impl Lacking {
+    /// What is missing, on one line.
+    pub fn sentence(&self) -> String {
+        match self {
+            Self::Capabilities(missing) => {
+                let each = missing.iter().map(|capability| {
+                    format!("{} ({})", capability.as_str(), capability.purpose())
+                });
+                each.collect::<Vec<_>>().join(", ")
+            }
+            Self::UserNamespace => {
+                "this process is in a user namespace, where capabilities do not count for BPF"
+                    .to_owned()
+            }
+        }
+    }
+
     /// What to do about it.
     pub fn remedy(&self) -> String {
         match self {
@@ -173,13 +189,16 @@ impl fmt::Display for Lacking {
             Self::Capabilities(missing) => {
                 f.write_str("cannot trace: this process lacks")?;
                 for capability in missing {
-                    write!(f, "\n  {:<20} {}", capability.as_str(), capability.purpose())?;
+                    write!(
+                        f,
+                        "\n  {:<20} {}",
+                        capability.as_str(),
+                        capability.purpose()
+                    )?;
                 }
                 f.write_str("\n")?;
             }
-            Self::UserNamespace => f.write_str(
-                "cannot trace: this process is in a user namespace, where capabilities do not count for BPF\n",
-            )?,
+            Self::UserNamespace => writeln!(f, "cannot trace: {}", self.sentence())?,
         }
         write!(f, "What to do: {}", self.remedy())
     }

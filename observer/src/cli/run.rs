@@ -31,10 +31,13 @@ pub(crate) fn run(settings: Settings) -> anyhow::Result<ExitCode> {
 
 /// One line for people, and the service manager's protocol.
 pub(crate) fn announce(daemon: &Daemon) {
+    let page = daemon.page_address();
+    let metrics = page.map(|address| format!(" metrics=http://{address}/metrics"));
     eprintln!(
-        "observer: ready tier={} after={:.2}s",
+        "observer: ready tier={} after={:.2}s{}",
         daemon.tier(),
-        daemon.ready_after().as_secs_f64()
+        daemon.ready_after().as_secs_f64(),
+        metrics.unwrap_or_default()
     );
     notify("READY=1");
 }

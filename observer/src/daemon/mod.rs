@@ -5,9 +5,11 @@
 //! Owns: the threads. One reads each ring and takes its records all the way to metrics and spans; one follows
 //! processes; one feeds the sink; the exporters share a small runtime.
 
+mod departures;
 mod feed;
 mod page;
 mod pipeline;
+mod registries;
 mod rewrites;
 
 use std::{
@@ -25,9 +27,11 @@ use aya::maps::{MapData, RingBuf};
 use rustix::time::{ClockId, clock_gettime};
 
 use self::{
+    departures::Departures,
     feed::Feed,
     page::Page,
     pipeline::{Local, Pipeline, Shared},
+    registries::Registries,
 };
 use crate::{
     cli::SpanSink,
@@ -38,7 +42,7 @@ use crate::{
         prometheus,
     },
     kernel::{Features, Kernel, LoadOptions, Tier, offsets::KernelTypes, reader},
-    metrics::{self, Registry, Snapshot, routes::Routes},
+    metrics::{self, Snapshot, routes::Routes},
     process::{self, Identifier, PolicyPlan, ProcFs, Selectors, Table},
     stream::{Shard, StreamConfig, StreamCounters},
     trace::{Clock, Sampler, SamplerConfig, Span},
@@ -75,6 +79,7 @@ pub struct Daemon {
     exporter: Option<OtlpExporter>,
     runtime: Option<tokio::runtime::Runtime>,
     page_stop: Option<tokio::sync::oneshot::Sender<()>>,
+    page_address: Option<std::net::SocketAddr>,
     kernel: Arc<Mutex<Kernel>>,
     tier: Tier,
     started: Instant,
@@ -157,15 +162,24 @@ impl Daemon {
             feed: Feed::new(process_ring, plan, policy, now_ns()),
             rewrites: rewrites::Rewrites::default(),
             edges: pipeline::Edges::default(),
+            departed: departures::Notice::default(),
             own_left_out: AtomicU64::new(0),
             own_port: settings.prometheus.map(|address| address.port()),
         });
-        let registries: Vec<Arc<Mutex<Registry>>> = (0..rings)
-            .map(|_| Arc::new(Mutex::new(Registry::new(limits(settings)))))
-            .collect();
-        let collect = collector(registries.clone(), settings.metrics.max_series.0);
+        let registries = Arc::new(Registries::new(
+            rings,
+            limits(settings),
+            settings.metrics.max_series.0,
+        ));
+        let collect: Arc<dyn Fn() -> Snapshot + Send + Sync> = {
+            let registries = Arc::clone(&registries);
+            Arc::new(move || registries.collect())
+        };
 
-        let exporter = match otlp(settings)? {
+        let otlp = otlp(settings)?;
+        let interval = otlp.as_ref().and_then(|config| config.metrics.as_ref());
+        let departures = Departures::new(departures::keep(interval.map(|it| it.interval)));
+        let exporter = match otlp {
             Some(config) => Some(OtlpExporter::start(
                 config,
                 runtime.handle().clone(),
@@ -215,7 +229,7 @@ impl Daemon {
         for (index, ring) in records.into_iter().enumerate() {
             let pipeline = Pipeline::new(
                 Arc::clone(&shared),
-                Arc::clone(&registries[index]),
+                Arc::clone(&registries.shards()[index]),
                 routes.clone(),
                 sampler.clone(),
                 exporter.clone(),
@@ -238,7 +252,9 @@ impl Daemon {
         let processes = {
             let stop = Arc::clone(&stop);
             let shared = Arc::clone(&shared);
-            spawn("observer-process", move || run_processes(&stop, &shared))?
+            spawn("observer-process", move || {
+                run_processes(&stop, &shared, &registries, departures);
+            })?
         };
 
         let kernel = Arc::new(Mutex::new(kernel));
@@ -254,9 +270,12 @@ impl Daemon {
             map_bytes,
         };
         drop(local);
-        let page_stop = match settings.prometheus {
-            Some(address) => Some(serve(&runtime, address, page)?),
-            None => None,
+        let (page_stop, page_address) = match settings.prometheus {
+            Some(address) => {
+                let (stop, bound) = serve(&runtime, address, page)?;
+                (Some(stop), Some(bound))
+            }
+            None => (None, None),
         };
         Ok(Self {
             stop,
@@ -267,6 +286,7 @@ impl Daemon {
             exporter,
             runtime: Some(runtime),
             page_stop,
+            page_address,
             kernel,
             tier,
             started: Instant::now(),
@@ -278,6 +298,11 @@ impl Daemon {
     /// The capture tier in use.
     pub fn tier(&self) -> Tier {
         self.tier
+    }
+
+    /// Where the Prometheus page is served, if it is.
+    pub fn page_address(&self) -> Option<std::net::SocketAddr> {
+        self.page_address
     }
 
     /// How long it took from `began` to capturing.
@@ -427,25 +452,13 @@ fn otlp(settings: &Settings) -> Result<Option<OtlpConfig>> {
     OtlpConfig::from_env_and(overrides, |name| settings.otlp.variable(name)).map_err(Into::into)
 }
 
-fn collector(
-    registries: Vec<Arc<Mutex<Registry>>>,
-    cap: usize,
-) -> Arc<dyn Fn() -> Snapshot + Send + Sync> {
-    Arc::new(move || {
-        let mut merge = metrics::Merge::new(cap);
-        for registry in &registries {
-            merge.add(&registry.lock().unwrap_or_else(PoisonError::into_inner));
-        }
-        merge.finish(Clock::measure().unix_nano(now_ns()))
-    })
-}
-
 fn serve(
     runtime: &tokio::runtime::Runtime,
     address: std::net::SocketAddr,
     page: Page,
-) -> Result<tokio::sync::oneshot::Sender<()>> {
+) -> Result<(tokio::sync::oneshot::Sender<()>, std::net::SocketAddr)> {
     let server = runtime.block_on(prometheus::Server::bind(address))?;
+    let bound = server.local_addr().unwrap_or(address);
     let (stop, stopped) = tokio::sync::oneshot::channel();
     let page = Arc::new(page);
     runtime.spawn(async move {
@@ -454,7 +467,7 @@ fn serve(
             tracing::error!(%error, "the Prometheus page is gone");
         }
     });
-    Ok(stop)
+    Ok((stop, bound))
 }
 
 /// CLOCK_MONOTONIC, ns.
@@ -515,6 +528,7 @@ impl ShardState<'_> {
         if now.saturating_sub(self.last_housekeeping) >= HOUSEKEEPING_NS {
             self.last_housekeeping = now;
             self.pipeline.clock = Clock::measure();
+            self.pipeline.forget_departed();
             self.shard.sweep(now, &mut self.pipeline);
             self.publish();
         }
@@ -540,10 +554,26 @@ impl ShardState<'_> {
     }
 }
 
-fn run_processes(stop: &AtomicBool, shared: &Shared) {
+fn run_processes(
+    stop: &AtomicBool,
+    shared: &Shared,
+    registries: &Registries,
+    mut departures: Departures,
+) {
+    let mut looked = now_ns();
     while !stop.load(Ordering::Acquire) {
+        let now = now_ns();
         shared.feed.drain(&shared.table);
-        shared.feed.housekeep(&shared.table, now_ns());
+        shared.feed.housekeep(&shared.table, now);
+        if now.saturating_sub(looked) > 60 * HOUSEKEEPING_NS {
+            looked = now;
+            let gone = shared.table.departed(registries.services());
+            let departed = departures.due(&gone, now);
+            if !departed.is_empty() {
+                registries.expire(&|service| departed.contains(service));
+                shared.departed.post(departed);
+            }
+        }
         std::thread::sleep(PROCESS_PAUSE);
     }
     if let Err(error) = shared.feed.enable(false) {

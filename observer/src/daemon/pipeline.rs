@@ -11,7 +11,7 @@ use std::{
 
 use observer_abi::context::method;
 
-use super::{feed::Feed, rewrites::Rewrites};
+use super::{departures::Notice, feed::Feed, rewrites::Rewrites};
 use crate::{
     exchange::{Address, ConnectionKey, Exchange, ParentMethod, ProcessKey, Role, Sink, Started},
     export::otlp::OtlpExporter,
@@ -68,6 +68,8 @@ pub(super) struct Shared {
     pub(super) feed: Feed,
     pub(super) rewrites: Rewrites,
     pub(super) edges: Edges,
+    /// Services whose metrics were dropped.
+    pub(super) departed: Notice,
     /// observer's own exchanges with whoever asked for its page: left out.
     pub(super) own_left_out: AtomicU64,
     /// Port of observer's own page, if it is served.
@@ -88,6 +90,7 @@ pub(super) struct Pipeline {
     pub(super) now_ns: u64,
     services: HashMap<ProcessKey, Arc<Service>>,
     services_generation: u64,
+    departed_seen: u64,
     last_service: Option<(ProcessKey, Arc<Service>)>,
     out: Vec<Span>,
 }
@@ -115,6 +118,7 @@ impl Pipeline {
             now_ns: 0,
             services: HashMap::new(),
             services_generation: 0,
+            departed_seen: 0,
             last_service: None,
             out: Vec::new(),
         }
@@ -129,6 +133,17 @@ impl Pipeline {
             Some(exporter) => exporter.enqueue(std::mem::take(&mut self.out)),
             None => self.out.clear(),
         }
+    }
+
+    /// Lets go of the services that left the metrics.
+    pub(super) fn forget_departed(&mut self) {
+        let Some(departed) = self.shared.departed.read(&mut self.departed_seen) else {
+            return;
+        };
+        self.routes.expire(&|service| departed.contains(service));
+        self.services
+            .retain(|_, service| !departed.contains(service));
+        self.last_service = None;
     }
 
     fn service(&mut self, process: ProcessKey) -> Arc<Service> {

@@ -92,15 +92,28 @@ impl Kernel {
                         load_time: begin.elapsed(),
                     });
                 }
-                Err(error) => refused.push((tier, format!("{error:#}"))),
+                Err(error) => {
+                    tracing::debug!(%tier, error = format!("{error:#}"), "tier refused");
+                    refused.push((tier, brief(&error)));
+                }
             }
         }
         let reasons: Vec<String> = refused
             .iter()
             .map(|(tier, reason)| format!("  {tier}: {reason}"))
             .collect();
+        let (subject, remedy) = match options.tier {
+            Some(tier) => (
+                format!("tier {tier} does not work"),
+                "leave the tier to observer (--tier auto); `observer doctor` shows which work",
+            ),
+            None => (
+                "no capture tier works".to_owned(),
+                "see `observer doctor`; --log-level debug shows all that the kernel said",
+            ),
+        };
         bail!(
-            "no capture tier works on this kernel ({}):\n{}",
+            "{subject} on this kernel ({}):\n{}\nWhat to do: {remedy}",
             features.release,
             reasons.join("\n")
         )
@@ -302,6 +315,14 @@ impl Kernel {
 }
 
 const RINGS: [&str; MAX_RINGS] = ["RECORDS_0", "RECORDS_1", "RECORDS_2", "RECORDS_3"];
+
+/// The first line of a refusal, without the verifier's log that may follow.
+pub(crate) fn brief(error: &anyhow::Error) -> String {
+    let text = format!("{error:#}");
+    let line = text.lines().next().unwrap_or_default();
+    let end = line.find(". Verifier output").unwrap_or(line.len());
+    line[..end].to_owned()
+}
 
 fn load(ebpf: &mut Ebpf, name: &str, hook: Hook, btf: &Btf) -> Result<()> {
     let program = ebpf

@@ -171,6 +171,14 @@ impl Registry {
         }
     }
 
+    /// The services that have metrics here, without those that others were added up in.
+    pub fn services(&self) -> impl Iterator<Item = &Arc<Service>> {
+        let entries = self.entries.iter().flatten();
+        entries
+            .filter(|entry| !entry.folded)
+            .map(|entry| &entry.service)
+    }
+
     /// How many series there are, for the daemon's own metrics; overflow series are not counted.
     pub fn series_count(&self) -> usize {
         self.series

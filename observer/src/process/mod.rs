@@ -44,13 +44,14 @@ pub enum Value {
     Texts(Arc<[Arc<str>]>),
 }
 
-/// The OpenTelemetry resource of one process. Shared by everything that came from that process; two processes
-/// have two services, even with one name, told apart by `service.instance.id`.
+/// The OpenTelemetry resource of one instance: what one exec began. Shared by everything that came from that process
+/// and from those it forked with no exec since; two instances have two services, even with one name, told apart by
+/// `service.instance.id`.
 #[derive(Debug, PartialEq)]
 pub struct Service {
     /// `service.name`.
     pub name: Arc<str>,
-    /// `service.instance.id`, distinct for each process instance.
+    /// `service.instance.id`, distinct for each process that called exec; those it forked share it.
     pub instance_id: Arc<str>,
     /// Every resource attribute, `service.name` and `service.instance.id` included, sorted by key, keys unique.
     pub attributes: Vec<(&'static str, Value)>,

@@ -217,7 +217,16 @@ fn a_real_process_is_identified() {
         .spawn()
         .unwrap();
     let pid = child.id();
-    // spawn returns after exec.
+    // spawn returns when exec has dropped the old memory, a moment before the new arguments can be read.
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    while identifier
+        .proc
+        .read(pid, "cmdline", 64)
+        .is_ok_and(|it| it.is_empty())
+    {
+        assert!(std::time::Instant::now() < deadline, "no arguments");
+        std::thread::yield_now();
+    }
     let stat = identifier.proc.stat(pid).unwrap();
     let service = identifier.identify(subject(pid, stat.start_ticks));
     child.kill().unwrap();

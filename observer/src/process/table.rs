@@ -10,7 +10,7 @@
 //! named by what the kernel called it.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     sync::{
         Arc, OnceLock, PoisonError, RwLock,
         atomic::{AtomicU64, Ordering},
@@ -21,7 +21,7 @@ use observer_abi::process::{ProcessEvent, event};
 use rustix::time::{ClockId, clock_gettime};
 
 use super::{
-    Service,
+    Service, Value,
     proc_fs::{ProcFs, Stat},
     service::{Identifier, Subject},
 };
@@ -216,8 +216,7 @@ impl Table {
             .collect();
         let now = now_ns();
         self.write(|inner| {
-            let known: std::collections::HashSet<Slot> =
-                inner.departed.iter().map(|(_, slot)| *slot).collect();
+            let known: HashSet<Slot> = inner.departed.iter().map(|(_, slot)| *slot).collect();
             inner.departed.extend(
                 gone.into_iter()
                     .filter(|slot| !known.contains(slot))
@@ -225,6 +224,39 @@ impl Table {
             );
         });
         self.prune(now);
+    }
+
+    /// Those of `services` of which no process is left, nor has been for the time that the table remembers the ended.
+    pub fn departed(&self, mut services: Vec<Arc<Service>>) -> Vec<Arc<Service>> {
+        fn identity(service: &Service) -> (Arc<str>, Arc<str>) {
+            (service.name.clone(), service.instance_id.clone())
+        }
+        let left: HashSet<_> = self.read(|inner| {
+            let images = inner.images.values();
+            images
+                .filter_map(|image| image.service.get().or(image.previous.as_ref()))
+                .map(|service| identity(service))
+                .collect()
+        });
+        // A process that did not fit in is in no image: then its id has to do.
+        let overflowed = self.overflowed.load(Ordering::Relaxed) > 0;
+        services.retain(|service| {
+            let present =
+                left.contains(&identity(service)) || overflowed && self.has_process(service);
+            !present
+        });
+        services
+    }
+
+    /// Whether there is a process with the service's id, whichever.
+    fn has_process(&self, service: &Service) -> bool {
+        let mut attributes = service.attributes.iter();
+        attributes.any(|(key, value)| match (*key, value) {
+            ("process.pid", Value::Int(pid)) => {
+                u32::try_from(*pid).is_ok_and(|pid| self.identifier.proc.stat(pid).is_ok())
+            }
+            _ => false,
+        })
     }
 
     /// What the table holds.

@@ -201,6 +201,55 @@ fn a_full_table_still_answers_and_a_sweep_makes_room() {
 }
 
 #[test]
+fn a_service_has_departed_when_its_last_process_is_forgotten() {
+    let fixture = nginx();
+    let table = table(&fixture);
+    table.scan().unwrap();
+    let workers = table.service(key(12, 102));
+    let other = table.service(key(20, 103));
+    let departed = || table.departed(vec![workers.clone(), other.clone()]);
+    let end = |tgid, ticks| {
+        fixture.remove(tgid);
+        let mut exit = event(event::EXIT, tgid, ticks, 0, "nginx");
+        table.event(&exit);
+        (exit.tgid, exit.time_ns) = (0, exit.time_ns + GRACE_NS);
+        (departed(), table.event(&exit)).0
+    };
+    // The topmost and one worker: another worker is left.
+    assert!(end(10, 100).is_empty() && end(11, 101).is_empty());
+    assert!(departed().is_empty());
+    // The last one is remembered for its grace.
+    assert!(end(12, 102).is_empty());
+    assert_eq!(departed().len(), 1);
+    assert!(Arc::ptr_eq(&departed()[0], &workers));
+}
+
+#[test]
+fn a_program_that_was_replaced_by_exec_has_departed() {
+    let fixture = nginx();
+    let table = table(&fixture);
+    let nginx = table.service(key(20, 103));
+    fixture.process(20, 10, 103, 9, "/opt/orders", &["orders"]);
+    table.event(&event(event::EXEC, 20, 103, 10, "orders"));
+    // It may turn out to be the same.
+    assert!(table.departed(vec![nginx.clone()]).is_empty());
+    let orders = table.service(key(20, 103));
+    let departed = table.departed(vec![nginx.clone(), orders]);
+    assert_eq!(departed, [nginx]);
+}
+
+#[test]
+fn who_did_not_fit_in_has_not_departed() {
+    let fixture = nginx();
+    let table = Table::with_capacity(Identifier::new(fixture.proc(), Vec::new()), 1);
+    table.service(key(10, 100));
+    let outside = table.service(key(20, 103));
+    assert!(table.departed(vec![outside.clone()]).is_empty());
+    fixture.remove(20);
+    assert_eq!(table.departed(vec![outside]).len(), 1);
+}
+
+#[test]
 fn threads_that_ask_at_once_get_one_service() {
     let fixture = nginx();
     let table = table(&fixture);

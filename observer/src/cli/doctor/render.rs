@@ -23,7 +23,10 @@ impl Report {
         }
         out.push_str(" Kernel ");
         push(&mut out, &self.kernel);
-        out.push_str(".\n\nCapture tiers, best first\n");
+        out.push_str(".\n");
+        if !self.tiers.is_empty() {
+            out.push_str("\nCapture tiers, best first\n");
+        }
         for tier in &self.tiers {
             let is_chosen = self.chosen == Some(tier.name);
             let (mark, colour) = match (tier.usable, is_chosen) {

@@ -5,10 +5,16 @@ use std::{
     process::ExitCode,
 };
 
+use anyhow::Context as _;
+
 use super::{Finding, Report, State, TierReport};
 use crate::{
-    cli::{exit, palette::Palette, privileges},
-    kernel::{Features, Kernel, LoadOptions, Tier, offsets::KernelTypes},
+    cli::{
+        exit,
+        palette::Palette,
+        privileges::{Lacking, Privileges},
+    },
+    kernel::{Features, Kernel, LoadOptions, Tier, loader::brief, offsets::KernelTypes},
 };
 
 /// Runs `observer doctor`.
@@ -18,14 +24,9 @@ pub fn run(json: bool) -> anyhow::Result<ExitCode> {
 
 /// What this machine allows: every tier is really loaded and attached, then taken away again.
 fn probe() -> anyhow::Result<Report> {
-    if let Err(error) = privileges::require() {
-        let finding = Finding::lacking(
-            "privileges",
-            State::Missing,
-            format!("{error:#}"),
-            "run as root, or grant the capability that is named",
-        );
-        return Ok(unusable(vec![finding]));
+    let read = Privileges::read().context("cannot read this process's capabilities")?;
+    if let Some(lacking) = read.lacking() {
+        return Ok(unusable(vec![privileges(&lacking)]));
     }
     let mut findings = vec![Finding::ok("privileges", "everything that is needed")];
     let types = match KernelTypes::of_running_kernel() {
@@ -69,7 +70,7 @@ fn probe() -> anyhow::Result<Report> {
             TierReport {
                 name: tier.as_str(),
                 usable: refused.is_none(),
-                why_not: refused.map(|error| why_not(&error)),
+                why_not: refused.map(|error| brief(&error)),
             }
         })
         .collect();
@@ -85,12 +86,13 @@ fn probe() -> anyhow::Result<Report> {
     })
 }
 
-/// The first line of a refusal: what follows is the verifier's log.
-fn why_not(error: &anyhow::Error) -> String {
-    let text = format!("{error:#}");
-    let line = text.lines().next().unwrap_or_default();
-    let end = line.find(". Verifier output").unwrap_or(line.len());
-    line[..end].to_owned()
+fn privileges(lacking: &Lacking) -> Finding {
+    Finding::lacking(
+        "privileges",
+        State::Missing,
+        lacking.sentence(),
+        lacking.remedy(),
+    )
 }
 
 fn unusable(findings: Vec<Finding>) -> Report {
@@ -179,4 +181,26 @@ fn say(report: &Report, json: bool) -> anyhow::Result<ExitCode> {
     } else {
         exit::CANNOT_TRACE
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::privileges::Capability;
+
+    #[test]
+    fn missing_capabilities_are_one_sentence_and_a_remedy() {
+        let missing = vec![Capability::Bpf, Capability::SysPtrace];
+        let finding = privileges(&Lacking::Capabilities(missing));
+        assert_eq!(
+            finding.detail,
+            "CAP_BPF (load BPF programs and make maps), \
+             CAP_SYS_PTRACE (read other processes' environment and sockets in /proc)"
+        );
+        assert!(
+            finding
+                .remedy
+                .is_some_and(|remedy| remedy.contains("setcap cap_bpf,cap_sys_ptrace+ep"))
+        );
+    }
 }

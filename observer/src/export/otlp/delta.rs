@@ -55,6 +55,7 @@ struct Sent {
 
 #[derive(Clone, PartialEq)]
 struct Key {
+    service: Arc<str>,
     instance_id: Arc<str>,
     name: &'static str,
     attributes: Attributes,
@@ -65,6 +66,7 @@ impl Eq for Key {}
 
 impl Hash for Key {
     fn hash<H: Hasher>(&self, hasher: &mut H) {
+        self.service.hash(hasher);
         self.instance_id.hash(hasher);
         self.name.hash(hasher);
         for (key, value) in self.attributes.iter() {
@@ -82,6 +84,7 @@ impl Hash for Key {
 
 fn key(series: &Series<'_>) -> Key {
     Key {
+        service: Arc::clone(&series.service.name),
         instance_id: Arc::clone(&series.service.instance_id),
         name: series.instrument.name,
         attributes: Arc::clone(series.attributes),

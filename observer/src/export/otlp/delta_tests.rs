@@ -119,3 +119,43 @@ fn series_that_are_gone_are_forgotten() {
     step(&mut previous, &Snapshot::default());
     assert!(previous.points.is_empty());
 }
+
+#[test]
+fn services_that_share_an_instance_id_are_told_apart() {
+    // Those that others were added up in have the instance `overflow`, each name its own.
+    let both = |a: u64, b: u64| {
+        let mut snapshot = snapshot(2000, a, 0, histogram([1, 0, 0], &[]));
+        let mut other =
+            crate::export::otlp::receiver::snapshot(2000, b, 0, histogram([1, 0, 0], &[]));
+        let mut service = other.services.remove(0);
+        let it = &service.service;
+        service.service = Arc::new(Service {
+            name: "other".into(),
+            instance_id: it.instance_id.clone(),
+            attributes: it.attributes.clone(),
+            extra_attributes: it.extra_attributes.clone(),
+        });
+        // The same Arcs, as attributes are shared.
+        for (mine, theirs) in service
+            .metrics
+            .iter_mut()
+            .zip(&snapshot.services[0].metrics)
+        {
+            for (mine, theirs) in mine.points.iter_mut().zip(&theirs.points) {
+                mine.0 = Arc::clone(&theirs.0);
+            }
+        }
+        snapshot.services.push(service);
+        snapshot
+    };
+    let counts = |series: Vec<(&str, u64, Point)>| -> Vec<Point> {
+        let requests = series.into_iter().filter(|it| it.0 == REQUESTS.name);
+        requests.map(|it| it.2).collect()
+    };
+    let mut previous = Previous::default();
+    step(&mut previous, &both(5, 100));
+    assert_eq!(
+        counts(step(&mut previous, &both(6, 102))),
+        [Point::Counter(1), Point::Counter(2)]
+    );
+}

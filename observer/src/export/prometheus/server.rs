@@ -26,8 +26,8 @@ pub type MakePage = Arc<dyn Fn(Format) -> String + Send + Sync>;
 pub enum ServeError {
     /// The address can't be listened on.
     #[error(
-        "cannot serve the Prometheus page on {address}: {source}; choose another address with \
-         --prometheus ADDR, or turn the page off with --prometheus off"
+        "cannot serve the Prometheus page on {address} (choose another address with --prometheus ADDR, or turn the \
+         page off with --prometheus off)"
     )]
     Bind {
         /// As it was asked for.
@@ -191,8 +191,8 @@ mod tests {
         let address = server.local_addr().unwrap();
         let error = serve(address, Arc::new(|_| String::new()), async {})
             .await
-            .unwrap_err()
-            .to_string();
+            .unwrap_err();
+        let error = format!("{:#}", anyhow::Error::from(error));
         for part in [&*address.to_string(), "in use", "--prometheus off"] {
             assert!(error.contains(part), "{part}: {error}");
         }
