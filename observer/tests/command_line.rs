@@ -73,6 +73,25 @@ fn without_capabilities_it_names_them_and_exits_1() {
     );
 }
 
+#[test]
+fn a_refused_variable_exits_2_and_is_named() {
+    let Output { status, stderr, .. } = observer()
+        .args(["run", "--prometheus", "off", "--duration", "1s"])
+        .env("OTEL_EXPORTER_OTLP_ENDPOINT", "nonsense")
+        .output()
+        .unwrap();
+    let said = String::from_utf8(stderr).unwrap();
+    if said.contains("cannot trace: this process lacks") {
+        eprintln!("skipped: privileges come first");
+        return;
+    }
+    assert_eq!(status.code(), Some(2), "{said}");
+    assert!(
+        said.contains("OTEL_EXPORTER_OTLP_ENDPOINT=\"nonsense\""),
+        "{said}"
+    );
+}
+
 fn service(arguments: &[&str]) -> (Child, String) {
     let parent = process::id().to_string();
     let mut child = observer()

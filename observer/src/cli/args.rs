@@ -17,7 +17,7 @@ use crate::config::{
     version,
     about = "Traces services that carry no instrumentation: spans, metrics and OTLP from the bytes on their sockets.",
     after_help = "Try it:  sudo observer demo\nThen:    sudo observer run --print text\n\n\
-        Exit codes: 0 done, 1 cannot trace (observer doctor says why), 2 a flag or the file is refused."
+        Exit codes: 0 done, 1 cannot trace (observer doctor says why), 2 a flag, an OTEL_* variable or the file is refused."
 )]
 pub struct Arguments {
     /// What to do.
@@ -50,7 +50,7 @@ Without --pid, --exe and --port every process is traced except observer's own.
 OTLP goes where --otlp-endpoint or OTEL_EXPORTER_OTLP_ENDPOINT says, nowhere without either.
 Needs root, or CAP_BPF, CAP_PERFMON, CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH.
 
-Exit codes: 0 done, 1 cannot trace (observer doctor says why), 2 a flag or the file is refused.";
+Exit codes: 0 done, 1 cannot trace (observer doctor says why), 2 a flag, an OTEL_* variable or the file is refused.";
 
 /// `observer run`.
 #[derive(Debug, Default, Args)]
@@ -86,7 +86,7 @@ pub struct RunArguments {
     /// Send OTLP here, or off [default: $OTEL_EXPORTER_OTLP_ENDPOINT, else off]
     #[arg(long, value_name = "URL", help_heading = "Where it goes")]
     pub otlp_endpoint: Option<Endpoint>,
-    /// OTLP transport: grpc or http/protobuf [default: $OTEL_EXPORTER_OTLP_PROTOCOL, else grpc]
+    /// OTLP transport: grpc or http/protobuf [default: $OTEL_EXPORTER_OTLP_PROTOCOL, else grpc for port 4317, http/protobuf for others]
     #[arg(long, value_name = "PROTOCOL", help_heading = "Where it goes")]
     pub otlp_protocol: Option<OtlpProtocol>,
     /// Export at most this many spans a second, or unlimited [default: 200]. Metrics count every request all the same

@@ -23,7 +23,10 @@ use std::{env, process::ExitCode};
 pub use sink::SpanSink;
 
 use self::args::{Arguments, Command};
-use crate::config::{ConfigError, Settings};
+use crate::{
+    config::{ConfigError, Settings},
+    export::otlp,
+};
 
 /// Exit codes, as the documentation has them.
 pub mod exit {
@@ -31,7 +34,7 @@ pub mod exit {
     pub const OK: u8 = 0;
     /// Cannot trace: missing capabilities, a kernel that allows nothing, an address in use.
     pub const CANNOT_TRACE: u8 = 1;
-    /// A flag or the configuration file is not accepted.
+    /// A flag, a variable or the configuration file is not accepted.
     pub const USAGE: u8 = 2;
 }
 
@@ -48,7 +51,11 @@ pub fn main(arguments: Arguments) -> ExitCode {
     };
     done.unwrap_or_else(|error| {
         eprintln!("observer: {error:#}");
-        ExitCode::from(exit::CANNOT_TRACE)
+        ExitCode::from(if error.is::<otlp::ConfigError>() {
+            exit::USAGE
+        } else {
+            exit::CANNOT_TRACE
+        })
     })
 }
 

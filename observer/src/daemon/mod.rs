@@ -94,6 +94,7 @@ impl Daemon {
     /// What stands in the way, with what to do: no tier that works, an address in use, settings that cannot be.
     pub fn start(settings: &Settings, show: Option<Show>, began: Instant) -> Result<Self> {
         let selectors = selectors(settings)?;
+        let otlp = otlp(settings)?;
         let private = process::is_own_pid_namespace_private().unwrap_or(false);
         if private && !settings.selection.is_selective() {
             bail!(
@@ -176,7 +177,6 @@ impl Daemon {
             Arc::new(move || registries.collect())
         };
 
-        let otlp = otlp(settings)?;
         let interval = otlp.as_ref().and_then(|config| config.metrics.as_ref());
         let departures = Departures::new(departures::keep(interval.map(|it| it.interval)));
         let exporter = match otlp {

@@ -389,7 +389,8 @@ impl Reader<'_> {
         let over = &self.overrides;
         let otlp = |name| self.env.otlp(signal, name);
         let protocol = explicit("otlp protocol", &over.protocol).or_else(|| otlp("PROTOCOL"));
-        let protocol = parsed(protocol, Protocol::HttpProtobuf, PROTOCOL)?;
+        let implied = endpoint.as_ref().map_or(Protocol::HttpProtobuf, implied);
+        let protocol = parsed(protocol, implied, PROTOCOL)?;
         let insecure = over
             .insecure
             .or_else(|| otlp("INSECURE").map(|found| found.boolean()));
@@ -537,6 +538,15 @@ fn default_endpoint(signal: Signal, protocol: Protocol) -> Result<Endpoint, Conf
         signal_specific: false,
     };
     resolve(&found, signal, protocol, true)
+}
+
+/// The protocol where none is named: HTTP, the specification's default, but gRPC for the port that is gRPC's. HTTP sent
+/// there fails in a way that tells nobody why.
+fn implied(endpoint: &Found) -> Protocol {
+    match Url::parse(&endpoint.value) {
+        Ok(url) if url.port() == Some(4317) => Protocol::Grpc,
+        _ => Protocol::HttpProtobuf,
+    }
 }
 
 /// The URL that is really used, by the rules of the exporter specification ("Endpoint URLs for OTLP/HTTP").

@@ -118,6 +118,21 @@ fn grpc_endpoints_keep_their_scheme_and_insecure_decides_without_one() {
 }
 
 #[test]
+fn the_port_of_grpc_implies_it_where_no_protocol_is_named() {
+    let protocol = |vars: &[(&str, &str)]| env(vars).traces.unwrap().signal.protocol;
+    const ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
+    assert_eq!(protocol(&[(ENDPOINT, "http://c:4317")]), Protocol::Grpc);
+    for other in ["http://c:4318", "http://c", "http://c/4317"] {
+        assert_eq!(protocol(&[(ENDPOINT, other)]), Protocol::HttpProtobuf);
+    }
+    let named = ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf");
+    assert_eq!(
+        protocol(&[(ENDPOINT, "http://c:4317"), named]),
+        Protocol::HttpProtobuf
+    );
+}
+
+#[test]
 fn asking_for_the_otlp_exporter_gives_the_default_endpoints() {
     let config = env(&[
         ("OTEL_TRACES_EXPORTER", "otlp"),
