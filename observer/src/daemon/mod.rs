@@ -7,6 +7,7 @@
 
 mod departures;
 mod feed;
+mod memory;
 mod page;
 mod pipeline;
 mod registries;
@@ -116,6 +117,7 @@ impl Daemon {
         };
         let mut kernel = Kernel::load(&types, &features, &options)?;
         drop(types);
+        memory::trim();
         let tier = kernel.tier();
         for (refused, reason) in kernel.refused() {
             let reason = reason.lines().next().unwrap_or_default();
