@@ -1,16 +1,20 @@
 """An HTTP server of Python's standard library: stdlib_server.py PORT MODEL
 
 MODEL: threads (one a connection), fork (one a connection), prefork (4 processes on one listening socket),
-pool (8 threads), peek (threads, each request looked at with MSG_PEEK first), slow-read (reads 7 bytes at a time).
-All of them answer /status/CODE, /bytes/N, /sleep/MS and POST /echo.
+pool (8 threads), peek (threads, each request looked at with MSG_PEEK first), slow-read (reads 7 bytes at a time),
+pass (the accepting process hands each connection to another over a Unix socket), ipv6 (on ::, so that v4-mapped peers
+come too), unix (PORT is a path). With a third argument, threads and pool answer /call/ID with what the server on that
+port answers to /id/ID, over a connection of the thread's own. All of them answer /status/CODE, /bytes/N, /sleep/MS and POST /echo.
 """
 
 import os
 import socket
 import socketserver
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 
@@ -37,6 +41,8 @@ class Handler(BaseHTTPRequestHandler):
             time.sleep(int(rest[0]) / 1000)
         elif kind == "echo":
             body = b"%d\n" % received
+        elif kind == "call":
+            status, body = call(rest[0])
         self.send_response(status)
         if status in (204, 304):
             self.end_headers()
@@ -47,6 +53,18 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile.write(body)
 
     do_GET = do_POST = do_PUT = do_DELETE = do_HEAD = do_PATCH = do_OPTIONS = answer
+
+
+BACKEND = threading.local()
+
+
+def call(identity):
+    """Asks the backend over this thread's connection."""
+    if not hasattr(BACKEND, "connection"):
+        BACKEND.connection = HTTPConnection("127.0.0.1", int(sys.argv[3]))
+    BACKEND.connection.request("GET", "/id/" + identity)
+    answer = BACKEND.connection.getresponse()
+    return answer.status, answer.read()
 
 
 class PeekHandler(Handler):
@@ -102,6 +120,44 @@ class Fork(socketserver.ForkingMixIn, HTTPServer):
     max_children = 256
 
 
+class IPv6(Threads):
+    address_family = socket.AF_INET6
+
+    def server_bind(self):
+        self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        super().server_bind()
+
+
+class Unix(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
+    daemon_threads = True
+    request_queue_size = 128
+
+
+class UnixHandler(Handler):
+    disable_nagle_algorithm = False
+
+
+class Pass(HTTPServer):
+    """Accepts, and hands the connection to another process that answers."""
+
+    request_queue_size = 128
+
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        self.here, there = socket.socketpair()
+        if os.fork() == 0:
+            self.socket.close()
+            while True:
+                _, descriptors, _, _ = socket.recv_fds(there, 1, 1)
+                connection = socket.socket(fileno=descriptors[0])
+                Handler(connection, None, self)
+                connection.close()
+
+    def process_request(self, request, client_address):
+        socket.send_fds(self.here, [b"x"], [request.fileno()])
+        request.close()
+
+
 class Pool(HTTPServer):
     request_queue_size = 128
     workers = ThreadPoolExecutor(8)
@@ -117,8 +173,15 @@ class Pool(HTTPServer):
 
 
 def main():
-    address, model = ("127.0.0.1", int(sys.argv[1])), sys.argv[2]
-    if model == "fork":
+    model = sys.argv[2]
+    address = sys.argv[1] if model == "unix" else ("127.0.0.1", int(sys.argv[1]))
+    if model == "unix":
+        server = Unix(address, UnixHandler)
+    elif model == "ipv6":
+        server = IPv6(("::", address[1]), Handler)
+    elif model == "pass":
+        server = Pass(address, Handler)
+    elif model == "fork":
         server = Fork(address, Handler)
     elif model == "pool":
         server = Pool(address, Handler)

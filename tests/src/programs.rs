@@ -31,6 +31,25 @@ impl Server {
         Self::start(&mut python, port)
     }
 
+    /// Python's standard library, answering `/call/ID` with what `backend` answers to `/id/ID`.
+    pub fn stdlib_gateway(model: &str, backend: &Server) -> Self {
+        let port = free_port();
+        let mut python = Command::new("python3");
+        python
+            .arg(Environment::programs().join("stdlib_server.py"))
+            .args([&port.to_string(), model, &backend.port().to_string()]);
+        Self::start(&mut python, port)
+    }
+
+    /// Node, answering `/call/ID` with what `backend` answers to `/id/ID`, over four connections for all requests.
+    pub fn node_gateway(backend: &Server) -> Self {
+        let port = free_port();
+        let mut node = Command::new("node");
+        node.arg(Environment::programs().join("node_gateway.js"))
+            .args([port.to_string(), backend.port().to_string()]);
+        Self::start(&mut node, port)
+    }
+
     /// gunicorn with two pre-forked workers of four threads and a Flask application.
     pub fn gunicorn(environment: &Environment) -> Self {
         let port = free_port();

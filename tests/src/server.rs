@@ -20,6 +20,16 @@ impl Server {
     /// # Panics
     /// When it can't be started, ends, or does not listen in time. What it writes to stderr is shown by the runner.
     pub fn start(command: &mut Command, port: u16) -> Self {
+        Self::start_when(command, port, || {
+            TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok()
+        })
+    }
+
+    /// Starts a program and returns when it is ready; the port is 0 for one that listens on none.
+    ///
+    /// # Panics
+    /// As [`Server::start`].
+    pub fn start_when(command: &mut Command, port: u16, ready: impl Fn() -> bool) -> Self {
         let child = command
             .process_group(0)
             .stdin(Stdio::null())
@@ -27,11 +37,11 @@ impl Server {
             .spawn()
             .unwrap_or_else(|error| panic!("starting {command:?}: {error}"));
         let mut server = Self { child, port };
-        until(&format!("{command:?} listens on {port}"), || {
+        until(&format!("{command:?} listens"), || {
             if let Some(status) = server.child.try_wait().unwrap() {
                 panic!("{command:?} ended with {status}");
             }
-            TcpStream::connect((Ipv4Addr::LOCALHOST, port)).ok()
+            ready().then_some(())
         });
         server
     }
