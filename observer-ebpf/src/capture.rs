@@ -302,8 +302,9 @@ unsafe fn looks_like_request(payload: *const u8, copied: u32) -> bool {
     let mut index = 0u32;
     while index < MAX_METHOD {
         if index + 1 >= copied {
-            // So short a first read: what there is looks like a method.
-            return index > 0;
+            // So short a first read: what there is looks like a method. (Go reads one byte ahead while it answers.)
+            // SAFETY: as below.
+            return index > 0 || (copied == 1 && is_method_byte(unsafe { payload.read_volatile() }));
         }
         // SAFETY: index is below MAX_METHOD, the payload's room larger.
         let byte = unsafe { payload.add(index as usize).read_volatile() };
@@ -314,14 +315,19 @@ unsafe fn looks_like_request(payload: *const u8, copied: u32) -> bool {
             let connect = index == 7 && unsafe { payload.read_volatile() } == b'C';
             return index > 0 && (next == b'/' || next == b'*' || next == b'h' || connect);
         }
-        let upper = byte.wrapping_sub(b'A') < 26;
-        let lower = byte.wrapping_sub(b'a') < 26;
-        if !(upper || lower || byte == b'-' || byte == b'_') {
+        if !is_method_byte(byte) {
             return false;
         }
         index += 1;
     }
     false
+}
+
+#[inline(always)]
+fn is_method_byte(byte: u8) -> bool {
+    let upper = byte.wrapping_sub(b'A') < 26;
+    let lower = byte.wrapping_sub(b'a') < 26;
+    upper || lower || byte == b'-' || byte == b'_'
 }
 
 /// A send is over: its last byte is queued now.

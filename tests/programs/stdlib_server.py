@@ -1,7 +1,7 @@
 """An HTTP server of Python's standard library: stdlib_server.py PORT MODEL
 
 MODEL: threads (one a connection), fork (one a connection), prefork (4 processes on one listening socket),
-pool (8 threads), peek (threads, each request looked at with MSG_PEEK first), slow-read (reads 7 bytes at a time),
+pool (8 threads), peek (threads, each request looked at with MSG_PEEK first), slow-read (reads one byte, then 7 at a time),
 pass (the accepting process hands each connection to another over a Unix socket), ipv6 (on ::, so that v4-mapped peers
 come too), unix (PORT is a path). With a third argument, threads and pool answer /call/ID with what the server on that
 port answers to /id/ID, over a connection of the thread's own. All of them answer /status/CODE, /bytes/N, /sleep/MS and POST /echo.
@@ -75,14 +75,14 @@ class PeekHandler(Handler):
 
 
 class SlowReader:
-    """Reads few bytes a call, so that one header arrives in many pieces."""
+    """Reads few bytes a call, so that one header arrives in many pieces. (Go's server reads one byte ahead, too.)"""
 
     def __init__(self, connection):
         self.connection, self.rest = connection, b""
 
     def take(self, size):
         while len(self.rest) < size:
-            piece = self.connection.recv(7)
+            piece = self.connection.recv(7 if self.rest else 1)
             if not piece:
                 break
             self.rest += piece
@@ -94,7 +94,7 @@ class SlowReader:
 
     def readline(self, limit=65537):
         while b"\n" not in self.rest and len(self.rest) < limit:
-            piece = self.connection.recv(7)
+            piece = self.connection.recv(7 if self.rest else 1)
             if not piece:
                 return self.take(len(self.rest))
             self.rest += piece
