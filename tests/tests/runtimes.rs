@@ -171,3 +171,29 @@ fn go_is_counted_to_the_last_request() {
     };
     proves(&environment, &Server::go(&environment), &SERVICE);
 }
+
+#[test]
+fn twenty_thousand_requests_at_full_speed_are_counted_to_the_last_one() {
+    let Some(environment) = Environment::enter() else {
+        return;
+    };
+    let folder = Folder::new();
+    let server = Server::nginx(&folder);
+    let observer = Observer::watch(&environment, &server);
+    let output = std::process::Command::new("ab")
+        .args(["-q", "-k", "-n", "20000", "-c", "16"])
+        .arg(format!("http://127.0.0.1:{}/", server.port()))
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    let count = |name: &str| -> Option<u64> {
+        let line = text.lines().find(|line| line.starts_with(name))?;
+        line.rsplit(' ').next()?.parse().ok()
+    };
+    assert_eq!(count("Complete requests:"), Some(20_000), "{text}");
+    assert_eq!(count("Failed requests:"), Some(0), "{text}");
+    let page = observer.page_with(20_000);
+    assert_eq!(page.lost(), 0.0, "{page:?}");
+    assert_eq!(page.served(&["http_response_status_code=\"200\""]), 20_000);
+    assert_eq!(page.served(&[]), 20_000);
+}

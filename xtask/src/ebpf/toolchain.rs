@@ -163,4 +163,14 @@ mod tests {
         install_library(&library, &folder.join("to")).unwrap();
         fs::remove_dir_all(folder).unwrap();
     }
+
+    #[test]
+    #[ignore = "downloads a package from Debian's archive"]
+    fn debians_package_gives_a_library() {
+        let folder = workspace::target().join(format!("test-rust-src-{}", std::process::id()));
+        let release = Compiler::detect().unwrap().release;
+        rust_src_from_debian(&release, &folder).unwrap();
+        assert!(is_library(&folder));
+        fs::remove_dir_all(folder).unwrap();
+    }
 }
