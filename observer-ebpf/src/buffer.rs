@@ -134,9 +134,10 @@ unsafe fn of_message(message: u64) -> Source {
 /// The buffer that a `struct msghdr` in kernel memory describes, with the bytes it holds.
 ///
 /// # Safety
-/// `message` is a typed `struct msghdr *`; called in the context of the task that moves the data.
+/// `message` is a typed `struct msghdr *`, `slot` is in a map value; called in the context of the task that moves the
+/// data.
 #[inline(always)]
-pub(crate) unsafe fn of_iterator(message: *const u8, direction: u8) -> (Source, u64) {
+pub(crate) unsafe fn of_iterator(message: *const u8, direction: u8, slot: *mut u64) -> (Source, u64) {
     // SAFETY: as promised.
     unsafe {
         let base = offset!(msg_iter);
@@ -148,7 +149,9 @@ pub(crate) unsafe fn of_iterator(message: *const u8, direction: u8) -> (Source, 
         };
         if kind == offsets().iter_ubuf() {
             let offset: u64 = Direct::read(message, base + offset!(iter_offset));
-            let user: u64 = Direct::read(message, base + offset!(iter_ubuf_pointer));
+            // By way of memory: 6.1 takes this member of a union for a pointer to an iovec, and allows no arithmetic.
+            slot.write_volatile(Direct::read(message, base + offset!(iter_ubuf_pointer)));
+            let user = slot.read_volatile();
             return (Source::Flat(user.wrapping_add(offset)), count);
         }
         if kind != offsets().iter_iovec() {

@@ -70,7 +70,8 @@ pub(crate) unsafe fn tcp_sending(sock: *const u8, message: *const u8) {
             context::mark_observer(&*entry, start, now);
             return;
         }
-        let (source, count) = buffer::of_iterator(message, OUTBOUND);
+        let Some(scratch) = SCRATCH_SEND.get_ptr_mut(0) else { return };
+        let (source, count) = buffer::of_iterator(message, OUTBOUND, &raw mut (*scratch).copied);
         if count == 0 {
             return;
         }
@@ -88,7 +89,6 @@ pub(crate) unsafe fn tcp_sending(sock: *const u8, message: *const u8) {
         }
         let pending = count as i64 > i64::from(sock::send_room::<Direct>(sock));
         let call = Call { sock, kind: Kind::Tcp, file, direction: OUTBOUND, start, end, pending, now, pid_tgid };
-        let Some(scratch) = SCRATCH_SEND.get_ptr_mut(0) else { return };
         capture::data::<Direct>(&call, source, entry, scratch);
     }
 }
