@@ -5,6 +5,7 @@
 //! Owns: the threads. One reads each ring and takes its records all the way to metrics and spans; one follows
 //! processes; one feeds the sink; the exporters share a small runtime.
 
+mod choices;
 mod departures;
 mod feed;
 mod memory;
@@ -12,19 +13,20 @@ mod page;
 mod pipeline;
 mod registries;
 mod rewrites;
+mod shard;
+mod show;
 
 use std::{
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
-        mpsc::{Receiver, RecvTimeoutError, sync_channel},
+        mpsc::sync_channel,
     },
     thread::JoinHandle,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, bail};
-use aya::maps::{MapData, RingBuf};
 use rustix::time::{ClockId, clock_gettime};
 
 use self::{
@@ -37,16 +39,12 @@ use self::{
 use crate::{
     cli::SpanSink,
     config::{self, Settings},
-    exchange::ConnectionKey,
-    export::{
-        otlp::{OtlpConfig, OtlpExporter, OtlpOverrides},
-        prometheus,
-    },
-    kernel::{Features, Kernel, LoadOptions, Tier, offsets::KernelTypes, reader},
-    metrics::{self, Snapshot, routes::Routes},
-    process::{self, Identifier, PolicyPlan, ProcFs, Selectors, Table},
+    export::{otlp::OtlpExporter, prometheus},
+    kernel::{Features, Kernel, LoadOptions, Tier, offsets::KernelTypes},
+    metrics::{Snapshot, routes::Routes},
+    process::{self, Identifier, PolicyPlan, ProcFs, Table},
     stream::{Shard, StreamConfig, StreamCounters},
-    trace::{Clock, Sampler, SamplerConfig, Span},
+    trace::{Sampler, SamplerConfig},
 };
 
 /// Routes learned for one service name.
@@ -94,8 +92,8 @@ impl Daemon {
     /// # Errors
     /// What stands in the way, with what to do: no tier that works, an address in use, settings that cannot be.
     pub fn start(settings: &Settings, show: Option<Show>, began: Instant) -> Result<Self> {
-        let selectors = selectors(settings)?;
-        let otlp = otlp(settings)?;
+        let selectors = choices::selectors(settings)?;
+        let otlp = choices::otlp(settings)?;
         let private = process::is_own_pid_namespace_private().unwrap_or(false);
         if private && !settings.selection.is_selective() {
             bail!(
@@ -105,9 +103,9 @@ impl Daemon {
         }
         let types = KernelTypes::of_running_kernel()?;
         let features = Features::probe(&types);
-        let rings = rings();
+        let rings = choices::rings();
         let options = LoadOptions {
-            tier: tier(settings.tier),
+            tier: choices::tier(settings.tier),
             selected_only: settings.selection.is_selective(),
             observer_tgid: if private { 0 } else { std::process::id() },
             rings,
@@ -171,7 +169,7 @@ impl Daemon {
         });
         let registries = Arc::new(Registries::new(
             rings,
-            limits(settings),
+            choices::limits(settings),
             settings.metrics.max_series.0,
         ));
         let collect: Arc<dyn Fn() -> Snapshot + Send + Sync> = {
@@ -203,7 +201,7 @@ impl Daemon {
                 let collect = Arc::clone(&collect);
                 let closed = Arc::clone(&closed);
                 let thread = spawn("observer-show", move || {
-                    run_sink(show.sink, &waiting, &collect, &closed)
+                    show::run_sink(show.sink, &waiting, &collect, &closed)
                 })?;
                 (Some(local), Some(thread))
             }
@@ -247,7 +245,7 @@ impl Daemon {
             let stop = Arc::clone(&stop);
             let published = Arc::clone(&counters[index]);
             shards.push(spawn(&format!("observer-shard{index}"), move || {
-                run_shard(ring, &stop, Shard::new(config), pipeline, &published);
+                shard::run_shard(ring, &stop, Shard::new(config), pipeline, &published);
             })?);
         }
         shared.feed.enable(true)?;
@@ -393,67 +391,6 @@ fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> Result<JoinHandle<
         .with_context(|| format!("cannot start the thread {name}"))
 }
 
-/// One shard serves some 300,000 exchanges a second: more only on large hosts.
-fn rings() -> usize {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    match cores {
-        0..=8 => 1,
-        9..=32 => 2,
-        _ => observer_abi::control::MAX_RINGS,
-    }
-}
-
-fn tier(wanted: config::Tier) -> Option<Tier> {
-    match wanted {
-        config::Tier::Auto => None,
-        config::Tier::Fentry => Some(Tier::Fentry),
-        config::Tier::Socket => Some(Tier::Socket),
-        config::Tier::Kprobe => Some(Tier::Kprobe),
-        config::Tier::Syscall => Some(Tier::Syscall),
-    }
-}
-
-fn limits(settings: &Settings) -> metrics::Limits {
-    metrics::Limits {
-        series: settings.metrics.max_series.0,
-        ..metrics::Limits::default()
-    }
-}
-
-fn selectors(settings: &Settings) -> Result<Selectors> {
-    let chosen = &settings.selection;
-    let globs = |globs: &[config::Glob]| {
-        globs
-            .iter()
-            .map(|glob| glob.as_str().to_owned())
-            .collect::<Vec<_>>()
-    };
-    Selectors::new(
-        chosen.pids.iter().map(|pid| pid.0).collect(),
-        &globs(&chosen.exe),
-        chosen
-            .ports
-            .iter()
-            .map(|range| range.first..=range.last)
-            .collect(),
-        &globs(&chosen.exclude_exe),
-    )
-    .context("a selector cannot be used")
-}
-
-fn otlp(settings: &Settings) -> Result<Option<OtlpConfig>> {
-    if !settings.otlp.enabled {
-        return Ok(None);
-    }
-    let overrides = OtlpOverrides {
-        endpoint: settings.otlp.endpoint.clone(),
-        protocol: settings.otlp.protocol.map(|protocol| protocol.to_string()),
-        queue_bytes: Some(settings.limits.queue_bytes.0),
-        ..OtlpOverrides::default()
-    };
-    OtlpConfig::from_env_and(overrides, |name| settings.otlp.variable(name)).map_err(Into::into)
-}
-
 fn serve(
     runtime: &tokio::runtime::Runtime,
     address: std::net::SocketAddr,
@@ -478,82 +415,6 @@ fn now_ns() -> u64 {
     (time.tv_sec as u64)
         .wrapping_mul(1_000_000_000)
         .wrapping_add(time.tv_nsec as u64)
-}
-
-struct ShardState<'a> {
-    shard: Shard,
-    pipeline: Pipeline,
-    due: Vec<ConnectionKey>,
-    last_housekeeping: u64,
-    published: &'a Mutex<StreamCounters>,
-}
-
-fn run_shard(
-    ring: RingBuf<MapData>,
-    stop: &AtomicBool,
-    shard: Shard,
-    pipeline: Pipeline,
-    published: &Mutex<StreamCounters>,
-) {
-    let mut state = ShardState {
-        shard,
-        pipeline,
-        due: Vec::new(),
-        last_housekeeping: 0,
-        published,
-    };
-    state.pipeline.now_ns = now_ns();
-    reader::run(
-        ring,
-        stop,
-        &mut state,
-        |state, record| state.shard.record(record, &mut state.pipeline),
-        ShardState::pause,
-    );
-    let now = now_ns();
-    // What had its last byte before we stopped is finished from the kernel's entries; the rest is abandoned.
-    for _ in 0..3 {
-        state.settle(u64::MAX / 2);
-    }
-    state.shard.drain(now, &mut state.pipeline);
-    state.pipeline.flush();
-    state.publish();
-}
-
-impl ShardState<'_> {
-    /// Between two drains of the ring.
-    fn pause(&mut self) {
-        let now = now_ns();
-        self.pipeline.now_ns = now;
-        self.pipeline.shared.feed.drain(&self.pipeline.shared.table);
-        self.settle(now);
-        if now.saturating_sub(self.last_housekeeping) >= HOUSEKEEPING_NS {
-            self.last_housekeeping = now;
-            self.pipeline.clock = Clock::measure();
-            self.pipeline.forget_departed();
-            self.shard.sweep(now, &mut self.pipeline);
-            self.publish();
-        }
-        self.pipeline.flush();
-    }
-
-    /// Finishes exchanges whose last bytes were only counted.
-    fn settle(&mut self, now: u64) {
-        self.due.clear();
-        self.shard.due(now, &mut self.due);
-        for key in &self.due {
-            let entry = self.pipeline.maps.entry(*key);
-            self.shard
-                .observe(*key, entry.as_ref(), now, &mut self.pipeline);
-        }
-    }
-
-    fn publish(&self) {
-        *self
-            .published
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = *self.shard.counters();
-    }
 }
 
 fn run_processes(
@@ -581,35 +442,4 @@ fn run_processes(
     if let Err(error) = shared.feed.enable(false) {
         tracing::warn!(%error, "capture could not be switched off");
     }
-}
-
-fn run_sink(
-    mut sink: Box<dyn SpanSink>,
-    waiting: &Receiver<Span>,
-    collect: &Arc<dyn Fn() -> Snapshot + Send + Sync>,
-    closed: &AtomicBool,
-) {
-    const TICK: Duration = Duration::from_millis(200);
-    let mut shown = Instant::now();
-    let mut ticked = Instant::now();
-    loop {
-        match waiting.recv_timeout(TICK) {
-            Ok(span) => sink.span(&span),
-            Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => break,
-        }
-        if ticked.elapsed() >= TICK {
-            ticked = Instant::now();
-            sink.tick();
-        }
-        if shown.elapsed() >= SHOW_METRICS {
-            shown = Instant::now();
-            sink.metrics(&collect());
-        }
-        if sink.is_closed() {
-            closed.store(true, Ordering::Relaxed);
-        }
-    }
-    sink.metrics(&collect());
-    sink.finish();
 }

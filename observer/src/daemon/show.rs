@@ -1,0 +1,44 @@
+//! What is shown on this machine: a thread of its own feeds the sink, so that a slow terminal costs nobody else.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc::{Receiver, RecvTimeoutError},
+    },
+    time::{Duration, Instant},
+};
+
+use super::SHOW_METRICS;
+use crate::{cli::SpanSink, metrics::Snapshot, trace::Span};
+
+pub(super) fn run_sink(
+    mut sink: Box<dyn SpanSink>,
+    waiting: &Receiver<Span>,
+    collect: &Arc<dyn Fn() -> Snapshot + Send + Sync>,
+    closed: &AtomicBool,
+) {
+    const TICK: Duration = Duration::from_millis(200);
+    let mut shown = Instant::now();
+    let mut ticked = Instant::now();
+    loop {
+        match waiting.recv_timeout(TICK) {
+            Ok(span) => sink.span(&span),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => break,
+        }
+        if ticked.elapsed() >= TICK {
+            ticked = Instant::now();
+            sink.tick();
+        }
+        if shown.elapsed() >= SHOW_METRICS {
+            shown = Instant::now();
+            sink.metrics(&collect());
+        }
+        if sink.is_closed() {
+            closed.store(true, Ordering::Relaxed);
+        }
+    }
+    sink.metrics(&collect());
+    sink.finish();
+}
