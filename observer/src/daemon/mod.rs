@@ -15,10 +15,12 @@ mod registries;
 mod rewrites;
 mod shard;
 mod show;
+mod signals;
+mod threads;
 
 use std::{
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
         mpsc::sync_channel,
     },
@@ -35,6 +37,8 @@ use self::{
     page::Page,
     pipeline::{Local, Pipeline, Shared},
     registries::Registries,
+    signals::Signals,
+    threads::spawn,
 };
 use crate::{
     cli::SpanSink,
@@ -77,6 +81,7 @@ pub struct Daemon {
     shower: Option<JoinHandle<()>>,
     exporter: Option<OtlpExporter>,
     runtime: Option<tokio::runtime::Runtime>,
+    signals: Mutex<Signals>,
     page_stop: Option<tokio::sync::oneshot::Sender<()>>,
     page_address: Option<std::net::SocketAddr>,
     kernel: Arc<Mutex<Kernel>>,
@@ -92,6 +97,15 @@ impl Daemon {
     /// # Errors
     /// What stands in the way, with what to do: no tier that works, an address in use, settings that cannot be.
     pub fn start(settings: &Settings, show: Option<Show>, began: Instant) -> Result<Self> {
+        // Signals first: a SIGTERM while programs are being verified must end us in order, too.
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .max_blocking_threads(4)
+            .thread_name("observer-export")
+            .enable_all()
+            .build()
+            .context("cannot start the export runtime")?;
+        let signals = Signals::register(&runtime)?;
         let selectors = choices::selectors(settings)?;
         let otlp = choices::otlp(settings)?;
         let private = process::is_own_pid_namespace_private().unwrap_or(false);
@@ -121,14 +135,6 @@ impl Daemon {
             let reason = reason.lines().next().unwrap_or_default();
             tracing::info!(tier = %refused, reason, "tier not available");
         }
-
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .max_blocking_threads(4)
-            .thread_name("observer-export")
-            .enable_all()
-            .build()
-            .context("cannot start the export runtime")?;
 
         let table = Table::new(Identifier::new(
             ProcFs::default(),
@@ -285,6 +291,7 @@ impl Daemon {
             shower,
             exporter,
             runtime: Some(runtime),
+            signals: Mutex::new(signals),
             page_stop,
             page_address,
             kernel,
@@ -330,12 +337,11 @@ impl Daemon {
         let Some(runtime) = &self.runtime else {
             return Ok(());
         };
+        let mut signals = self
+            .signals
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         runtime.block_on(async {
-            use tokio::signal::unix::{SignalKind, signal};
-            let mut terminate =
-                signal(SignalKind::terminate()).context("cannot wait for signals")?;
-            let mut interrupt =
-                signal(SignalKind::interrupt()).context("cannot wait for signals")?;
             let end = async {
                 match duration {
                     Some(duration) => tokio::time::sleep(duration).await,
@@ -348,13 +354,12 @@ impl Daemon {
                 }
             };
             tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
+                () = signals.any() => {}
                 () = end => {}
                 () = unread => {}
             }
-            Ok(())
-        })
+        });
+        Ok(())
     }
 
     /// Stops in the order of the flow: nothing more is captured, what was captured is finished, the exporters drain.
@@ -382,13 +387,6 @@ impl Daemon {
         runtime.shutdown_timeout(Duration::from_millis(500));
         drop(self.kernel);
     }
-}
-
-fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {
-    std::thread::Builder::new()
-        .name(name.to_owned())
-        .spawn(body)
-        .with_context(|| format!("cannot start the thread {name}"))
 }
 
 fn serve(
