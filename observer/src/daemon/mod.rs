@@ -337,10 +337,7 @@ impl Daemon {
         let Some(runtime) = &self.runtime else {
             return Ok(());
         };
-        let mut signals = self
-            .signals
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut signals = self.signals.lock().unwrap_or_else(PoisonError::into_inner);
         runtime.block_on(async {
             let end = async {
                 match duration {
