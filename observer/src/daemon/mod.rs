@@ -8,11 +8,11 @@
 mod choices;
 mod departures;
 mod feed;
+mod lineage;
 mod memory;
 mod page;
 mod pipeline;
 mod registries;
-mod rewrites;
 mod shard;
 mod show;
 mod signals;
@@ -167,7 +167,9 @@ impl Daemon {
         let shared = Arc::new(Shared {
             table,
             feed: Feed::new(process_ring, plan, policy, now_ns()),
-            rewrites: rewrites::Rewrites::default(),
+            lineage: lineage::Lineage::default(),
+            leave_to_sdk: settings.spans.instrumented == config::Instrumented::Skip,
+            left_to_sdk: AtomicU64::new(0),
             edges: pipeline::Edges::default(),
             departed: departures::Notice::default(),
             own_left_out: AtomicU64::new(0),

@@ -189,6 +189,10 @@ impl Page {
                 ("probability", counts.dropped_probability),
                 ("rate", counts.dropped_rate),
                 ("unfinished", counts.unfinished),
+                (
+                    "instrumented",
+                    self.shared.left_to_sdk.load(Ordering::Relaxed),
+                ),
             ]
             .map(|(reason, count)| (reason.to_owned(), count as f64)),
         ));
