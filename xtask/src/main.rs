@@ -7,6 +7,7 @@ mod bench;
 mod command;
 mod debian;
 mod ebpf;
+mod fuzz;
 mod test;
 mod workspace;
 
@@ -28,6 +29,8 @@ enum Task {
     Ebpf(ebpf::Options),
     /// Measure what tracing costs nginx under load, and processes that are not traced
     Bench(bench::Options),
+    /// Look for inputs that break the protocol parsers
+    Fuzz(fuzz::Options),
     /// Install what the tests need, build the daemon, and run all tests (as root)
     Test(test::Options),
 }
@@ -39,6 +42,7 @@ fn main() -> ExitCode {
     let result = match Cli::parse().task {
         Task::Ebpf(options) => ebpf::run(&options),
         Task::Bench(options) => bench::run(&options),
+        Task::Fuzz(options) => fuzz::run(&options),
         Task::Test(options) => test::run(&options),
     };
     match result {
