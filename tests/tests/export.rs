@@ -28,7 +28,11 @@ fn an_otlp_receiver_gets_spans_and_metrics_of_the_service() {
     observer.page_with(5);
     // Ending drains the exporters.
     let spans = observer.stop();
-    let all = receiver.received(&["\"http.server.request.duration\"", "418"]);
+    let all = receiver.received(&[
+        "\"http.server.request.duration\"",
+        "418",
+        "\"observer.records\"",
+    ]);
     for span in &spans {
         assert!(
             mentions(&all, span.trace_id()),
