@@ -8,6 +8,7 @@ mod command;
 mod debian;
 mod ebpf;
 mod test;
+mod truth;
 mod workspace;
 
 use std::process::ExitCode;
@@ -30,6 +31,10 @@ enum Task {
     Bench(bench::Options),
     /// Install what the tests need, build the daemon, and run all tests (as root)
     Test(test::Options),
+    /// Run chains of real services whose true parents are known, and count right, missing and wrong ones (as root)
+    Truth(truth::Options),
+    #[command(hide = true)]
+    TruthLeaf(truth::leaf::Options),
 }
 
 fn main() -> ExitCode {
@@ -40,6 +45,8 @@ fn main() -> ExitCode {
         Task::Ebpf(options) => ebpf::run(&options),
         Task::Bench(options) => bench::run(&options),
         Task::Test(options) => test::run(&options),
+        Task::Truth(options) => truth::run(&options),
+        Task::TruthLeaf(options) => truth::leaf::run(&options),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

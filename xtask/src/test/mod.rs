@@ -2,7 +2,7 @@
 //!
 //! Comes in: the work tree. Goes out: the test runner's own summary as the last lines. Owns: `target/test-env/`.
 
-mod environment;
+pub(crate) mod environment;
 
 use std::os::unix::fs::MetadataExt;
 use std::process::Command;
