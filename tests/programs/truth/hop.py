@@ -1,7 +1,6 @@
 """One hop of a chain, for services that do blocking I/O: what a request to /CONNECTIONS/MODES/TAG/HOP makes its service do.
 
-The first of MODES (direct, twice, sleep, handoff, after, timer; see xtask/src/truth/path.rs) is done here, the rest is
-passed on. Nothing of the request goes on but what stands in the path.
+The first of MODES (see xtask/src/truth/path.rs) is done here, the rest is passed on. Nothing of the request goes on but what stands in the path.
 """
 
 import os
@@ -38,6 +37,11 @@ class Hop:
             count = 2 if mode == "parallel" else 1
             for work in [self.workers.submit(call, number) for number in range(count)]:
                 work.result()
+            return None
+        if mode == "thread":
+            thread = threading.Thread(target=call, args=(0,))
+            thread.start()
+            thread.join()
             return None
         call(0)
         if mode == "twice":

@@ -71,6 +71,10 @@ async function serve(path, response) {
     case 'twice': await call(0); await call(1); return;
     case 'parallel': await Promise.all([call(0), call(1)]); return;
     case 'sleep': await sleep(Math.random() * 20); await call(0); return;
+    case 'spin':
+      for (let turn = 0; turn < 20; turn += 1) await new Promise((resolve) => { setImmediate(resolve); });
+      await call(0);
+      return;
     case 'handoff': await handOff(() => call(0)); return;
     case 'timer':
       ticking = { until: performance.now() + 100, connections, row: tag.split('.')[0] };

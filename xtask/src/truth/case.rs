@@ -44,8 +44,16 @@ pub(super) const PARALLEL: Case = Case {
 
 pub(super) const HANDOFF: Case = Case {
     name: "handoff",
-    about: "a pool of eight that began before any request makes the call",
-    modes: &["handoff", "handoff-handoff", "direct-handoff"],
+    about: "a pool that began before any request, or a new thread or task, makes the call",
+    modes: &["handoff", "handoff-handoff", "thread", "direct-thread"],
+    delays: &[0, 0, 1, 5],
+    background: false,
+};
+
+pub(super) const SPIN: Case = Case {
+    name: "spin",
+    about: "the loop turns without waiting, so that polls with a timeout of zero come between request and call",
+    modes: &["spin", "direct-spin", "spin-twice"],
     delays: &[0, 0, 1, 5],
     background: false,
 };

@@ -9,8 +9,13 @@
 //!   - `parallel`: asks it twice at once
 //!   - `sleep`: waits up to 20 ms, then asks
 //!   - `handoff`: another thread (task, goroutine) of a pool asks, and this one waits for it
+//!   - `thread`: a new thread (task, goroutine) asks, and this one waits for it
+//!   - `spin`: gives way to others twenty times without waiting for anything, so that the loop polls with a timeout of
+//!     zero, then asks
 //!   - `after`: answers, and asks when the response is out; that call is nobody's child
 //!   - `timer`: asks, while a timer that began before any request asks on its own every 5 ms
+//!
+//!   A service to which one of these means nothing takes it as `direct`.
 //! - TAG: `ROW.NUMBER.DELAY`, the same in all requests that one request of the load causes. The last service of a chain
 //!   answers after DELAY ms. A call that nothing causes has a tag of its own: `TAG~HOP` where a service asks after its
 //!   response, `ROW.tickPID-NUMBER.DELAY` where a timer does.

@@ -103,6 +103,13 @@ func serve(response http.ResponseWriter, request *http.Request) {
 			close(done)
 		}
 		<-done
+	case "thread":
+		done := make(chan struct{})
+		go func() {
+			call(0)
+			close(done)
+		}()
+		<-done
 	case "timer":
 		ticking.Lock()
 		ticking.until = time.Now().Add(100 * time.Millisecond)

@@ -4,9 +4,12 @@
 //! serves `path.rs` there. Owns: nothing.
 
 mod go;
+mod java;
 mod node;
 mod proxies;
 mod python;
+mod ruby;
+mod tokio;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -55,11 +58,20 @@ impl Place {
 /// All of them, in the order of the report.
 pub(super) const ALL: &[Runtime] = &[
     python::THREADS,
+    python::PREFORK,
+    python::THREAD_POOL,
     proxies::NGINX,
+    proxies::HAPROXY,
+    go::NET_HTTP,
     node::AGENT,
     node::SMALL,
     node::FETCH,
-    go::NET_HTTP,
+    python::AIOHTTP,
+    python::HTTPX,
+    java::BLOCKING,
+    java::SELECTOR,
+    ruby::PUMA,
+    tokio::MULTI_THREAD,
 ];
 
 fn nothing(_: &Machine) -> Result<()> {

@@ -4,13 +4,14 @@ use std::process::Command;
 
 use anyhow::Result;
 
-use super::super::case::{AFTER, CALLS, Case, HANDOFF, PARALLEL, TIMER};
+use super::super::case::{AFTER, CALLS, Case, HANDOFF, PARALLEL, SPIN, TIMER};
 use super::{Machine, Place, Runtime, nothing, script};
 
 const CASES: &[(&Case, f64)] = &[
     (&CALLS, 0.99),
     (&PARALLEL, 0.99),
     (&HANDOFF, 0.0),
+    (&SPIN, 0.99),
     (&AFTER, 0.99),
     (&TIMER, 0.99),
 ];

@@ -5,6 +5,7 @@ use std::process::Command;
 
 use super::super::case::PROXY;
 use super::{Place, Runtime, nothing};
+use crate::debian;
 
 pub(super) const NGINX: Runtime = Runtime {
     name: "nginx",
@@ -19,6 +20,47 @@ pub(super) const NGINX: Runtime = Runtime {
         Ok(nginx)
     },
 };
+
+pub(super) const HAPROXY: Runtime = Runtime {
+    name: "haproxy",
+    about: "HTTP mode, two threads that share idle connections",
+    cases: &[(&PROXY, 1.0)],
+    prepare: |_| debian::install(&[("haproxy", "haproxy")]),
+    command: |_, place| {
+        let file = place.folder.join("haproxy.cfg");
+        fs::write(&file, haproxy(place))?;
+        let mut haproxy = Command::new("haproxy");
+        haproxy.args(["-db", "-q", "-f"]).arg(file);
+        Ok(haproxy)
+    },
+};
+
+fn haproxy(place: &Place) -> String {
+    let Place { port, next, .. } = place;
+    format!(
+        "global
+    nbthread 2
+    maxconn 4096
+defaults
+    mode http
+    timeout connect 60s
+    timeout client 60s
+    timeout server 60s
+frontend front
+    bind 127.0.0.1:{port} backlog 2048
+    http-request set-path %[path].0
+    use_backend keep if {{ path_beg /keep/ }}
+    default_backend fresh
+backend keep
+    http-reuse always
+    server next 127.0.0.1:{next} pool-max-conn 512
+backend fresh
+    option http-server-close
+    http-reuse never
+    server next 127.0.0.1:{next} pool-max-conn 0
+"
+    )
+}
 
 fn nginx(place: &Place) -> String {
     let Place { port, next, .. } = place;
