@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 
@@ -12,6 +13,11 @@ use super::row::Row;
 use super::runtimes::{Machine, Place, Runtime};
 use super::service::{Service, free_port};
 use super::{load, table};
+
+/// Timers of services go on for 100 ms after the last request; rows should not overlap.
+const BETWEEN_ROWS: Duration = Duration::from_millis(150);
+/// Longer than the daemon holds any span back.
+const AT_THE_END: Duration = Duration::from_secs(1);
 
 /// How the daemon is run.
 pub(super) struct Daemon<'a> {
@@ -27,6 +33,8 @@ pub(super) struct Outcome<'a> {
     pub(super) verdict: Verdict,
     /// Requests of the load that got no good answer.
     pub(super) failed: usize,
+    /// The tier that the daemon chose.
+    pub(super) tier: String,
 }
 
 impl Outcome<'_> {
@@ -82,12 +90,14 @@ pub(super) fn run<'a>(
     }
     let copy = daemon.folder.join(format!("{}.jsonl", runtime.name));
     let mut observer = Observer::start(daemon.binary, &arguments, &copy)?;
+    let tier = observer.tier.clone();
     let mut failed = Vec::new();
     for row in rows {
         eprintln!("{row}: {} requests", row.requests);
         failed.push(load::drive(row, first.port)?);
-        observer.settle();
+        observer.settle(BETWEEN_ROWS);
     }
+    observer.settle(AT_THE_END);
     let printed = observer.stop()?;
     let spans = Spans::new(&printed);
     let outcomes: Vec<Outcome<'_>> = rows
@@ -97,6 +107,7 @@ pub(super) fn run<'a>(
             row,
             verdict: spans.judge(row),
             failed,
+            tier: tier.clone(),
         })
         .collect();
     let details = daemon.folder.join(format!("{}.wrong.txt", runtime.name));

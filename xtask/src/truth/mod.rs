@@ -27,6 +27,7 @@ mod load;
 mod observer;
 mod path;
 mod plan;
+mod report;
 mod row;
 mod runtimes;
 mod service;
@@ -114,7 +115,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     }
     print!("{}", table::text(&results));
     if options.write {
-        table::write(&results, daemon.tier)?;
+        report::write(&results)?;
     }
     let failed = results
         .iter()

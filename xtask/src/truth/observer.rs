@@ -18,6 +18,8 @@ pub(super) struct Observer {
     spans: Receiver<Span>,
     log: Receiver<String>,
     printed: Vec<Span>,
+    /// The tier that it chose, by its own words.
+    pub(super) tier: String,
 }
 
 impl Observer {
@@ -50,17 +52,22 @@ impl Observer {
             let _ = writeln!(copy, "{line}");
             Span::parse(&line)
         });
-        let observer = Self {
+        let mut observer = Self {
             child,
             spans,
             log: read(stderr, Some),
             printed: Vec::new(),
+            tier: String::new(),
         };
         let mut said = String::new();
         loop {
             match observer.log.recv_timeout(Duration::from_secs(30)) {
                 Ok(line) if line.contains("ready") => {
-                    eprintln!("{line}");
+                    let tier = line.split("tier=").nth(1).unwrap_or_default();
+                    tier.split(' ')
+                        .next()
+                        .unwrap_or_default()
+                        .clone_into(&mut observer.tier);
                     return Ok(observer);
                 }
                 Ok(line) => said = said + &line + "\n",
@@ -69,11 +76,11 @@ impl Observer {
         }
     }
 
-    /// Waits until spans stop coming: nothing for as long as the daemon may hold one back, or too many for too long.
-    pub(super) fn settle(&mut self) {
+    /// Waits until no span came for so long, or too many came for too long.
+    pub(super) fn settle(&mut self, silence: Duration) {
         let began = Instant::now();
         while began.elapsed() < Duration::from_secs(30)
-            && let Ok(span) = self.spans.recv_timeout(Duration::from_millis(500))
+            && let Ok(span) = self.spans.recv_timeout(silence)
         {
             self.printed.push(span);
         }

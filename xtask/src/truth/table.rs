@@ -1,12 +1,9 @@
-//! The table, for a terminal and for `docs/truth.md`.
+//! The table for a terminal: everything of each row.
 
 use std::fmt::Write as _;
 
-use anyhow::{Context, Result};
-
 use super::chain::Outcome;
 use super::judge::Edges;
-use crate::workspace;
 
 /// One line a row.
 pub(super) fn text(outcomes: &[Outcome<'_>]) -> String {
@@ -86,14 +83,4 @@ pub(super) fn details(outcomes: &[Outcome<'_>]) -> String {
         }
     }
     out
-}
-
-/// Writes `docs/truth.md`.
-///
-/// # Errors
-/// When it can't be written.
-pub(super) fn write(outcomes: &[Outcome<'_>], tier: &str) -> Result<()> {
-    let file = workspace::root().join("docs/truth.md");
-    let text = format!("```\n{}```\n(tier {tier})\n", text(outcomes));
-    std::fs::write(&file, text).with_context(|| format!("writing {}", file.display()))
 }
