@@ -26,6 +26,15 @@ pub(super) const PROXY: Case = Case {
     background: false,
 };
 
+pub(super) const SUBREQUESTS: Case = Case {
+    name: "subrequests",
+    about: "each proxy asks whether it may, and then passes the request on; among requests that are only passed on",
+    // A proxy passes all modes on.
+    modes: &["twice-twice", "direct"],
+    delays: &[0, 0, 0, 1, 5, 20],
+    background: false,
+};
+
 pub(super) const CALLS: Case = Case {
     name: "calls",
     about: "one call or two in turn, some after a sleep, all interleaved",

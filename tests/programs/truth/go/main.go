@@ -1,4 +1,5 @@
-// A hop of a chain on Go's net/http: truth_go PORT NEXT_PORT
+// A hop of a chain on Go's net/http: truth_go PORT NEXT_PORT MODEL
+// MODEL: service, or proxy (net/http/httputil's reverse proxy, which passes everything on).
 // What a path means stands in xtask/src/truth/path.rs.
 package main
 
@@ -8,6 +9,8 @@ import (
 	"log"
 	"math/rand"
 	"net/http"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"strings"
 	"sync"
@@ -122,7 +125,28 @@ func serve(response http.ResponseWriter, request *http.Request) {
 	answer()
 }
 
+func proxy() http.Handler {
+	target, err := url.Parse(next)
+	if err != nil {
+		log.Fatal(err)
+	}
+	rewrite := func(request *httputil.ProxyRequest) {
+		request.SetURL(target)
+		request.Out.URL.Path += ".0"
+	}
+	proxies := map[string]*httputil.ReverseProxy{}
+	for connections, client := range clients {
+		proxies[connections] = &httputil.ReverseProxy{Rewrite: rewrite, Transport: client.Transport}
+	}
+	return http.HandlerFunc(func(response http.ResponseWriter, request *http.Request) {
+		proxies[strings.Split(request.URL.Path, "/")[1]].ServeHTTP(response, request)
+	})
+}
+
 func main() {
+	if os.Args[3] == "proxy" {
+		log.Fatal(http.ListenAndServe("127.0.0.1:"+os.Args[1], proxy()))
+	}
 	for range 8 {
 		go worker()
 	}

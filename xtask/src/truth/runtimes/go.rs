@@ -2,8 +2,10 @@
 
 use std::process::Command;
 
-use super::super::case::{AFTER, CALLS, HANDOFF, PARALLEL, TIMER};
-use super::Runtime;
+use anyhow::Result;
+
+use super::super::case::{self, AFTER, CALLS, HANDOFF, PARALLEL, TIMER};
+use super::{Machine, Place, Runtime};
 use crate::test::environment;
 
 const PROGRAM: &str = "truth_go";
@@ -18,13 +20,26 @@ pub(super) const NET_HTTP: Runtime = Runtime {
         (&AFTER, 0.99),
         (&TIMER, 0.99),
     ],
-    prepare: |machine| {
-        let sources = machine.programs.join("go");
-        environment::build_go(&machine.environment, PROGRAM, &sources)
-    },
-    command: |machine, place| {
-        let mut go = Command::new(machine.environment.join(PROGRAM));
-        go.args(place.ports());
-        Ok(go)
-    },
+    prepare,
+    command: |machine, place| command(machine, place, "service"),
 };
+
+pub(super) const PROXY: Runtime = Runtime {
+    name: "go-proxy",
+    about: "net/http/httputil's reverse proxy",
+    cases: &[(&case::PROXY, 0.99)],
+    prepare,
+    command: |machine, place| command(machine, place, "proxy"),
+};
+
+fn prepare(machine: &Machine) -> Result<()> {
+    let sources = machine.programs.join("go");
+    environment::build_go(&machine.environment, PROGRAM, &sources)
+}
+
+#[allow(clippy::unnecessary_wraps, reason = "the shape of Runtime::command")]
+fn command(machine: &Machine, place: &Place, model: &str) -> Result<Command> {
+    let mut go = Command::new(machine.environment.join(PROGRAM));
+    go.args(place.ports()).arg(model);
+    Ok(go)
+}

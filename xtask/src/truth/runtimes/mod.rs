@@ -63,6 +63,7 @@ pub(super) const ALL: &[Runtime] = &[
     proxies::NGINX,
     proxies::HAPROXY,
     go::NET_HTTP,
+    go::PROXY,
     node::AGENT,
     node::SMALL,
     node::FETCH,

@@ -3,14 +3,14 @@
 use std::fs;
 use std::process::Command;
 
-use super::super::case::PROXY;
+use super::super::case::{PROXY, SUBREQUESTS};
 use super::{Place, Runtime, nothing};
 use crate::debian;
 
 pub(super) const NGINX: Runtime = Runtime {
     name: "nginx",
-    about: "proxy_pass, two workers",
-    cases: &[(&PROXY, 1.0)],
+    about: "proxy_pass, two workers; auth_request for subrequests",
+    cases: &[(&PROXY, 1.0), (&SUBREQUESTS, 1.0)],
     prepare: nothing,
     command: |_, place| {
         let file = place.folder.join("nginx.conf");
@@ -64,17 +64,27 @@ backend fresh
 
 fn nginx(place: &Place) -> String {
     let Place { port, next, .. } = place;
-    // The hop stands last, and grows by one call: the path needs no more than `.0`.
-    let location = |connections: &str, headers: &str| {
+    // The hop stands last in a path: one call more needs no more than `.0`.
+    let locations = |connections: &str, header: &str| {
         format!(
-            "location ~ ^/{connections}/(.*)$ {{
-            {headers}
-            proxy_pass http://{connections}/{connections}/$1.0;
+            "location ~ ^/{connections}/twice {{
+            auth_request /may-{connections};
+            proxy_set_header Connection {header};
+            proxy_pass http://{connections}$request_uri.1;
+        }}
+        location = /may-{connections} {{
+            internal;
+            proxy_set_header Connection {header};
+            proxy_pass http://{connections}$request_uri.0;
+        }}
+        location /{connections}/ {{
+            proxy_set_header Connection {header};
+            proxy_pass http://{connections}$request_uri.0;
         }}"
         )
     };
-    let keep = location("keep", "proxy_set_header Connection \"\";");
-    let fresh = location("fresh", "proxy_set_header Connection close;");
+    let keep = locations("keep", "\"\"");
+    let fresh = locations("fresh", "close");
     format!(
         "daemon off;
 worker_processes 2;
