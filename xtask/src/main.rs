@@ -9,6 +9,7 @@ mod debian;
 mod ebpf;
 mod fuzz;
 mod test;
+mod truth;
 mod workspace;
 
 use std::process::ExitCode;
@@ -33,6 +34,10 @@ enum Task {
     Fuzz(fuzz::Options),
     /// Install what the tests need, build the daemon, and run all tests (as root)
     Test(test::Options),
+    /// Run chains of real services whose true parents are known, and count right, missing and wrong ones (as root)
+    Truth(truth::Options),
+    #[command(hide = true)]
+    TruthLeaf(truth::leaf::Options),
 }
 
 fn main() -> ExitCode {
@@ -44,6 +49,8 @@ fn main() -> ExitCode {
         Task::Bench(options) => bench::run(&options),
         Task::Fuzz(options) => fuzz::run(&options),
         Task::Test(options) => test::run(&options),
+        Task::Truth(options) => truth::run(&options),
+        Task::TruthLeaf(options) => truth::leaf::run(&options),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
