@@ -13,13 +13,16 @@ mod connection;
 mod context;
 mod fentry;
 mod globals;
+mod iterator;
 mod maps;
 mod output;
 mod process;
 mod read;
+mod registers;
 mod sock;
 mod socket;
 mod state;
+mod task;
 
 #[panic_handler]
 fn panic(_info: &core::panic::PanicInfo) -> ! {

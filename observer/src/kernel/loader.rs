@@ -183,6 +183,10 @@ impl Kernel {
             send_start_hook: u32::from(tier != Tier::Socket || features.send_start_tracepoint),
             request_budget: options.request_budget,
             response_budget: options.response_budget,
+            typed_task: u32::from(features.typed_task),
+            task_registers: u32::from(features.task_registers),
+            kernel_workers: u32::from(features.kernel_workers),
+            reserved: 0,
         };
         let mut loader = EbpfLoader::new();
         loader.btf(Some(btf));

@@ -124,6 +124,12 @@ pub struct Features {
     pub send_start_tracepoint: bool,
     /// The `socket` tier's two tracepoints exist (6.3).
     pub socket_tracepoints: bool,
+    /// `bpf_get_current_task_btf` exists (5.11).
+    pub typed_task: bool,
+    /// `bpf_task_pt_regs` exists (5.15).
+    pub task_registers: bool,
+    /// io_uring works in kernel threads, not in threads of the process (before 5.12).
+    pub kernel_workers: bool,
 }
 
 impl Features {
@@ -144,6 +150,9 @@ impl Features {
             send_start_tracepoint: types.has_tracepoint("tcp_sendmsg_locked"),
             socket_tracepoints: types.has_tracepoint("sock_send_length")
                 && types.has_tracepoint("sock_recv_length"),
+            typed_task: types.has_helper("get_current_task_btf"),
+            task_registers: types.has_helper("task_pt_regs"),
+            kernel_workers: !types.has_function("create_io_thread"),
         }
     }
 
