@@ -41,7 +41,7 @@ pub(crate) struct Call {
 }
 
 /// Whether the process may be captured, and the connection is worth it. Cheap for the common case: the process that
-/// was let through before.
+/// was asked about before.
 ///
 /// # Safety
 /// `entry` is a live map value.
@@ -55,15 +55,18 @@ pub(crate) unsafe fn admitted(entry: *mut Connection, tgid: u32) -> bool {
         }
         let epoch = (*control).policy_epoch;
         if (*entry).tgid == tgid && (*entry).policy_epoch == epoch {
-            return true;
+            return (*entry).flags & flag::DENIED == 0;
         }
         let allowed = match POLICY.get_ptr(tgid) {
             Some(policy) => (*policy).capture != 0,
             None => settings().selected_only() == 0,
         };
+        (*entry).tgid = tgid;
+        (*entry).policy_epoch = epoch;
         if allowed {
-            (*entry).tgid = tgid;
-            (*entry).policy_epoch = epoch;
+            (*entry).flags &= !flag::DENIED;
+        } else {
+            (*entry).flags |= flag::DENIED;
         }
         allowed
     }

@@ -60,6 +60,9 @@ pub(crate) unsafe fn tcp_sending<R: KernelRead>(sock: *const u8, message: *const
         }
         let pid_tgid = task::pid_tgid();
         let tgid = (pid_tgid >> 32) as u32;
+        if tgid != settings().observer_tgid() && !capture::admitted(entry, tgid) {
+            return;
+        }
         let Some(tcp) = sock::tcp::<R>(sock) else { return };
         let base = (*entry).outbound_base;
         let out = &raw mut (*entry).directions[OUTBOUND as usize];
@@ -81,9 +84,6 @@ pub(crate) unsafe fn tcp_sending<R: KernelRead>(sock: *const u8, message: *const
                 (*out).end = start;
                 (*out).last_ns = now;
             }
-            return;
-        }
-        if !capture::admitted(entry, tgid) {
             return;
         }
         let pending = u32::from(count as i64 > i64::from(sock::send_room::<R>(sock)));
