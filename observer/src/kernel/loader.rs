@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use aya::{
     Btf, Ebpf, EbpfLoader,
     maps::{Array, HashMap, Map, MapData, PerCpuArray, RingBuf},
-    programs::{BtfTracePoint, FEntry, FExit, Program},
+    programs::{BtfTracePoint, FEntry, FExit, KProbe, Program},
 };
 use observer_abi::{
     connection::Connection,
@@ -80,7 +80,7 @@ impl Kernel {
         let mut refused = Vec::new();
         let candidates: Vec<Tier> = match options.tier {
             Some(tier) => vec![tier],
-            None => vec![Tier::Fentry, Tier::Socket],
+            None => Tier::AUTOMATIC.to_vec(),
         };
         for tier in candidates {
             match Self::load_tier(tier, &btf, types, features, options) {
@@ -140,9 +140,6 @@ impl Kernel {
         features: &Features,
         options: &LoadOptions,
     ) -> Result<Ebpf> {
-        if tier.programs().is_empty() {
-            bail!("this tier is not built yet");
-        }
         let wanted: Vec<(&str, Hook)> = tier
             .programs()
             .iter()
@@ -160,7 +157,7 @@ impl Kernel {
                 .with_context(|| format!("{name} on {}", hook.name()))?;
         }
         for (name, hook) in &wanted {
-            attach(&mut ebpf, name).with_context(|| format!("{name} on {}", hook.name()))?;
+            attach(&mut ebpf, name, *hook).with_context(|| format!("{name} on {}", hook.name()))?;
         }
         Ok(ebpf)
     }
@@ -340,11 +337,14 @@ fn load(ebpf: &mut Ebpf, name: &str, hook: Hook, btf: &Btf) -> Result<()> {
         Hook::Exit(function) | Hook::ExitIf(function, _) => {
             <&mut FExit>::try_from(program)?.load(function, btf)?
         }
+        Hook::Probe(_) | Hook::ProbeIf(..) | Hook::ProbeReturn(_) | Hook::ProbeReturnIf(..) => {
+            <&mut KProbe>::try_from(program)?.load()?
+        }
     }
     Ok(())
 }
 
-fn attach(ebpf: &mut Ebpf, name: &str) -> Result<()> {
+fn attach(ebpf: &mut Ebpf, name: &str, hook: Hook) -> Result<()> {
     match ebpf
         .program_mut(name)
         .ok_or_else(|| anyhow!("not in the object"))?
@@ -352,6 +352,7 @@ fn attach(ebpf: &mut Ebpf, name: &str) -> Result<()> {
         Program::BtfTracePoint(program) => program.attach().map(|_| ())?,
         Program::FEntry(program) => program.attach().map(|_| ())?,
         Program::FExit(program) => program.attach().map(|_| ())?,
+        Program::KProbe(program) => program.attach(hook.name(), 0).map(|_| ())?,
         _ => bail!("a program of an unexpected type"),
     }
     Ok(())
