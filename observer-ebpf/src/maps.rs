@@ -15,7 +15,10 @@ use observer_abi::{
     record::{ConnectionClosed, RunOpened},
 };
 
-use crate::capture::Call;
+use crate::{
+    capture::Call,
+    kprobe::{Entered, Receive},
+};
 
 /// Kernel: connections by sock address.
 #[map]
@@ -32,6 +35,12 @@ pub(crate) static HANDOFF: LruHashMap<HandoffKey, Handoff> = LruHashMap::with_ma
 /// Daemon, and the kernel at fork: which processes are captured.
 #[map]
 pub(crate) static POLICY: HashMap<u32, Policy> = HashMap::with_max_entries(16384, 0);
+/// Kernel, `kprobe` tier: calls that were entered, by thread id.
+#[map]
+pub(crate) static CALLS: LruHashMap<u32, Entered> = LruHashMap::with_max_entries(8192, 0);
+/// Kernel, `kprobe` tier: TCP receives that were entered, by thread id.
+#[map]
+pub(crate) static RECEIVES: LruHashMap<u32, Receive> = LruHashMap::with_max_entries(8192, 0);
 /// Daemon: switches.
 #[map]
 pub(crate) static CONTROL_BLOCK: Array<ControlBlock> = Array::with_max_entries(1, 0);

@@ -12,7 +12,7 @@ use crate::{
 
 /// x86-64 `struct pt_regs` (arch/x86/include/asm/ptrace.h), ABI of the kernel since 2.6.
 pub(crate) mod register {
-    pub(crate) const R8: usize = 72;
+    pub(crate) const R10: usize = 56;
     pub(crate) const RAX: usize = 80;
     pub(crate) const RDX: usize = 96;
     pub(crate) const RSI: usize = 104;
@@ -29,12 +29,17 @@ pub(crate) mod call {
     pub(crate) const WRITE: u64 = 1;
     pub(crate) const READV: u64 = 19;
     pub(crate) const WRITEV: u64 = 20;
+    pub(crate) const SENDFILE: u64 = 40;
     pub(crate) const SENDTO: u64 = 44;
     pub(crate) const RECVFROM: u64 = 45;
     pub(crate) const SENDMSG: u64 = 46;
     pub(crate) const RECVMSG: u64 = 47;
+    pub(crate) const SPLICE: u64 = 275;
+    pub(crate) const RECVMMSG: u64 = 299;
+    pub(crate) const SENDMMSG: u64 = 307;
     pub(crate) const PREADV2: u64 = 327;
     pub(crate) const PWRITEV2: u64 = 328;
+    pub(crate) const IO_URING_ENTER: u64 = 426;
 }
 
 /// What the saved RAX holds from the entry to a system call until its result is there.
