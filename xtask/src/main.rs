@@ -8,6 +8,7 @@ mod command;
 mod debian;
 mod ebpf;
 mod test;
+mod vm;
 mod workspace;
 
 use std::process::ExitCode;
@@ -30,6 +31,9 @@ enum Task {
     Bench(bench::Options),
     /// Install what the tests need, build the daemon, and run all tests (as root)
     Test(test::Options),
+    /// Run the behaviour suite on real kernels in virtual machines, or anything else in one of them
+    #[command(args_conflicts_with_subcommands = true)]
+    Vm(vm::Options),
 }
 
 fn main() -> ExitCode {
@@ -37,12 +41,13 @@ fn main() -> ExitCode {
         return code;
     }
     let result = match Cli::parse().task {
-        Task::Ebpf(options) => ebpf::run(&options),
-        Task::Bench(options) => bench::run(&options),
-        Task::Test(options) => test::run(&options),
+        Task::Ebpf(options) => ebpf::run(&options).map(|()| ExitCode::SUCCESS),
+        Task::Bench(options) => bench::run(&options).map(|()| ExitCode::SUCCESS),
+        Task::Test(options) => test::run(&options).map(|()| ExitCode::SUCCESS),
+        Task::Vm(options) => vm::run(options),
     };
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE
