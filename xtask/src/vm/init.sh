@@ -58,8 +58,9 @@ cp /command /root/run/vm-command
 read -r begun _ </proc/uptime
 echo "started $begun" >/dev/ttyS3
 if [ "$(word shell)" ]; then
-  stty -F /dev/ttyS1 sane rows "$(word rows)" cols "$(word columns)"
-  setsid -c chroot /root /bin/sh /run/vm-command </dev/ttyS1 >/dev/ttyS1 2>&1
+  # Set where the port stays open: it forgets its size when it is closed.
+  setsid -c sh -c "stty sane rows $(word rows) cols $(word columns); exec chroot /root /bin/sh /run/vm-command" \
+    </dev/ttyS1 >/dev/ttyS1 2>&1
 else
   chroot /root /bin/sh /run/vm-command </dev/null >/dev/ttyS1 2>/dev/ttyS2
 fi
