@@ -8,10 +8,12 @@ use std::process::Command;
 use crate::{Environment, Folder, Server, free_port};
 
 impl Server {
-    /// nginx with one worker. `location /status/404` and the like answer with that status (444: not at all), `/upload` takes a body.
+    /// nginx with one worker. `location /status/404` and the like answer with that status (444: not at all), `/large` is a file of 20 MB.
     pub fn nginx(folder: &Folder) -> Self {
         let port = free_port();
-        Self::start(&mut nginx(folder, port), port)
+        let mut nginx = nginx(folder, port);
+        std::fs::write(folder.path().join("html/large"), vec![b'x'; 20 << 20]).unwrap();
+        Self::start(&mut nginx, port)
     }
 
     /// Python's standard library; for `model` see `programs/stdlib_server.py`.
@@ -87,12 +89,11 @@ impl Server {
     }
 }
 
-/// The command that runs nginx on a port of 127.0.0.1, with what it serves in `folder`.
+/// The command that runs nginx on a port of 127.0.0.1, with what it serves in `html/` of the folder.
 pub fn nginx(folder: &Folder, port: u16) -> Command {
     let html = folder.path().join("html");
     std::fs::create_dir_all(&html).unwrap();
     std::fs::write(html.join("index.html"), "observer ".repeat(68)).unwrap();
-    std::fs::write(html.join("large"), vec![b'x'; 20 << 20]).unwrap();
     let file = folder.file("nginx.conf", nginx_configuration(port));
     let mut nginx = Command::new("nginx");
     nginx.arg("-p").arg(folder.path()).arg("-c").arg(file);

@@ -15,6 +15,10 @@ pub(crate) const BEHAVIOURS: &[Behaviour] = &[
         drive: kept_alive,
     },
     Behaviour {
+        name: "read that began before observer",
+        drive: began_before,
+    },
+    Behaviour {
         name: "server and connection older than observer",
         drive: older,
     },
@@ -63,11 +67,26 @@ fn kept_alive(stage: &Stage) -> Drive {
     })
 }
 
+/// Path of the first request on the older connection.
+pub(crate) const BEGAN_BEFORE: &str = "/bytes/1999";
+
+/// The server waits in its `recv` since before the daemon was there.
+fn began_before(stage: &Stage) -> Drive {
+    let port = stage.python.port();
+    let mut client = stage.older.borrow_mut();
+    client.request("GET", BEGAN_BEFORE, "").unwrap();
+    // Seen or not, it is no part of the count: tiers differ.
+    Drive::check(0, move |evidence| {
+        let spans = evidence.served(port, BEGAN_BEFORE);
+        assert_exact(&spans, &[BEGAN_BEFORE.to_owned()], 200);
+    })
+}
+
 fn older(stage: &Stage) -> Drive {
     let (port, paths) = (stage.python.port(), paths(2000..2003));
+    let mut client = stage.older.borrow_mut();
     for path in &paths {
-        let answer = stage.older.borrow_mut().request("GET", path, "").unwrap();
-        assert_eq!(answer.status, 200);
+        assert_eq!(client.request("GET", path, "").unwrap().status, 200);
     }
     Drive::check(paths.len(), move |evidence| {
         assert_exact(&evidence.served(port, "/bytes/20"), &paths, 200);
@@ -96,7 +115,7 @@ fn younger(stage: &Stage) -> Drive {
 
 fn short(stage: &Stage) -> Drive {
     const THREADS: usize = 4;
-    const EACH: usize = 75;
+    const EACH: usize = 50;
     let port = stage.nginx.port();
     std::thread::scope(|scope| {
         for _ in 0..THREADS {

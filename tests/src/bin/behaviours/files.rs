@@ -3,9 +3,7 @@
 use observer_tests::Client;
 
 use crate::behaviour::{Behaviour, Drive, assert_exact};
-use crate::stage::Stage;
-
-const LARGE: usize = 20 << 20;
+use crate::stage::{LARGE, Stage};
 
 pub(crate) const BEHAVIOURS: &[Behaviour] = &[Behaviour {
     name: "sendfile",

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use observer_tests::{Client, Environment, Folder, Observer, Server, free_port, until};
+use observer_tests::{Client, Environment, Folder, Observer, Server, free_port, nginx, until};
 
 use crate::attempt;
 use crate::report::{Outcome, Report};
@@ -27,7 +27,8 @@ pub(crate) fn run(
     }
     let folder = Folder::new();
     let staged = attempt(|| {
-        let server = Server::nginx(&folder);
+        let port = free_port();
+        let server = Server::start(&mut nginx(&folder, port), port);
         let arguments = [
             format!("--port={}", server.port()),
             format!("--otlp-endpoint=http://127.0.0.1:{}", free_port()),

@@ -35,7 +35,8 @@ fn ring(stage: &Stage, way: &'static str) -> Drive {
     for path in &paths {
         assert_eq!(client.request("GET", path, "").unwrap().status, 200);
     }
-    Drive::check(paths.len(), move |evidence| {
+    // No part of the count: tiers differ.
+    Drive::check(0, move |evidence| {
         let spans = evidence.served(port, "/");
         assert_exact(&spans, &paths, 200);
         // Whoever the kernel had move the bytes, they are this process's.

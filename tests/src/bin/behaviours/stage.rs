@@ -13,6 +13,9 @@ use crate::daemon::Load;
 use crate::identity::{self, Container};
 use crate::namespace;
 
+/// Bytes of nginx's file `/large`: more than the socket's buffers hold.
+pub(crate) const LARGE: usize = 8 << 20;
+
 /// Everything that is there before the first behaviour is driven. Servers end before the folders that they use.
 pub(crate) struct Stage {
     observer: RefCell<Option<Observer>>,
@@ -43,7 +46,9 @@ impl Stage {
         let folders = [Folder::new(), Folder::new(), Folder::new()];
         let socket = folders[2].path().join("socket");
         let (nginx_port, python_port) = (free_port(), free_port());
-        let nginx = Server::start(&mut nginx(&folders[0], nginx_port), nginx_port);
+        let mut command = nginx(&folders[0], nginx_port);
+        std::fs::write(folders[0].path().join("html/large"), vec![b'x'; LARGE]).unwrap();
+        let nginx = Server::start(&mut command, nginx_port);
         let elsewhere = namespace::nginx(&folders[1], nginx_port);
         let mut command = python(&python_port.to_string(), "ipv6");
         let python_server = Server::start(
