@@ -18,6 +18,7 @@ mod connections;
 mod context;
 mod daemon;
 mod files;
+mod gaps;
 mod harm;
 mod http;
 mod identity;
@@ -82,21 +83,24 @@ fn run_shared(environment: &Environment, behaviours: &[&Behaviour], report: &mut
         .iter()
         .flat_map(|(_, drive)| drive)
         .map(Drive::served);
-    let evidence = attempt(|| stage.end(expected.sum()));
-    let evidence = match evidence {
-        Ok((evidence, load)) => {
-            report.load(&load);
-            Ok(evidence)
-        }
-        Err(reason) => Err(reason),
-    };
+    let ended = attempt(|| stage.end(expected.sum()));
+    if let Ok((_, load)) = &ended {
+        report.load(load);
+    }
+    let release = rustix::system::uname();
+    let release = release.release().to_string_lossy();
     for (name, drive) in driven {
-        let outcome = match (drive, &evidence) {
-            (Err(reason), _) => Outcome::Fail(reason),
+        let outcome = match (drive, &ended) {
             (Ok(Drive::Skip(reason)), _) => Outcome::Skip(reason),
+            (Err(reason), _) => Outcome::Fail(reason),
             (Ok(Drive::Check { .. }), Err(reason)) => Outcome::Fail(reason.clone()),
-            (Ok(Drive::Check { check, .. }), Ok(evidence)) => {
-                attempt(|| check(evidence)).map_or_else(Outcome::Fail, |()| Outcome::Pass)
+            (Ok(Drive::Check { check, .. }), Ok((evidence, load))) => {
+                let gap = gaps::known(name, &load.tier, &release);
+                match (attempt(|| check(evidence)), gap) {
+                    (Ok(()), _) => Outcome::Pass,
+                    (Err(_), Some(why)) => Outcome::Gap(why.to_owned()),
+                    (Err(reason), None) => Outcome::Fail(reason),
+                }
             }
         };
         report.say(name, &outcome);

@@ -1,6 +1,7 @@
 //! The suite's output: a JSON object a line.
 //!
-//! `{"behaviour", "result": "pass" | "fail" | "skip", "reason"}` for each behaviour, and one
+//! `{"behaviour", "result": "pass" | "fail" | "gap" | "skip", "reason"}` for each behaviour, where a gap is a failure
+//! that is known of this tier, and one
 //! `{"load": {"tier", "ready_seconds", "load_seconds", "end_seconds", "instructions": {PROGRAM: COUNT}}}`.
 
 use serde_json::{Value, json};
@@ -11,6 +12,9 @@ use crate::daemon::Load;
 pub(crate) enum Outcome {
     Pass,
     Fail(String),
+    /// It failed, as it is known to in this tier.
+    Gap(String),
+    /// It can't happen on this machine.
     Skip(String),
 }
 
@@ -28,6 +32,7 @@ impl Report {
                 self.failures += 1;
                 ("fail", reason.as_str().into())
             }
+            Outcome::Gap(reason) => ("gap", reason.as_str().into()),
             Outcome::Skip(reason) => ("skip", reason.as_str().into()),
         };
         let line = json!({"behaviour": name, "result": result, "reason": reason});
