@@ -11,8 +11,6 @@ use crate::workspace;
 
 /// A distribution's kernel, ready to boot.
 pub(crate) struct Kernel {
-    /// As it was asked for, such as `6.12`.
-    pub(super) version: String,
     /// What `uname -r` says in the guest.
     pub(super) release: String,
     folder: PathBuf,
@@ -38,7 +36,6 @@ impl Kernel {
         // Written last: without it the folder is not complete.
         let release = fs::read_to_string(folder.join("release")).ok()?;
         Some(Self {
-            version: version.to_owned(),
             release: release.trim().to_owned(),
             folder,
         })

@@ -10,6 +10,7 @@ mod guest;
 mod initramfs;
 mod kernel;
 mod machine;
+mod matrix;
 mod modules;
 mod script;
 mod share;
@@ -19,7 +20,7 @@ mod vmlinux;
 use std::process::{Command, ExitCode};
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use clap::Subcommand;
 
 use crate::debian;
@@ -27,16 +28,14 @@ pub(crate) use guest::{Job, Outcome};
 pub(crate) use kernel::Kernel;
 pub(crate) use machine::Machine;
 
-/// The kernels that the matrix covers: Debian 11, 12 and 13, the first with `tcp_sendmsg_locked`'s successors, the
-/// newest.
-const VERSIONS: [&str; 5] = ["5.10", "6.1", "6.12", "6.18", "7.2"];
-
 /// Exit statuses of `vm run` that are not the command's own.
 const TIMED_OUT: u8 = 124;
 const DIED: u8 = 125;
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
+    #[command(flatten)]
+    matrix: matrix::Options,
     #[command(subcommand)]
     action: Option<Action>,
 }
@@ -77,11 +76,10 @@ enum Action {
 pub(crate) fn run(options: Options) -> Result<ExitCode> {
     prepare()?;
     match options.action {
-        None => bail!("the matrix is not built yet"),
+        None => matrix::run(&options.matrix).map(|()| ExitCode::SUCCESS),
         Some(Action::Fetch { versions }) => {
-            let all = || VERSIONS.map(str::to_owned).to_vec();
-            let versions = if versions.is_empty() { all() } else { versions };
-            for version in versions {
+            let all = versions.is_empty();
+            for version in if all { matrix::versions() } else { versions } {
                 let kernel = Kernel::get(&version)?;
                 println!("{version} {}", kernel.release);
             }
