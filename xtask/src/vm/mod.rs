@@ -24,9 +24,10 @@ use anyhow::Result;
 use clap::Subcommand;
 
 use crate::debian;
-pub(crate) use guest::{Job, Outcome};
+pub(crate) use guest::{Job, Outcome, run as run_job};
 pub(crate) use kernel::Kernel;
 pub(crate) use machine::Machine;
+pub(crate) use script::script;
 
 /// Exit statuses of `vm run` that are not the command's own.
 const TIMED_OUT: u8 = 124;
@@ -124,7 +125,7 @@ fn run_command(
     let outcome = guest::run(Job {
         kernel: &Kernel::get(version)?,
         machine,
-        script: script::script(command),
+        script: script(command),
         timeout: Duration::from_secs(timeout),
         stdout: &mut std::io::stdout(),
         stderr: &mut std::io::stderr(),

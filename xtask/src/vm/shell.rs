@@ -24,11 +24,7 @@ pub(super) fn run(kernel: &Kernel, mut machine: Machine) -> Result<()> {
     machine.append.push_str(&sizes);
     let folder = Folder::new()?;
     let image = folder.0.join("initramfs");
-    initramfs::write(
-        kernel,
-        &super::script::script(&["exec bash -i".to_owned()]),
-        &image,
-    )?;
+    initramfs::write(kernel, &super::script(&["exec bash -i".to_owned()]), &image)?;
     let share = Share::start(&folder.0)?;
     eprintln!(
         "{} boots; your files are there, what you write is gone with the guest; leave with exit",
