@@ -36,7 +36,7 @@ const DIED: u8 = 125;
 #[derive(clap::Args)]
 pub(crate) struct Options {
     #[command(flatten)]
-    matrix: matrix::Options,
+    matrix: matrix::MatrixOptions,
     #[command(subcommand)]
     action: Option<Action>,
 }

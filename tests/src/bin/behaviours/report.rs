@@ -1,7 +1,7 @@
 //! The suite's output: a JSON object a line.
 //!
-//! `{"behaviour", "result": "pass" | "fail" | "gap" | "skip", "reason"}` for each behaviour, where a gap is a failure
-//! that is known of this tier, and one
+//! `{"behaviour", "result": "pass" | "fail" | "gap" | "skip", "reason"}` for each behaviour, where a gap is
+//! what this tier is known not to do (`held`: it did so this time), and one
 //! `{"load": {"tier", "ready_seconds", "load_seconds", "end_seconds", "instructions": {PROGRAM: COUNT}}}`.
 
 use serde_json::{Value, json};
@@ -12,8 +12,11 @@ use crate::daemon::Load;
 pub(crate) enum Outcome {
     Pass,
     Fail(String),
-    /// It failed, as it is known to in this tier.
-    Gap(String),
+    /// This tier is known not to do it; whether it did this time.
+    Gap {
+        why: &'static str,
+        held: bool,
+    },
     /// It can't happen on this machine.
     Skip(String),
 }
@@ -32,10 +35,13 @@ impl Report {
                 self.failures += 1;
                 ("fail", reason.as_str().into())
             }
-            Outcome::Gap(reason) => ("gap", reason.as_str().into()),
+            Outcome::Gap { why, .. } => ("gap", (*why).into()),
             Outcome::Skip(reason) => ("skip", reason.as_str().into()),
         };
-        let line = json!({"behaviour": name, "result": result, "reason": reason});
+        let mut line = json!({"behaviour": name, "result": result, "reason": reason});
+        if let Outcome::Gap { held, .. } = outcome {
+            line["held"] = (*held).into();
+        }
         println!("{line}");
     }
 

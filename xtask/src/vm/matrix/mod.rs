@@ -22,7 +22,7 @@ use cell::{Bench, Cell, Row};
 
 /// What to run, and what to do with the result.
 #[derive(clap::Args)]
-pub(crate) struct Options {
+pub(crate) struct MatrixOptions {
     /// Only this kernel (repeatable); the page is not written then
     #[arg(long = "kernel", value_name = "VERSION")]
     kernels: Vec<String>,
@@ -76,7 +76,7 @@ pub(super) fn versions() -> Vec<String> {
 ///
 /// # Errors
 /// When something can't be built or booted, or a cell that must pass does not.
-pub(crate) fn run(options: &Options) -> Result<()> {
+pub(crate) fn run(options: &MatrixOptions) -> Result<()> {
     let bench = prepare(options)?;
     let mut rows = Vec::new();
     for column in &COLUMNS {
@@ -125,7 +125,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 }
 
 /// Installs and builds.
-fn prepare(options: &Options) -> Result<Bench> {
+fn prepare(options: &MatrixOptions) -> Result<Bench> {
     debian::install(&[
         ("bpftool", "bpftool"),
         ("ip", "iproute2"),
