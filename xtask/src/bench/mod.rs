@@ -15,6 +15,7 @@ mod server;
 pub(crate) use server::terminate;
 mod sink;
 mod statistics;
+mod tiers;
 mod traced;
 mod untraced;
 
@@ -38,6 +39,8 @@ pub(crate) struct Options {
     /// Measure this daemon instead of building one
     #[arg(long, value_name = "FILE")]
     binary: Option<PathBuf>,
+    #[command(flatten)]
+    tiers: tiers::TierOptions,
 }
 
 /// Measures and prints.
@@ -60,6 +63,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     if !binary.is_file() {
         bail!("{} is no file", binary.display());
     }
+    if options.tiers.tiers && !options.tiers.here {
+        return tiers::in_guest(options, &binary);
+    }
     let sink = sink::Sink::start()?;
     let nginx = server::Nginx::start()?;
     let bench = traced::Bench {
@@ -68,6 +74,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         sink: sink.address(),
         nginx: &nginx,
     };
+    if options.tiers.here {
+        return tiers::here(&bench);
+    }
     let report = report::Report {
         pairs: options.pairs,
         seconds: options.seconds,
