@@ -30,10 +30,14 @@ pub enum Counter {
     ProcessRingFull = 11,
     /// Thread contexts not kept because the table refused the entry.
     ThreadTableFull = 12,
+    /// Requests opened with a parent from an event loop, a goroutine or a Python context.
+    UnitParent = 13,
+    /// What goroutines, contexts or waiting work do was not kept because the table refused the entry.
+    UnitTableFull = 14,
 }
 
 /// Number of counters.
-pub const COUNTERS: u32 = 13;
+pub const COUNTERS: u32 = 15;
 
 impl Counter {
     /// Every counter with the name under which the daemon exports it.
@@ -51,5 +55,7 @@ impl Counter {
         (Counter::ThreadAmbiguous, "thread_ambiguous"),
         (Counter::ProcessRingFull, "process_ring_full"),
         (Counter::ThreadTableFull, "thread_table_full"),
+        (Counter::UnitParent, "unit_parent"),
+        (Counter::UnitTableFull, "unit_table_full"),
     ];
 }

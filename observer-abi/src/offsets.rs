@@ -98,5 +98,7 @@ pub struct Offsets {
     pub task_flags: u32,
     /// `socket.sk`
     pub socket_sk: u32,
+    /// `task_struct.thread.fsbase`: the thread pointer (x86-64).
+    pub task_thread_pointer: u32,
 }
-plain!(Offsets, 46 * 4);
+plain!(Offsets, 47 * 4);

@@ -18,6 +18,7 @@ use crate::{
     output,
     read::KernelRead,
     sock::{self, Kind},
+    unit,
 };
 
 /// One call that moved, or is about to move, bytes.
@@ -58,6 +59,7 @@ pub(crate) unsafe fn admitted(entry: *mut Connection, tgid: u32) -> bool {
         if allowed {
             (*entry).tgid = tgid;
             (*entry).policy_epoch = epoch;
+            (*entry).runtime = unit::kind_of(tgid);
         }
         allowed
     }
@@ -251,14 +253,14 @@ unsafe fn fill(data: *mut RunData, call: &Call, entry: *const Connection, kind: 
     }
 }
 
-/// A 100 Continue is no answer yet: the request's body that follows belongs to the run before it, and the thread is
-/// still busy with the request.
+/// A 100 Continue is no answer yet: the request's body that follows belongs to the run before it, and the request is
+/// still open.
 #[inline(always)]
 unsafe fn interim_sent(call: &Call, entry: *mut Connection) {
     // SAFETY: a live map value.
     unsafe {
         (*entry).directions[INBOUND as usize].other_at_start = call.end;
-        context::interim_sent(call.sock as u64, call.pid_tgid as u32, call.end);
+        (*entry).context.response_at_open = call.end;
     }
 }
 

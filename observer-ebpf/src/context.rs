@@ -1,22 +1,19 @@
-//! Ids of requests, what threads are working on, and the same-host handoff.
-//!
-//! A wrong parent is worse than none. A thread has a context only while exactly one request that it read is open, and
-//! only if it read that request from a socket that is blocking and watched by no epoll: such a thread can turn to
-//! nothing else before it has answered. (Multiplexer waits themselves cannot be seen in the `socket` tier without
-//! taxing every process, so a thread that reads any other way has no context at all.)
+//! Ids of requests and the same-host handoff. Which request a call belongs to is told by `unit`.
 
 use aya_ebpf::helpers::generated::{bpf_get_current_task_btf, bpf_get_prandom_u32};
 use observer_abi::{
     connection::{Connection, OUTBOUND, role},
-    context::{Context, Handoff, HandoffKey, Thread, method},
+    context::{Context, Handoff, HandoffKey, method},
     loss::Counter,
+    process::runtime,
 };
 
 use crate::{
     globals::offset,
-    maps::{CONNECTIONS, HANDOFF, THREADS},
+    maps::HANDOFF,
     output::count,
     read::{Direct, KernelRead},
+    unit,
 };
 
 /// BPF_ANY of `bpf_map_update_elem`.
@@ -93,21 +90,21 @@ fn handoff_key(entry: &Connection, position: u64) -> HandoffKey {
 pub(crate) unsafe fn open_client(entry: *mut Connection, caller: &Caller, position: u64, now: u64) {
     // SAFETY: live map values.
     unsafe {
-        let context = &mut (*entry).context;
-        begin(context, caller);
-        if let Some(thread) = THREADS.get_ptr(caller.tid) {
-            let thread = &*thread;
-            if thread.start_ns == caller.thread_start && is_open(thread) {
-                if thread.ambiguous == 0 {
-                    context.trace_id = thread.trace_id;
-                    context.parent_span_id = thread.span_id;
-                    context.parent_method = method::THREAD;
-                    count(Counter::ThreadParent, 1);
-                } else {
-                    count(Counter::ThreadAmbiguous, 1);
-                }
+        begin(&mut (*entry).context, caller);
+        let found = unit::find(entry, caller, &raw mut (*entry).owner);
+        let owner = (*entry).owner;
+        if let Some(request) = unit::resolve(&owner) {
+            (*entry).context.trace_id = (*request).context.trace_id;
+            (*entry).context.parent_span_id = owner.span_id.to_ne_bytes();
+            (*entry).context.parent_method = found;
+            if unit::resolve(&owner).is_none() {
+                // Answered, and another one came, while this was copied.
+                begin(&mut (*entry).context, caller);
+            } else {
+                count(if found == method::THREAD { Counter::ThreadParent } else { Counter::UnitParent }, 1);
             }
         }
+        let context = &(*entry).context;
         if (*entry).tcp == 0 {
             return;
         }
@@ -166,34 +163,14 @@ pub(crate) unsafe fn open_server(
                 count(Counter::HandoffFound, 1);
             }
         }
-        let known = THREADS.get_ptr_mut(caller.tid);
-        let busy = match known {
-            Some(thread) => (*thread).start_ns == caller.thread_start && is_open(&*thread),
-            None => false,
-        };
-        if busy {
-            // It read another request before it answered the first.
-            if let Some(thread) = known {
-                (*thread).ambiguous = 1;
-            }
-        } else if blocking {
-            let thread = Thread {
-                sock,
-                generation: (*entry).generation,
-                trace_id: (*entry).context.trace_id,
-                span_id: (*entry).context.span_id,
-                response_at_open,
-                start_ns: caller.thread_start,
-                ambiguous: 0,
-            };
-            if THREADS.insert(caller.tid, &thread, ANY).is_err() {
-                count(Counter::ThreadTableFull, 1);
-            }
+        if (*entry).runtime == runtime::THREADS || (*entry).runtime == runtime::PYTHON {
+            unit::thread_read(caller, &unit::reference(sock, entry), blocking);
         }
         Opened::Request
     }
 }
 
+/// New ids, and no parent.
 #[inline(always)]
 fn begin(context: &mut Context, caller: &Caller) {
     context.trace_id = new_trace_id();
@@ -203,31 +180,4 @@ fn begin(context: &mut Context, caller: &Caller) {
     context.tid = caller.tid;
     context.tgid = caller.tgid;
     context.start_ns = caller.process_start;
-}
-
-/// Whether the thread's request has not been answered yet, by whichever thread.
-#[inline(always)]
-fn is_open(thread: &Thread) -> bool {
-    match CONNECTIONS.get_ptr(thread.sock) {
-        // SAFETY: a live map value.
-        Some(entry) => unsafe {
-            (*entry).generation == thread.generation
-                && (*entry).directions[OUTBOUND as usize].end == thread.response_at_open
-                && (*entry).directions[OUTBOUND as usize].announced <= thread.response_at_open
-        },
-        None => false,
-    }
-}
-
-/// The thread answered with an interim response: its request is still open.
-#[inline(always)]
-pub(crate) fn interim_sent(sock: u64, tid: u32, response_end: u64) {
-    if let Some(thread) = THREADS.get_ptr_mut(tid) {
-        // SAFETY: a live map value.
-        unsafe {
-            if (*thread).sock == sock {
-                (*thread).response_at_open = response_end;
-            }
-        }
-    }
 }

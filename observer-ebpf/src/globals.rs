@@ -71,5 +71,5 @@ accessors!(
     tcp_bytes_acked, tcp_bytes_received, unix_peer, msg_iter, iter_type, iter_type_size, iter_iovec, iter_ubuf,
     iter_offset, iter_count, iter_iov, iter_ubuf_pointer, iter_segments, task_group_leader, task_start_boottime,
     task_tgid, task_pid, task_real_parent, task_comm, task_flags,
-    socket_sk,
+    socket_sk, task_thread_pointer,
 );

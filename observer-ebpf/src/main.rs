@@ -9,6 +9,7 @@
 
 mod buffer;
 mod capture;
+mod connecting;
 mod connection;
 mod context;
 mod fentry;
@@ -20,6 +21,7 @@ mod read;
 mod sock;
 mod socket;
 mod state;
+mod unit;
 
 #[panic_handler]
 fn panic(_info: &core::panic::PanicInfo) -> ! {

@@ -17,6 +17,7 @@ use aya_ebpf::{
 use observer_abi::{
     connection::{INBOUND, OUTBOUND, flag},
     control::mode,
+    process::runtime,
 };
 
 use crate::{
@@ -27,6 +28,7 @@ use crate::{
     maps::{SCRATCH_RECEIVE, SCRATCH_SEND, SCRATCH_SENT},
     read::Direct,
     sock::{self, Kind},
+    unit,
 };
 
 /// `include/linux/socket.h`
@@ -151,6 +153,8 @@ pub(crate) fn socket_received(ctx: BtfTracePointContext) -> i32 {
         let kind = sock::kind::<Direct>(sock);
         if kind != Kind::Other {
             after_call(sock, kind, INBOUND, result, flags & MSG_TRUNC != 0);
+        } else {
+            unit::disturbed(bpf_get_current_pid_tgid());
         }
     }
     0
@@ -169,10 +173,13 @@ pub(crate) unsafe fn after_call(sock: *const u8, kind: Kind, direction: u8, resu
             return;
         }
         let Some(entry) = connection::find_or_create::<Direct>(sock, kind, file, direction) else { return };
+        let pid_tgid = bpf_get_current_pid_tgid();
         if (*entry).mode == mode::IGNORE || (*entry).flags & flag::OBSERVER != 0 {
+            if (*entry).runtime == runtime::EVENT_LOOP && direction == INBOUND {
+                unit::forget_thread(pid_tgid as u32);
+            }
             return;
         }
-        let pid_tgid = bpf_get_current_pid_tgid();
         let tgid = (pid_tgid >> 32) as u32;
         if tgid == settings().observer_tgid() {
             (*entry).flags |= flag::OBSERVER;
@@ -213,5 +220,8 @@ pub(crate) unsafe fn after_call(sock: *const u8, kind: Kind, direction: u8, resu
             if direction == INBOUND { SCRATCH_RECEIVE.get_ptr_mut(0) } else { SCRATCH_SENT.get_ptr_mut(0) };
         let Some(scratch) = scratch else { return };
         capture::data::<Direct>(&call, source, entry, scratch);
+        if direction == INBOUND && (*entry).runtime != runtime::THREADS {
+            unit::received(sock as u64, entry, pid_tgid);
+        }
     }
 }

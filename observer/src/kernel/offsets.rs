@@ -231,6 +231,7 @@ impl KernelTypes {
             task_comm: self.offset("task_struct.comm")?,
             task_flags: self.offset("task_struct.flags")?,
             socket_sk: self.offset("socket.sk")?,
+            task_thread_pointer: self.offset("task_struct.thread.fsbase")?,
         })
     }
 }
