@@ -37,10 +37,11 @@ pub struct Runtime {
     pub kind: u32,
     /// Go: offset of the id in the goroutine. Python: offset of the current context in the thread state.
     pub unit_offset: u32,
-    /// Go: offset of the creator's id in the goroutine. Python: offset of `ctx_entered` in the context.
+    /// Go: offset of the running goroutine (`curg`) in the machine. Python: offset of `ctx_entered` in the context.
     pub second_offset: u32,
-    /// Explicit padding.
-    pub reserved: u32,
+    /// Event loop: 1 where the program lets work wait for other work to end (promises, connection pools), so that the
+    /// answer to one request's call may set off another one's: then only reading a request tells what is worked on.
+    pub strict: u32,
     /// Go: the program's addresses of net/http: what waits there does not take work from elsewhere.
     pub library_start: u64,
     /// Go: the end of these.

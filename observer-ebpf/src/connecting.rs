@@ -97,6 +97,6 @@ fn work_for(request: &observer_abi::context::RequestReference) {
     if unit::kind_of((pid_tgid >> 32) as u32) == runtime::EVENT_LOOP {
         // SAFETY: the current task calls.
         let caller = unsafe { context::caller(pid_tgid) };
-        unit::resume(&caller, request);
+        unit::resume(&caller, if unit::is_strict(caller.tgid) { &unit::NOTHING } else { request });
     }
 }

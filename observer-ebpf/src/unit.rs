@@ -23,7 +23,7 @@ use observer_abi::{
     connection::{Connection, OUTBOUND, flag, role},
     context::{RequestReference, Thread, Unit, UnitKey, method, unit},
     loss::Counter,
-    process::{Runtime, runtime},
+    process::runtime,
 };
 
 use crate::{
@@ -46,6 +46,18 @@ pub(crate) fn kind_of(tgid: u32) -> u32 {
         // SAFETY: a live map value.
         Some(found) => unsafe { (*found).kind },
         None => runtime::THREADS,
+    }
+}
+
+/// Whether what an event loop does with an answer may be another request's business: see [`Runtime::strict`].
+///
+/// [`Runtime::strict`]: observer_abi::process::Runtime::strict
+#[inline(always)]
+pub(crate) fn is_strict(tgid: u32) -> bool {
+    match RUNTIMES.get_ptr(tgid) {
+        // SAFETY: a live map value.
+        Some(found) => unsafe { (*found).strict != 0 },
+        None => false,
     }
 }
 
@@ -234,7 +246,7 @@ pub(crate) unsafe fn received(sock: u64, entry: *const Connection, pid_tgid: u64
         let serves = (*entry).role == role::SERVER && (*entry).context.span_id != [0; 8] && is_unanswered(entry);
         let request = if serves {
             reference(sock, entry)
-        } else if (*entry).role == role::CLIENT {
+        } else if (*entry).role == role::CLIENT && !is_strict(caller.tgid) {
             (*entry).owner
         } else {
             NOTHING
@@ -345,17 +357,9 @@ pub(crate) fn entered(key: &UnitKey, tid: u32) {
 #[inline(always)]
 pub(crate) fn current(tgid: u32) -> Option<UnitKey> {
     let found = RUNTIMES.get_ptr(tgid)?;
-    // SAFETY: a live map value; typed pointers, read directly.
-    unsafe {
-        let task = bpf_get_current_task_btf().cast::<u8>().cast_const();
-        let pointer: u64 = Direct::read(task, offset!(task_thread_pointer));
-        of_thread(&*found, pointer, tgid)
-    }
-}
-
-#[inline(always)]
-fn of_thread(found: &Runtime, thread_pointer: u64, tgid: u32) -> Option<UnitKey> {
-    let holder = user(thread_pointer.wrapping_add(found.thread_pointer_offset as u64))?;
+    // SAFETY: a live map value.
+    let found = unsafe { &*found };
+    let holder = thread_word(tgid)?;
     if holder == 0 {
         return None;
     }
@@ -369,6 +373,18 @@ fn of_thread(found: &Runtime, thread_pointer: u64, tgid: u32) -> Option<UnitKey>
     // A context that nobody entered is the thread's own: everything that runs on it shares it.
     let entered = user(id.wrapping_add(u64::from(found.second_offset)))?;
     if entered as u32 == 1 { Some(UnitKey { unit: id, tgid, kind: unit::PYTHON_CONTEXT }) } else { None }
+}
+
+/// The address that the runtime keeps for each thread: of its goroutine, or of its thread state.
+#[inline(always)]
+pub(crate) fn thread_word(tgid: u32) -> Option<u64> {
+    let found = RUNTIMES.get_ptr(tgid)?;
+    // SAFETY: a live map value; typed pointers, read directly.
+    unsafe {
+        let task = bpf_get_current_task_btf().cast::<u8>().cast_const();
+        let pointer: u64 = Direct::read(task, offset!(task_thread_pointer));
+        user(pointer.wrapping_add((*found).thread_pointer_offset as u64))
+    }
 }
 
 /// A word of the process's memory.

@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     os::fd::{AsFd, AsRawFd},
+    path::Path,
     time::{Duration, Instant},
 };
 
@@ -10,13 +11,16 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use aya::{
     Btf, Ebpf, EbpfLoader,
     maps::{Array, HashMap, Map, MapData, PerCpuArray, RingBuf},
-    programs::{BtfTracePoint, FEntry, FExit, Program},
+    programs::{
+        BtfTracePoint, FEntry, FExit, Program, UProbe,
+        uprobe::{UProbeLink, UProbeScope},
+    },
 };
 use observer_abi::{
     connection::Connection,
     control::{ConnectionControl, ControlBlock, MAX_RINGS, Settings, mode},
     loss::{self, Counter},
-    process::Policy,
+    process::{Policy, Runtime},
 };
 
 use super::{
@@ -259,6 +263,42 @@ impl Kernel {
         })
     }
 
+    /// Loads programs for executables.
+    pub(crate) fn load_uprobes(&mut self, names: &[&str]) -> Result<()> {
+        for name in names {
+            let program: &mut UProbe = self
+                .ebpf
+                .program_mut(name)
+                .ok_or_else(|| anyhow!("the object has no program {name}"))?
+                .try_into()?;
+            program.load().with_context(|| (*name).to_owned())?;
+        }
+        Ok(())
+    }
+
+    /// Attaches one of these to every process that runs the file, until the link is dropped.
+    pub(crate) fn attach_uprobe(
+        &mut self,
+        name: &str,
+        file: &Path,
+        offset: u64,
+    ) -> Result<UProbeLink> {
+        let program: &mut UProbe = self
+            .ebpf
+            .program_mut(name)
+            .ok_or_else(|| anyhow!("the object has no program {name}"))?
+            .try_into()?;
+        let link = program
+            .attach(offset, file, UProbeScope::AllProcesses)
+            .with_context(|| format!("{name} at {offset:#x}"))?;
+        Ok(program.take_link(link)?)
+    }
+
+    /// What the kernel is told about the runtimes of processes.
+    pub(crate) fn runtimes(&self) -> Result<HashMap<MapData, u32, Runtime>> {
+        Ok(HashMap::try_from(duplicate(&self.ebpf, "RUNTIMES")?)?)
+    }
+
     /// The counters, summed over the CPUs.
     pub fn counters(&self) -> Result<Vec<(Counter, &'static str, u64)>> {
         let map = self
@@ -437,6 +477,14 @@ impl PolicyMaps {
             .context("cannot switch capture")
     }
 
+    /// Makes connections ask again.
+    pub fn raise(&mut self) -> Result<()> {
+        self.state.policy_epoch = self.state.policy_epoch.wrapping_add(1);
+        self.control
+            .set(0, self.state, 0)
+            .context("cannot raise the policy's epoch")
+    }
+
     /// Writes verdicts; connections ask again afterwards.
     pub fn apply(&mut self, verdicts: impl IntoIterator<Item = (u32, bool)>) -> Result<()> {
         let mut changed = false;
@@ -451,10 +499,7 @@ impl PolicyMaps {
             changed = true;
         }
         if changed {
-            self.state.policy_epoch = self.state.policy_epoch.wrapping_add(1);
-            self.control
-                .set(0, self.state, 0)
-                .context("cannot raise the policy's epoch")?;
+            self.raise()?;
         }
         Ok(())
     }

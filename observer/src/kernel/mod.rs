@@ -9,6 +9,7 @@ pub mod loader;
 pub mod offsets;
 pub mod reader;
 pub mod tier;
+pub mod uprobes;
 
 pub use loader::{Kernel, LoadOptions};
 pub use tier::{Features, Tier};
