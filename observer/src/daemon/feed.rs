@@ -29,7 +29,7 @@ struct Inner {
     ring: RingBuf<MapData>,
     plan: PolicyPlan,
     policy: PolicyMaps,
-    executed: SyncSender<u32>,
+    begun: SyncSender<u32>,
     verdicts: Vec<(u32, bool)>,
     rescanned_ns: u64,
     swept_ns: u64,
@@ -40,7 +40,7 @@ impl Feed {
         ring: RingBuf<MapData>,
         plan: PolicyPlan,
         policy: PolicyMaps,
-        executed: SyncSender<u32>,
+        begun: SyncSender<u32>,
         now_ns: u64,
     ) -> Self {
         Self {
@@ -48,7 +48,7 @@ impl Feed {
                 ring,
                 plan,
                 policy,
-                executed,
+                begun,
                 verdicts: Vec::new(),
                 rescanned_ns: now_ns,
                 swept_ns: now_ns,
@@ -65,9 +65,9 @@ impl Feed {
                 continue;
             };
             table.event(&event);
-            if event.kind == event::EXEC {
-                // With so many at once that it is full, or with nobody to listen, their calls have no parents.
-                let _ = inner.executed.try_send(event.tgid);
+            if event.kind != event::EXIT {
+                // A fork, too: the kernel had nothing to hand down where the parent was not looked at yet. With so many at once that it is full, or with nobody to listen, their calls have no parents.
+                let _ = inner.begun.try_send(event.tgid);
             }
             inner.verdicts.extend(inner.plan.on_event(&event));
         }

@@ -165,10 +165,10 @@ impl Daemon {
             tracing::warn!("no running process matches the selectors yet; waiting for one");
         }
         policy.apply(verdicts)?;
-        let (executed, to_look_at) = sync_channel(runtimes::QUEUE);
+        let (begun, to_look_at) = sync_channel(runtimes::QUEUE);
         let shared = Arc::new(Shared {
             table,
-            feed: Feed::new(process_ring, plan, policy, executed, now_ns()),
+            feed: Feed::new(process_ring, plan, policy, begun, now_ns()),
             lineage: lineage::Lineage::default(),
             leave_to_sdk: settings.spans.instrumented == config::Instrumented::Skip,
             left_to_sdk: AtomicU64::new(0),

@@ -23,7 +23,7 @@ pub(super) const QUEUE: usize = 4096;
 pub(super) fn run(
     stop: &AtomicBool,
     kernel: Arc<Mutex<Kernel>>,
-    executed: &Receiver<u32>,
+    begun: &Receiver<u32>,
     shared: &Shared,
 ) {
     let mut runtimes = match Runtimes::new(kernel) {
@@ -45,7 +45,7 @@ pub(super) fn run(
         {
             tracing::warn!(%error, "connections could not be made to ask for their runtime");
         }
-        match executed.recv_timeout(PATIENCE) {
+        match begun.recv_timeout(PATIENCE) {
             Ok(pid) => told |= runtimes.look_at(pid),
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
