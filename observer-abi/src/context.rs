@@ -71,7 +71,8 @@ pub struct Thread {
     pub start_ns: u64,
     /// 1 when the thread ever read a second request before the first was answered: nothing can be told of it any more.
     pub ambiguous: u32,
-    /// 1 while the last thing it read was a request that no unit has taken over yet (uvloop).
+    /// Not 0 when it last read outside of any unit, without being busy until it answers: then the request is not the
+    /// thread's, but that of the unit which it enters to handle what it read (uvloop).
     pub pending: u32,
 }
 plain!(Thread, 40);

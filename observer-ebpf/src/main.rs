@@ -19,6 +19,7 @@ mod go;
 mod maps;
 mod output;
 mod process;
+mod python;
 mod read;
 mod sock;
 mod socket;

@@ -257,12 +257,14 @@ pub(crate) unsafe fn received(sock: u64, entry: *const Connection, pid_tgid: u64
         }
         match current(caller.tgid) {
             Some(key) if serves => take(&key, &request),
-            Some(key) => keep_only(&key, &request),
+            Some(key) if request.sock != 0 => keep_only(&key, &request),
+            Some(_) => {}
             // Python without a context: uvloop enters one to handle what it read.
             None if (*entry).runtime == runtime::PYTHON => {
                 let known = THREADS.get_ptr(caller.tid);
+                // A thread that reads blocking sockets goes on with what it is at.
                 let busy = match known {
-                    Some(thread) => (*thread).pending == 0 && is_same(&(*thread).request, &request),
+                    Some(thread) => (*thread).pending == 0 && resolve(&(*thread).request).is_some(),
                     None => false,
                 };
                 if !busy {
@@ -278,6 +280,8 @@ pub(crate) unsafe fn received(sock: u64, entry: *const Connection, pid_tgid: u64
 const READ: u32 = 1;
 /// [`Thread::pending`]: it read the answer to a call made for a request.
 const ANSWERED: u32 = 2;
+/// [`Thread::pending`]: a context took it over.
+const TAKEN: u32 = 3;
 
 /// A unit read a request.
 #[inline(always)]
@@ -344,11 +348,11 @@ pub(crate) fn entered(key: &UnitKey, tid: u32) {
         let pending = (*thread).pending;
         if pending == READ {
             begin(key, &(*thread).request, 0);
-        } else if pending == ANSWERED {
+        } else if pending == ANSWERED && (*thread).request.sock != 0 {
             keep_only(key, &(*thread).request);
         }
         if pending != 0 {
-            (*thread).request.sock = 0;
+            (*thread).pending = TAKEN;
         }
     }
 }

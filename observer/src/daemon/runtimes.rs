@@ -47,7 +47,7 @@ pub(super) fn run(
         }
         match begun.recv_timeout(PATIENCE) {
             Ok(pid) => told |= runtimes.look_at(pid),
-            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Timeout) => told |= runtimes.look_at_beginning(),
             Err(RecvTimeoutError::Disconnected) => return,
         }
         if swept.elapsed() >= SWEEP {

@@ -67,16 +67,22 @@ const PROGRAMS: &[Program] = &[
 
 /// What an executable of this name needs, if it is in the table.
 pub(super) fn plan(name: &str, image: &Image<'_>) -> Option<Plan> {
-    let program = PROGRAMS
+    let program = PROGRAMS.iter().find(|program| name == program.name)?;
+    if program
+        .excluded
         .iter()
-        .find(|program| name == program.name)?;
-    if program.excluded.iter().any(|prefix| image.has_symbol_like(prefix)) {
+        .any(|prefix| image.has_symbol_like(prefix))
+    {
         return None;
     }
     let functions = program.required.iter().chain(program.optional);
     let names: Vec<&str> = functions.clone().map(|(name, _)| *name).collect();
     let found = image.symbols(&names);
-    if program.required.iter().any(|(name, _)| !found.contains_key(*name)) {
+    if program
+        .required
+        .iter()
+        .any(|(name, _)| !found.contains_key(*name))
+    {
         return None;
     }
     let probes = functions

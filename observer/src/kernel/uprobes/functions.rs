@@ -59,14 +59,18 @@ impl Functions {
     }
 
     fn number(&self, at: usize) -> Option<u32> {
-        Some(u32::from_le_bytes(self.table.get(at..at + 4)?.try_into().ok()?))
+        Some(u32::from_le_bytes(
+            self.table.get(at..at + 4)?.try_into().ok()?,
+        ))
     }
 
     fn name(&self, index: usize) -> Option<&[u8]> {
         let record = self.number(self.functions + 8 * index + 4)? as usize;
         let name = self.number(self.functions + record + 4)? as usize;
         let start = self.names.checked_add(name)?;
-        let bytes = self.table.get(start..self.table.len().min(start + LONGEST_NAME))?;
+        let bytes = self
+            .table
+            .get(start..self.table.len().min(start + LONGEST_NAME))?;
         bytes.split(|byte| *byte == 0).next()
     }
 
@@ -104,7 +108,8 @@ impl Functions {
                 (None, next) => next,
                 (Some(_), None) => None,
             };
-            let length = |row: &Option<Range<u64>>| row.as_ref().map_or(0, |row| row.end - row.start);
+            let length =
+                |row: &Option<Range<u64>>| row.as_ref().map_or(0, |row| row.end - row.start);
             if length(&current) > length(&longest) {
                 longest.clone_from(&current);
             }
@@ -112,4 +117,3 @@ impl Functions {
         longest
     }
 }
-

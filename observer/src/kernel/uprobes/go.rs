@@ -60,7 +60,10 @@ pub(super) fn plan(image: &Image<'_>) -> Option<Plan> {
     let statement = found.get(GO_STATEMENT)?;
     let created = found.get(NEW_GOROUTINE)?;
     let code = image.bytes(statement.start, statement.end.checked_sub(statement.start)?)?;
-    add("go_created", behind_call(&code, statement.start, created.start)?)?;
+    add(
+        "go_created",
+        behind_call(&code, statement.start, created.start)?,
+    )?;
     for receive in RECEIVES {
         add("go_received", found.get(receive)?.start)?;
     }

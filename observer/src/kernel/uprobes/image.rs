@@ -171,8 +171,7 @@ impl<'a> Image<'a> {
                 continue;
             };
             let count = table.len() / size_of::<elf::Sym64<Endianness>>();
-            let Ok((symbols, _)) =
-                pod::slice_from_bytes::<elf::Sym64<Endianness>>(&table, count)
+            let Ok((symbols, _)) = pod::slice_from_bytes::<elf::Sym64<Endianness>>(&table, count)
             else {
                 continue;
             };
@@ -238,7 +237,10 @@ mod tests {
         let own = std::fs::read("/proc/self/exe").unwrap();
         for end in [0, 16, 63, 64, 200, 4096] {
             std::fs::write(&directory, &own[..end]).unwrap();
-            assert!(Image::read(&File::open(&directory).unwrap()).is_none(), "{end}");
+            assert!(
+                Image::read(&File::open(&directory).unwrap()).is_none(),
+                "{end}"
+            );
         }
         std::fs::remove_file(&directory).unwrap();
     }

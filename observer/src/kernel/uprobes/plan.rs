@@ -1,7 +1,5 @@
 //! What an executable needs so that the kernel can tell what its processes work on.
 
-use std::fs::File;
-
 use observer_abi::process::Runtime;
 
 use super::{event_loop, go, image::Image};
@@ -24,7 +22,6 @@ pub(super) struct Plan {
 }
 
 /// The plan for an executable with this file name; `None` for one that is no runtime of ours.
-pub(super) fn of_executable(name: &str, file: &File) -> Option<Plan> {
-    let image = Image::read(file)?;
-    event_loop::plan(name, &image).or_else(|| go::plan(&image))
+pub(super) fn of_executable(name: &str, image: &Image<'_>) -> Option<Plan> {
+    event_loop::plan(name, image).or_else(|| go::plan(image))
 }
