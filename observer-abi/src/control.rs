@@ -59,8 +59,12 @@ pub struct Settings {
     pub request_budget: u32,
     /// The same for the direction that answers.
     pub response_budget: u32,
+    /// `bpf_skc_to_unix_sock` is there (5.16).
+    pub unix_sock_helper: u32,
+    /// Explicit padding.
+    pub reserved: u32,
 }
-plain!(Settings, 32);
+plain!(Settings, 40);
 
 /// Rings that the object declares; unused ones are shrunk to a page.
 pub const MAX_RINGS: usize = 4;

@@ -203,10 +203,11 @@ unsafe fn open<R: KernelRead>(
         (*opened).accepted_ns = 0;
         if connection::is_request((*entry).role, call.direction) && looks_like_request(payload, copied) {
             if (*entry).role == role::CLIENT {
-                context::open_client(entry, &caller, call.start, call.now);
+                context::open_client(call.sock as u64, entry, &caller, call.start, call.now);
             } else {
                 let blocking = sock::is_plainly_blocking::<R>(call.file);
-                let found = context::open_server(call.sock as u64, entry, &caller, call.start, blocking);
+                let peer = sock::unix_peer::<R>(call.sock, call.kind);
+                let found = context::open_server(call.sock as u64, entry, &caller, call.start, peer, blocking);
                 if found == Opened::Observer {
                     (*entry).mode = mode::IGNORE;
                     (*entry).flags |= flag::OBSERVER;
@@ -216,6 +217,8 @@ unsafe fn open<R: KernelRead>(
             (*opened).established_ns = (*entry).established_ns;
             (*opened).accepted_ns = (*entry).accepted_ns;
             (*entry).established_ns = 0;
+        } else if (*entry).role == role::CLIENT && call.direction == INBOUND {
+            context::answered(call.sock as u64, entry);
         }
         output::copy_words(&raw mut (*opened).context, &raw const (*entry).context);
         true

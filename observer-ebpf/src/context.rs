@@ -2,7 +2,7 @@
 
 use aya_ebpf::helpers::generated::{bpf_get_current_task_btf, bpf_get_prandom_u32};
 use observer_abi::{
-    connection::{Connection, OUTBOUND, role},
+    connection::{Connection, INBOUND, OUTBOUND, role},
     context::{Context, Handoff, HandoffKey, method},
     loss::Counter,
     process::runtime,
@@ -72,6 +72,8 @@ fn new_trace_id() -> [u8; 16] {
 /// The request's first sequence number, and position 0 of the server's stream: both are on the wire, so both ends have
 /// them, whatever addresses lie between. (The other stream's position 0 is not usable: an active opener counts its SYN
 /// as an acknowledged byte.)
+///
+/// A Unix socket has no numbers: there the key is the client's end, which the server knows as its peer.
 #[inline(always)]
 fn handoff_key(entry: &Connection, position: u64) -> HandoffKey {
     let (request, response) = if entry.role == role::CLIENT {
@@ -85,9 +87,9 @@ fn handoff_key(entry: &Connection, position: u64) -> HandoffKey {
 /// Ids for a request that a client is about to send.
 ///
 /// # Safety
-/// `entry` is a live map value.
+/// `entry` is the live map value of the sock at `sock`.
 #[inline(always)]
-pub(crate) unsafe fn open_client(entry: *mut Connection, caller: &Caller, position: u64, now: u64) {
+pub(crate) unsafe fn open_client(sock: u64, entry: *mut Connection, caller: &Caller, position: u64, now: u64) {
     // SAFETY: live map values.
     unsafe {
         begin(&mut (*entry).context, caller);
@@ -105,13 +107,51 @@ pub(crate) unsafe fn open_client(entry: *mut Connection, caller: &Caller, positi
             }
         }
         let context = &(*entry).context;
-        if (*entry).tcp == 0 {
-            return;
-        }
         let handoff =
             Handoff { trace_id: context.trace_id, span_id: context.span_id, time_ns: now, observer: 0 };
-        if HANDOFF.insert(handoff_key(&*entry, position), &handoff, ANY).is_ok() {
+        if (*entry).tcp == 0 {
+            hand_off_unix(sock, entry, &handoff);
+        } else if HANDOFF.insert(handoff_key(&*entry, position), &handoff, ANY).is_ok() {
             count(Counter::HandoffWritten, 1);
+        }
+    }
+}
+
+/// Over a Unix socket a handoff is good until the answer is read. Where a send is seen only when it is over, another
+/// thread may have read that already: then this comes too late, and must not be there for the next request.
+///
+/// # Safety
+/// `entry` is a live map value.
+#[inline(always)]
+unsafe fn hand_off_unix(sock: u64, entry: *const Connection, handoff: &Handoff) {
+    // SAFETY: a live map value.
+    unsafe {
+        let answers = &raw const (*entry).directions[INBOUND as usize].runs;
+        let before = (*entry).directions[OUTBOUND as usize].runs.wrapping_sub(1);
+        if answers.read_volatile() != before {
+            return;
+        }
+        let key = HandoffKey { pair: sock, position: (*entry).inode };
+        if HANDOFF.insert(key, handoff, ANY).is_err() {
+            return;
+        }
+        count(Counter::HandoffWritten, 1);
+        if answers.read_volatile() != before {
+            let _ = HANDOFF.remove(key);
+        }
+    }
+}
+
+/// A client reads the answer: what the server did not take from a Unix socket by now is stale.
+///
+/// # Safety
+/// `entry` is the live map value of the sock at `sock`.
+#[inline(always)]
+pub(crate) unsafe fn answered(sock: u64, entry: *const Connection) {
+    // SAFETY: as promised.
+    unsafe {
+        if (*entry).tcp == 0 {
+            let _ = HANDOFF.remove(HandoffKey { pair: sock, position: (*entry).inode });
         }
     }
 }
@@ -135,13 +175,14 @@ pub(crate) enum Opened {
 /// Ids for a request that a server has read.
 ///
 /// # Safety
-/// `entry` is a live map value of the sock at `sock`; `blocking` as [`crate::sock::is_plainly_blocking`] says.
+/// `entry` is a live map value of the sock at `sock`; `peer` is a Unix socket's other end, `blocking` as [`crate::sock::is_plainly_blocking`] says.
 #[inline(always)]
 pub(crate) unsafe fn open_server(
     sock: u64,
     entry: *mut Connection,
     caller: &Caller,
     position: u64,
+    peer: HandoffKey,
     blocking: bool,
 ) -> Opened {
     // SAFETY: live map values.
@@ -149,8 +190,8 @@ pub(crate) unsafe fn open_server(
         let response_at_open = (*entry).directions[OUTBOUND as usize].end;
         begin(&mut (*entry).context, caller);
         (*entry).context.response_at_open = response_at_open;
-        if (*entry).tcp != 0 {
-            let key = handoff_key(&*entry, position);
+        let key = if (*entry).tcp != 0 { handoff_key(&*entry, position) } else { peer };
+        if key.pair != 0 {
             if let Some(handoff) = HANDOFF.get_ptr(key) {
                 let handoff = &*handoff;
                 if handoff.observer != 0 {

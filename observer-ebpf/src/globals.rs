@@ -60,7 +60,7 @@ macro_rules! accessors {
 
 accessors!(
     SettingsTable, SETTINGS,
-    selected_only, observer_tgid, ring_mask, wake_bytes, may_probe_read, send_start_hook, request_budget, response_budget,
+    selected_only, observer_tgid, ring_mask, wake_bytes, may_probe_read, send_start_hook, request_budget, response_budget, unix_sock_helper,
 );
 
 accessors!(

@@ -1,10 +1,10 @@
 //! Facts of a `struct sock`, by the offsets of the running kernel.
 
-use aya_ebpf::helpers::generated::bpf_skc_to_tcp_sock;
-use observer_abi::connection::family;
+use aya_ebpf::helpers::generated::{bpf_skc_to_tcp_sock, bpf_skc_to_unix_sock};
+use observer_abi::{connection::family, context::HandoffKey};
 
 use crate::{
-    globals::offset,
+    globals::{offset, settings},
     read::KernelRead,
 };
 
@@ -198,5 +198,33 @@ pub(crate) unsafe fn netns<R: KernelRead>(sock: *const u8) -> u32 {
     unsafe {
         let net: *const u8 = R::read(sock, offset!(sock_net));
         if net.is_null() { 0 } else { R::read(net, offset!(net_inum)) }
+    }
+}
+
+/// The other end of a Unix socket: its sock address and its inode number; zeros where that is not known.
+///
+/// # Safety
+/// As for [`family`].
+#[inline(always)]
+pub(crate) unsafe fn unix_peer<R: KernelRead>(sock: *const u8, kind: Kind) -> HandoffKey {
+    let none = HandoffKey { pair: 0, position: 0 };
+    if kind != Kind::Unix || (R::TYPED && settings().unix_sock_helper() == 0) {
+        return none;
+    }
+    // SAFETY: as promised; each null is checked before it is followed.
+    unsafe {
+        let own: *const u8 = if R::TYPED { bpf_skc_to_unix_sock(sock.cast_mut().cast()).cast() } else { sock };
+        if own.is_null() {
+            return none;
+        }
+        let peer: *const u8 = R::read(own, offset!(unix_peer));
+        if peer.is_null() {
+            return none;
+        }
+        let file = file::<R>(peer);
+        if file.is_null() {
+            return none;
+        }
+        HandoffKey { pair: peer as u64, position: inode::<R>(file) }
     }
 }

@@ -12,8 +12,8 @@ use std::{
 use super::{memory, pipeline::Shared};
 use crate::kernel::{Kernel, uprobes::Runtimes};
 
-/// How soon it notices that it is to stop.
-const PATIENCE: Duration = Duration::from_millis(100);
+/// How often interpreters that had not begun are looked at again, and how soon it notices that it is to stop.
+const PATIENCE: Duration = Duration::from_millis(50);
 /// How often executables that nobody runs lose their breakpoints, and processes are looked at anew.
 const SWEEP: Duration = Duration::from_secs(30);
 
@@ -38,7 +38,7 @@ pub(super) fn run(
     };
     let mut told = runtimes.look_at_all();
     memory::trim();
-    let mut swept = Instant::now();
+    let (mut swept, mut again) = (Instant::now(), Instant::now());
     while !stop.load(Ordering::Acquire) {
         if std::mem::take(&mut told)
             && let Err(error) = shared.feed.raise()
@@ -47,8 +47,12 @@ pub(super) fn run(
         }
         match begun.recv_timeout(PATIENCE) {
             Ok(pid) => told |= runtimes.look_at(pid),
-            Err(RecvTimeoutError::Timeout) => told |= runtimes.look_at_beginning(),
+            Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
+        }
+        if again.elapsed() >= PATIENCE {
+            again = Instant::now();
+            told |= runtimes.look_at_beginning();
         }
         if swept.elapsed() >= SWEEP {
             swept = Instant::now();

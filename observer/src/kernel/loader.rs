@@ -187,6 +187,8 @@ impl Kernel {
             send_start_hook: u32::from(tier != Tier::Socket || features.send_start_tracepoint),
             request_budget: options.request_budget,
             response_budget: options.response_budget,
+            unix_sock_helper: u32::from(types.has_function("bpf_skc_to_unix_sock")),
+            reserved: 0,
         };
         let mut loader = EbpfLoader::new();
         loader.btf(Some(btf));

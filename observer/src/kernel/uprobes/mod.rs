@@ -17,7 +17,7 @@ mod python;
 use std::{
     collections::{HashMap, HashSet},
     fs::{self, File},
-    os::unix::fs::MetadataExt,
+    os::{fd::AsRawFd, unix::fs::MetadataExt},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
 };
@@ -164,7 +164,7 @@ impl Runtimes {
             if self.executables.len() >= MOST_EXECUTABLES {
                 return None;
             }
-            let known = self.examine(&name, &path, &file);
+            let known = self.examine(&name, &file);
             self.executables.insert(executable, known);
         }
         let known = self.executables.get(&executable)?.as_ref()?;
@@ -172,7 +172,7 @@ impl Runtimes {
     }
 
     /// Attaches what a file needs; `None` where it is no runtime of ours or something is missing.
-    fn examine(&self, name: &str, path: &Path, file: &File) -> Option<Known> {
+    fn examine(&self, name: &str, file: &File) -> Option<Known> {
         let image = Image::read(file)?;
         let (plan, python) = if python::is_interpreter(name) {
             let (plan, runtime) = python::plan(&image)?;
@@ -180,7 +180,9 @@ impl Runtimes {
         } else {
             (plan::of_executable(name, &image)?, None)
         };
-        match self.attach(path, &plan) {
+        // By descriptor: the process may be gone by now, the file is not.
+        let held = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
+        match self.attach(&held, &plan) {
             Ok(links) => {
                 let probes = plan.probes.len();
                 tracing::debug!(name, probes, runtime = ?plan.runtime, "breakpoints set");
