@@ -169,6 +169,7 @@ fn every_call(arguments: &[&str]) {
         .collect();
     let observer = Observer::start(&environment, &arguments);
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let origin = format!("http://localhost:{}", listener.local_addr().unwrap().port());
     let (mut expected, mut status) = (Vec::new(), 200);
     for (sender, send) in SENDERS {
         for (receiver, receive) in RECEIVERS {
@@ -196,7 +197,7 @@ fn every_call(arguments: &[&str]) {
         .map(|span| {
             assert!(!span.is_incomplete(), "{span:?}");
             let url = span.attribute("url.full").as_str().unwrap();
-            let path = url.strip_prefix("http://localhost").unwrap();
+            let path = url.strip_prefix(&origin).unwrap();
             (path.to_owned(), span.status_code())
         })
         .collect();
