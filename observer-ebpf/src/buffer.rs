@@ -17,6 +17,8 @@ const MAX_SEGMENTS: u64 = 8;
 pub(crate) enum Source {
     /// Bytes at a user address.
     Flat(u64),
+    /// The same, but only so many of the call's bytes lie there; where the others are is not known.
+    First(u64, u64),
     /// A user address of an array of `struct iovec`, and how many they are.
     Vector(u64, u64),
     /// The same in kernel memory, and the bytes of the first segment that come before the call's first byte.
@@ -42,7 +44,8 @@ impl Source {
     #[inline(always)]
     pub(crate) unsafe fn store(self, scratch: *mut Scratch) {
         let words = match self {
-            Self::Flat(user) => [kind::FLAT, user, 0, 0],
+            Self::Flat(user) => [kind::FLAT, user, u64::MAX, 0],
+            Self::First(user, bytes) => [kind::FLAT, user, bytes, 0],
             Self::Vector(array, segments) => [kind::VECTOR, array, segments, 0],
             Self::KernelVector(array, segments, skip) => [kind::KERNEL_VECTOR, array, segments, skip],
             Self::Unknown => [kind::UNKNOWN, 0, 0, 0],
@@ -89,7 +92,7 @@ pub(crate) extern "C" fn copy_payload(slot: u32, wanted: u64) -> u64 {
         let first = (*scratch).source[1];
         match (*scratch).source[0] {
             kind::FLAT => {
-                let size = bounded(wanted);
+                let size = bounded(wanted.min((*scratch).source[2]));
                 if bpf_probe_read_user(payload.cast(), size, first as *const _) != 0 {
                     count(Counter::CopyFault, 1);
                     return 0;
@@ -138,8 +141,8 @@ pub(crate) extern "C" fn read_tail(slot: u32, before: u64) -> u64 {
     unsafe {
         let length = (*scratch).call.end.wrapping_sub((*scratch).call.start);
         let (user, size) = match (*scratch).source[0] {
-            kind::FLAT => ((*scratch).source[1], length),
-            kind::UNKNOWN => return 0,
+            kind::FLAT if length <= (*scratch).source[2] => ((*scratch).source[1], length),
+            kind::FLAT | kind::UNKNOWN => return 0,
             found => {
                 if !last_segment(scratch, found == kind::KERNEL_VECTOR, length) {
                     return 0;

@@ -61,10 +61,7 @@ pub(crate) unsafe fn admitted(entry: *mut Connection, tgid: u32) -> bool {
         if (*entry).tgid == tgid && (*entry).policy_epoch == epoch {
             return (*entry).flags & flag::DENIED == 0;
         }
-        let allowed = match POLICY.get_ptr(tgid) {
-            Some(policy) => (*policy).capture != 0,
-            None => settings().selected_only() == 0,
-        };
+        let allowed = may_be_captured(tgid);
         (*entry).tgid = tgid;
         (*entry).policy_epoch = epoch;
         if allowed {
@@ -75,6 +72,24 @@ pub(crate) unsafe fn admitted(entry: *mut Connection, tgid: u32) -> bool {
         }
         allowed
     }
+}
+
+/// What the policy says of a process.
+#[inline(always)]
+fn may_be_captured(tgid: u32) -> bool {
+    match POLICY.get_ptr(tgid) {
+        // SAFETY: a live map value.
+        Some(policy) => unsafe { (*policy).capture != 0 },
+        None => settings().selected_only() == 0,
+    }
+}
+
+/// Whether the process is captured now.
+#[inline(always)]
+pub(crate) fn is_selected(tgid: u32) -> bool {
+    let Some(control) = CONTROL_BLOCK.get_ptr(0) else { return false };
+    // SAFETY: a live map value.
+    unsafe { (*control).enabled != 0 && may_be_captured(tgid) }
 }
 
 /// Takes the bytes of the call that lies in the scratch of `slot`, with its buffer. Called in the context of the task

@@ -88,14 +88,11 @@ pub(crate) unsafe fn at_start<R: KernelRead>(message: *const u8, direction: u8, 
             }
             Kind::Array if settings().task_registers() != 0 => of_system_call(direction).store(scratch),
             Kind::Array if R::TYPED => {
+                // More segments may follow, which the typed pointer does not reach.
                 let first: *const u8 = R::read(message, offset!(msg_iter) + offset!(iter_iov));
                 let done = done::<R>(message);
-                if R::read::<u64>(first, 8).wrapping_sub(done) < remaining::<R>(message) {
-                    // More segments follow, which the typed pointer does not reach.
-                    Source::Unknown.store(scratch);
-                    return;
-                }
-                Source::Flat(R::read::<u64>(first, 0).wrapping_add(done)).store(scratch);
+                let bytes = R::read::<u64>(first, 8).wrapping_sub(done);
+                Source::First(R::read::<u64>(first, 0).wrapping_add(done), bytes).store(scratch);
             }
             _ => Source::Unknown.store(scratch),
         }

@@ -27,6 +27,7 @@ use observer_abi::{
 
 use crate::{
     buffer::Source,
+    capture,
     globals::offset,
     kprobe::Entered,
     maps::{self, CALLS, slot},
@@ -240,7 +241,9 @@ unsafe fn left(registers: *const u8, result: i64) {
 #[inline(always)]
 fn forget(result: i64) {
     let _ = CALLS.remove(thread());
-    if result > 0 {
+    // SAFETY: a helper without arguments.
+    let tgid = (unsafe { bpf_get_current_pid_tgid() } >> 32) as u32;
+    if result > 0 && capture::is_selected(tgid) {
         count(Counter::DescriptorChanged, 1);
     }
 }

@@ -20,6 +20,40 @@ pub(super) fn rings() -> usize {
     }
 }
 
+/// How large the kernel's maps get.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct MapSizes {
+    /// Connections at once.
+    pub(super) connections: u32,
+    /// Bytes of each ring.
+    pub(super) ring_bytes: u32,
+}
+
+/// As much as the host can spare, at most what the settings say: 1,024 connections (0.5 MiB) and 256 KiB of each ring
+/// a 256 MiB of memory.
+pub(super) fn map_sizes(limits: &config::Limits, memory: u64) -> MapSizes {
+    let share = u32::try_from(memory / (256 << 20))
+        .unwrap_or(u32::MAX)
+        .max(1);
+    let down = |size: u32| 1 << size.ilog2();
+    MapSizes {
+        connections: limits.max_connections.0.min(share.saturating_mul(1024)),
+        ring_bytes: limits
+            .ring_bytes
+            .0
+            .min(down(share.saturating_mul(256 << 10))),
+    }
+}
+
+/// Bytes of memory that the host has; plenty where it does not tell.
+pub(super) fn host_memory() -> u64 {
+    let info = rustix::system::sysinfo();
+    match info.totalram.saturating_mul(u64::from(info.mem_unit)) {
+        0 => u64::MAX,
+        bytes => bytes,
+    }
+}
+
 pub(super) fn tier(wanted: config::Tier) -> Option<Tier> {
     match wanted {
         config::Tier::Auto => None,
@@ -69,4 +103,27 @@ pub(super) fn otlp(settings: &Settings) -> Result<Option<OtlpConfig>> {
         ..OtlpOverrides::default()
     };
     OtlpConfig::from_env_and(overrides, |name| settings.otlp.variable(name)).map_err(Into::into)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn maps_fit_the_host_and_never_exceed_the_settings() {
+        let limits = Settings::default().limits;
+        let sizes = |memory: u64| map_sizes(&limits, memory);
+        let whole = MapSizes {
+            connections: limits.max_connections.0,
+            ring_bytes: limits.ring_bytes.0,
+        };
+        assert_eq!(sizes(u64::MAX), whole);
+        assert_eq!(sizes(16 << 30), whole);
+        let small = sizes(1 << 30);
+        assert_eq!((small.connections, small.ring_bytes), (4096, 1 << 20));
+        let odd = sizes(700 << 20);
+        assert_eq!((odd.connections, odd.ring_bytes), (2048, 512 << 10));
+        let tiny = sizes(64 << 20);
+        assert_eq!((tiny.connections, tiny.ring_bytes), (1024, 256 << 10));
+    }
 }

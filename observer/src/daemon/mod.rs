@@ -123,13 +123,14 @@ impl Daemon {
         let types = KernelTypes::of_running_kernel()?;
         let features = Features::probe(&types);
         let rings = choices::rings();
+        let sizes = choices::map_sizes(&settings.limits, choices::host_memory());
         let options = LoadOptions {
             tier: choices::tier(settings.tier),
             selected_only: settings.selection.is_selective(),
             observer_tgid: if private { 0 } else { std::process::id() },
             rings,
-            ring_bytes: settings.limits.ring_bytes.0,
-            connections: settings.limits.max_connections.0,
+            ring_bytes: sizes.ring_bytes,
+            connections: sizes.connections,
             ..LoadOptions::default()
         };
         let mut kernel = Kernel::load(&types, &features, &options)?;

@@ -26,7 +26,7 @@ use observer_abi::{
 use super::{
     lockdown::Programs,
     offsets::KernelTypes,
-    tier::{Features, Hook, SHARED_PROGRAMS, Tier},
+    tier::{Features, Hook, Tier},
 };
 use crate::exchange::ConnectionKey;
 
@@ -148,17 +148,7 @@ impl Kernel {
         features: &Features,
         options: &LoadOptions,
     ) -> Result<(Ebpf, Vec<OwnedFd>)> {
-        let wanted: Vec<(&str, Hook)> = tier
-            .programs()
-            .iter()
-            .filter(|(name, _)| *name != "socket_tcp_sending" || features.send_start_tracepoint)
-            .chain(SHARED_PROGRAMS)
-            .copied()
-            .filter(|(_, hook)| !hook.is_left_out(types))
-            .collect();
-        if let Some((_, hook)) = wanted.iter().find(|(_, hook)| !hook.exists(types)) {
-            bail!("this kernel has no {}", hook.name());
-        }
+        let wanted = tier.plan(types)?;
         let mut ebpf = Self::open(tier, btf, types, features, options)?;
         let mut links = Vec::new();
         if features.may_probe_read() {
@@ -412,7 +402,7 @@ fn load(ebpf: &mut Ebpf, name: &str, hook: Hook, btf: &Btf) -> Result<()> {
         .program_mut(name)
         .ok_or_else(|| anyhow!("not in the object"))?;
     match hook {
-        Hook::Tracepoint(function) => {
+        Hook::Tracepoint(function) | Hook::TracepointIfThere(function) => {
             <&mut BtfTracePoint>::try_from(program)?.load(function, btf)?
         }
         Hook::Enter(function) => <&mut FEntry>::try_from(program)?.load(function, btf)?,

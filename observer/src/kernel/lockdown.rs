@@ -70,7 +70,7 @@ impl Programs {
             .get(&program.function_key())
             .ok_or_else(|| anyhow!("not in the object"))?;
         let (kind, attach, target) = match hook {
-            Hook::Tracepoint(of) => (
+            Hook::Tracepoint(of) | Hook::TracepointIfThere(of) => (
                 BtfKind::Typedef,
                 bpf_attach_type::BPF_TRACE_RAW_TP,
                 format!("btf_trace_{of}"),

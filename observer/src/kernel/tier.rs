@@ -50,7 +50,10 @@ impl Tier {
                 ("fentry_accepted_4", Hook::ExitIf("inet_csk_accept", 4)),
             ],
             Self::Socket => &[
-                ("socket_tcp_sending", Hook::Tracepoint("tcp_sendmsg_locked")),
+                (
+                    "socket_tcp_sending",
+                    Hook::TracepointIfThere("tcp_sendmsg_locked"),
+                ),
                 ("socket_sent", Hook::Tracepoint("sock_send_length")),
                 ("socket_received", Hook::Tracepoint("sock_recv_length")),
             ],
@@ -87,6 +90,34 @@ impl Tier {
     }
 }
 
+impl Tier {
+    /// What is loaded and attached for it on this kernel, and nothing else.
+    ///
+    /// # Errors
+    /// The hook that this kernel does not have.
+    pub(crate) fn plan(
+        self,
+        types: &KernelTypes,
+    ) -> Result<Vec<(&'static str, Hook)>, MissingHook> {
+        let plan: Vec<_> = self
+            .programs()
+            .iter()
+            .chain(SHARED_PROGRAMS)
+            .copied()
+            .filter(|(_, hook)| !hook.is_left_out(types))
+            .collect();
+        match plan.iter().find(|(_, hook)| !hook.exists(types)) {
+            Some((_, hook)) => Err(MissingHook(hook.name())),
+            None => Ok(plan),
+        }
+    }
+}
+
+/// The kernel has not what a tier attaches to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("this kernel has no {0}")]
+pub(crate) struct MissingHook(&'static str);
+
 impl fmt::Display for Tier {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(self.as_str())
@@ -107,6 +138,8 @@ pub(crate) const SHARED_PROGRAMS: &[(&str, Hook)] = &[
 pub(crate) enum Hook {
     /// Raw tracepoint with typed arguments.
     Tracepoint(&'static str),
+    /// The same, left out where the kernel has none.
+    TracepointIfThere(&'static str),
     /// Function entry.
     Enter(&'static str),
     /// Function exit.
@@ -128,6 +161,7 @@ impl Hook {
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Tracepoint(name)
+            | Self::TracepointIfThere(name)
             | Self::Enter(name)
             | Self::Exit(name)
             | Self::ExitIf(name, _)
@@ -140,19 +174,19 @@ impl Hook {
 
     /// Whether this kernel's version of the function is another one's business.
     pub(crate) fn is_left_out(self, types: &KernelTypes) -> bool {
-        matches!(
-            self,
+        match self {
+            Self::TracepointIfThere(name) => !types.has_tracepoint(name),
             Self::ExitIf(name, arguments)
             | Self::ProbeIf(name, arguments)
-            | Self::ProbeReturnIf(name, arguments)
-                if types.arguments(name) != Some(arguments)
-        )
+            | Self::ProbeReturnIf(name, arguments) => types.arguments(name) != Some(arguments),
+            _ => false,
+        }
     }
 
     /// Whether the kernel's type information has it.
     pub(crate) fn exists(self, types: &KernelTypes) -> bool {
         match self {
-            Self::Tracepoint(name) => types.has_tracepoint(name),
+            Self::Tracepoint(name) | Self::TracepointIfThere(name) => types.has_tracepoint(name),
             _ => types.has_function(self.name()),
         }
     }
@@ -208,3 +242,7 @@ impl Features {
         self.lockdown.as_deref() != Some("confidentiality")
     }
 }
+
+#[cfg(test)]
+#[path = "layouts_tests.rs"]
+mod layouts;

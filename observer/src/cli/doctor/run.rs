@@ -82,6 +82,7 @@ fn probe() -> anyhow::Result<Report> {
     syscall(&tiers, &types, &features, &mut findings);
     send_hook(chosen, &features, &mut findings);
     namespace(&mut findings);
+    containers(&mut findings);
     Ok(Report {
         kernel: features.release,
         chosen,
@@ -199,6 +200,19 @@ fn namespace(findings: &mut Vec<Finding>) {
             State::Degraded,
             format!("cannot be told: {error}"),
             "mount /proc",
+        ),
+    });
+}
+
+/// Container ids come from `/proc/PID/cgroup`; whether and where control groups are mounted does not matter.
+fn containers(findings: &mut Vec<Finding>) {
+    findings.push(match std::fs::read_to_string("/proc/self/cgroup") {
+        Ok(_) => Finding::ok("container ids", "from each process's control groups"),
+        Err(error) => Finding::lacking(
+            "container ids",
+            State::Degraded,
+            format!("not known: {error}"),
+            "a kernel built with CONFIG_CGROUPS=y tells them",
         ),
     });
 }
