@@ -4,6 +4,7 @@
 //! only counted, and says what it saw: it never guesses a value that was not on the wire.
 #![forbid(unsafe_code)]
 
+pub mod b3;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod http1;

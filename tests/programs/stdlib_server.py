@@ -42,7 +42,7 @@ class Handler(BaseHTTPRequestHandler):
         elif kind == "echo":
             body = b"%d\n" % received
         elif kind == "call":
-            status, body = call(rest[0])
+            status, body = call(rest[0], self.headers.get("traceparent"))
         elif kind == "chunks":
             self.send_response(status)
             self.send_header("Transfer-Encoding", "chunked")
@@ -66,11 +66,12 @@ class Handler(BaseHTTPRequestHandler):
 BACKEND = threading.local()
 
 
-def call(identity):
-    """Asks the backend over this thread's connection."""
+def call(identity, traceparent):
+    """Asks the backend over this thread's connection, and hands the trace context on as it came."""
     if not hasattr(BACKEND, "connection"):
         BACKEND.connection = HTTPConnection("127.0.0.1", int(sys.argv[3]))
-    BACKEND.connection.request("GET", "/id/" + identity)
+    headers = {"traceparent": traceparent} if traceparent else {}
+    BACKEND.connection.request("GET", "/id/" + identity, headers=headers)
     answer = BACKEND.connection.getresponse()
     return answer.status, answer.read()
 

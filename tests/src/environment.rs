@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 /// compete for two cores.
 pub struct Environment {
     binary: PathBuf,
+    xtask: PathBuf,
     folder: PathBuf,
     _lock: File,
 }
@@ -16,8 +17,9 @@ impl Environment {
     /// found that its kernel can't trace; the test then returns.
     pub fn enter() -> Option<Self> {
         let variable = |name| std::env::var_os(name).map(PathBuf::from);
-        let (Some(binary), Some(folder)) = (
+        let (Some(binary), Some(xtask), Some(folder)) = (
             variable("OBSERVER_TEST_BINARY"),
+            variable("OBSERVER_TEST_XTASK"),
             variable("OBSERVER_TEST_ENV"),
         ) else {
             eprintln!(
@@ -29,6 +31,7 @@ impl Environment {
         lock.lock().unwrap();
         Some(Self {
             binary,
+            xtask,
             folder,
             _lock: lock,
         })
@@ -37,6 +40,11 @@ impl Environment {
     /// The daemon's executable.
     pub fn binary(&self) -> &Path {
         &self.binary
+    }
+
+    /// The project's own commands, as `cargo xtask` runs them.
+    pub fn xtask(&self) -> &Path {
+        &self.xtask
     }
 
     /// A program of the Python environment, such as `gunicorn`.

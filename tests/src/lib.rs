@@ -1,7 +1,8 @@
 //! End-to-end tests: real servers that know nothing of tracing, real clients, the daemon as users run it.
 //!
 //! Comes in: the daemon's binary and the folder that `cargo xtask test` prepares (`OBSERVER_TEST_BINARY`,
-//! `OBSERVER_TEST_ENV`). Goes out: panics. Owns: every process that a test starts, each ended when its guard drops.
+//! `OBSERVER_TEST_ENV`), and `cargo xtask` itself (`OBSERVER_TEST_XTASK`). Goes out: panics. Owns: every process that a
+//! test starts, each ended when its guard drops.
 //!
 //! A test reads: enter the [`Environment`], start a [`Server`], start the [`Observer`] with selectors for that server
 //! only, send requests, stop the daemon, compare. Nothing sleeps where it can wait for a condition.
@@ -17,6 +18,7 @@ mod folder;
 mod observer;
 mod page;
 mod programs;
+mod receiver;
 mod server;
 mod span;
 mod wait;
@@ -27,6 +29,7 @@ pub use folder::Folder;
 pub use observer::{Observer, Refused, refused, tier};
 pub use page::Page;
 pub use programs::nginx;
+pub use receiver::Receiver;
 pub use server::{Server, free_port};
 pub use span::Span;
 pub use wait::{patience, until};

@@ -5,7 +5,7 @@
 
 use std::process::Command;
 
-use crate::{Environment, Folder, Server, free_port};
+use crate::{Environment, Folder, Receiver, Server, free_port};
 
 impl Server {
     /// nginx with one worker. `location /status/404` and the like answer with that status (444: not at all), `/large` is a file of 20 MB.
@@ -43,6 +43,16 @@ impl Server {
         node.arg(Environment::programs().join("node_gateway.js"))
             .args([port.to_string(), backend.port().to_string()]);
         Self::start(&mut node, port)
+    }
+
+    /// A gateway as [`stdlib_gateway`](Self::stdlib_gateway) that makes spans of its own and exports them.
+    pub fn sdk_gateway(environment: &Environment, backend: &Server, receiver: &Receiver) -> Self {
+        let port = free_port();
+        let mut python = Command::new(environment.python("python3"));
+        python
+            .arg(Environment::programs().join("sdk_gateway.py"))
+            .args([port, backend.port(), receiver.port()].map(|it| it.to_string()));
+        Self::start(&mut python, port)
     }
 
     /// gunicorn with two pre-forked workers of four threads and a Flask application.

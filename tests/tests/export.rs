@@ -1,62 +1,11 @@
 //! OTLP: a real receiver, and backends that are none.
 #![allow(clippy::unwrap_used, reason = "tests panic, they don't return errors")]
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener};
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
 use std::time::Instant;
 
-use observer_tests::{Client, Environment, Observer, Server, free_port, get, until};
-
-/// A running oteltap; killed when dropped.
-struct Receiver {
-    child: Child,
-    port: u16,
-    lines: mpsc::Receiver<String>,
-}
-
-impl Receiver {
-    fn start(environment: &Environment) -> Self {
-        let port = free_port();
-        let mut child = Command::new(environment.python("oteltap"))
-            .arg(format!("--port={port}"))
-            .stdout(Stdio::piped())
-            .env("PYTHONUNBUFFERED", "1")
-            .spawn()
-            .unwrap();
-        let stdout = BufReader::new(child.stdout.take().unwrap());
-        let (sender, lines) = mpsc::channel();
-        std::thread::spawn(move || {
-            let lines = stdout.lines().map_while(Result::ok);
-            lines.map(|line| sender.send(line)).all(|sent| sent.is_ok())
-        });
-        until("the OTLP receiver listens", || {
-            std::net::TcpStream::connect((Ipv4Addr::LOCALHOST, port)).ok()
-        });
-        Self { child, port, lines }
-    }
-
-    /// All that it wrote, once that contains every one of these texts.
-    fn received(&self, texts: &[&str]) -> String {
-        let mut all = String::new();
-        let what = format!("the OTLP receiver wrote {texts:?}");
-        until(&what, || {
-            for line in self.lines.try_iter() {
-                all = std::mem::take(&mut all) + &line + "\n";
-            }
-            texts.iter().all(|text| all.contains(text)).then_some(())
-        });
-        all
-    }
-}
-
-impl Drop for Receiver {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
+use observer_tests::{Client, Environment, Observer, Receiver, Server, free_port, get};
 
 #[test]
 fn an_otlp_receiver_gets_spans_and_metrics_of_the_service() {
@@ -69,7 +18,7 @@ fn an_otlp_receiver_gets_spans_and_metrics_of_the_service() {
         &environment,
         &[
             &format!("--port={}", server.port()),
-            &format!("--otlp-endpoint=http://127.0.0.1:{}", receiver.port),
+            &format!("--otlp-endpoint=http://127.0.0.1:{}", receiver.port()),
             "--otlp-protocol=http/protobuf",
         ],
     );
@@ -79,7 +28,11 @@ fn an_otlp_receiver_gets_spans_and_metrics_of_the_service() {
     observer.page_with(5);
     // Ending drains the exporters.
     let spans = observer.stop();
-    let all = receiver.received(&["\"http.server.request.duration\"", "418"]);
+    let all = receiver.received(&[
+        "\"http.server.request.duration\"",
+        "418",
+        "\"observer.records\"",
+    ]);
     for span in &spans {
         assert!(
             mentions(&all, span.trace_id()),

@@ -7,7 +7,9 @@ mod bench;
 mod command;
 mod debian;
 mod ebpf;
+mod fuzz;
 mod test;
+mod truth;
 mod vm;
 mod workspace;
 
@@ -29,8 +31,14 @@ enum Task {
     Ebpf(ebpf::Options),
     /// Measure what tracing costs nginx under load, and processes that are not traced
     Bench(bench::Options),
+    /// Look for inputs that break the protocol parsers
+    Fuzz(fuzz::Options),
     /// Install what the tests need, build the daemon, and run all tests (as root)
     Test(test::Options),
+    /// Run chains of real services whose true parents are known, and count right, missing and wrong ones (as root)
+    Truth(truth::Options),
+    #[command(hide = true)]
+    TruthLeaf(truth::leaf::Options),
     /// Run the behaviour suite on real kernels in virtual machines, or anything else in one of them
     #[command(args_conflicts_with_subcommands = true)]
     Vm(vm::Options),
@@ -41,11 +49,18 @@ fn main() -> ExitCode {
         return code;
     }
     let result = match Cli::parse().task {
-        Task::Ebpf(options) => ebpf::run(&options).map(|()| ExitCode::SUCCESS),
-        Task::Bench(options) => bench::run(&options).map(|()| ExitCode::SUCCESS),
-        Task::Test(options) => test::run(&options).map(|()| ExitCode::SUCCESS),
-        Task::Vm(options) => vm::run(options),
+        Task::Ebpf(options) => ebpf::run(&options),
+        Task::Bench(options) => bench::run(&options),
+        Task::Fuzz(options) => fuzz::run(&options),
+        Task::Test(options) => test::run(&options),
+        Task::Truth(options) => truth::run(&options),
+        Task::TruthLeaf(options) => truth::leaf::run(&options),
+        Task::Vm(options) => return exit(vm::run(options)),
     };
+    exit(result.map(|()| ExitCode::SUCCESS))
+}
+
+fn exit(result: anyhow::Result<ExitCode>) -> ExitCode {
     match result {
         Ok(code) => code,
         Err(error) => {

@@ -27,7 +27,7 @@ pub struct RequestHead {
     pub traceparent: Option<Box<str>>,
     /// `tracestate` headers joined, at most 512 bytes in whole entries; `None` without a `traceparent`.
     pub tracestate: Option<Box<str>>,
-    /// `b3` single header as it was sent, at most 128 bytes.
+    /// `b3` header as it was sent, at most 128 bytes of it; else the `X-B3-*` headers in that form. Not checked.
     pub b3: Option<Box<str>>,
     /// `Content-Length`.
     pub content_length: Option<u64>,

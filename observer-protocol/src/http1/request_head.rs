@@ -9,7 +9,10 @@ use super::{
     head::{self, FEW_HEADERS, MANY_HEADERS, Room, text},
     machine::{Next, Parsed, Syntax},
 };
-use crate::trace_context::{MAX_TRACE_STATE, join_trace_state};
+use crate::{
+    b3,
+    trace_context::{MAX_TRACE_STATE, join_trace_state},
+};
 
 /// Most bytes kept of the request target.
 const MAX_TARGET: usize = 2048;
@@ -147,6 +150,7 @@ fn read(
     let mut lengths = LengthHeaders::default();
     let mut trace_parents = 0u32;
     let mut trace_states = 0u32;
+    let mut b3_headers = b3::Multiple::default();
     for header in request.headers.iter() {
         let is = |name: &str| header.name.eq_ignore_ascii_case(name);
         match header.name.len() {
@@ -175,6 +179,7 @@ fn read(
             }
             14 if is("content-length") => lengths.content_length(header.value),
             17 if is("transfer-encoding") => lengths.transfer_encoding(header.value),
+            10..=12 if starts_with_b3(header.name) => b3_headers.note(header.name, header.value),
             _ => {}
         }
     }
@@ -185,12 +190,21 @@ fn read(
             .filter(|header| header.name.eq_ignore_ascii_case("tracestate"));
         head.tracestate = join_trace_state(states.map(|header| header.value), MAX_TRACE_STATE);
     }
+    if head.b3.is_none() {
+        head.b3 = b3_headers.single();
+    }
     if head.host.is_none() {
         head.host = authority(method, target).map(|authority| text(authority.as_bytes(), MAX_TEXT));
     }
     head.content_length = lengths.valid_length();
     head.chunked = lengths.coding() == Some(Coding::Chunked);
     Some((head, lengths))
+}
+
+/// `X-B3-` in any case: the headers' names have 10 to 12 bytes.
+fn starts_with_b3(name: &str) -> bool {
+    name.get(..5)
+        .is_some_and(|start| start.eq_ignore_ascii_case("x-b3-"))
 }
 
 /// The authority of a target in absolute form, or of CONNECT (RFC 9112 section 3.2).

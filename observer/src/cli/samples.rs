@@ -17,6 +17,7 @@ pub(crate) fn service(name: &str) -> Arc<Service> {
         instance_id: name.into(),
         attributes: Vec::new(),
         extra_attributes: Vec::new(),
+        instrumentation: crate::process::Instrumentation::default(),
     })
 }
 

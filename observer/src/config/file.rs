@@ -9,8 +9,9 @@ use std::{
 use serde::Deserialize;
 
 use super::{
-    ByteSize, ConnectionLimit, Endpoint, Glob, Listen, LogFormat, LogLevel, OtlpProtocol, Pid,
-    PortRange, Print, RingSize, RoutePattern, RunFor, SeriesLimit, SpanRate, Tier,
+    ByteSize, ConnectionLimit, Endpoint, Glob, Instrumented, Listen, LogFormat, LogLevel,
+    OtlpProtocol, Pid, PortRange, Print, RingSize, RoutePattern, RunFor, SeriesLimit, SpanRate,
+    Tier,
 };
 
 /// The largest file that is read, bytes.
@@ -54,6 +55,7 @@ pub(super) struct OtlpSection {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct SpansSection {
     pub(super) rate: Option<SpanRate>,
+    pub(super) instrumented: Option<Instrumented>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]

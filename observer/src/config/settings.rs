@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, env, net::SocketAddr, time::Duration};
 
 use super::{
-    ByteSize, ConnectionLimit, Listen, LogFormat, LogLevel, OtlpProtocol, Print, RingSize,
-    RoutePattern, Selection, SeriesLimit, SpanRate, Tier,
+    ByteSize, ConnectionLimit, Instrumented, Listen, LogFormat, LogLevel, OtlpProtocol, Print,
+    RingSize, RoutePattern, Selection, SeriesLimit, SpanRate, Tier,
 };
 
 /// Everything a person may decide, complete and checked. [`Settings::default`] is the one place of defaults.
@@ -48,6 +48,7 @@ impl Default for Settings {
             },
             spans: Spans {
                 rate: SpanRate::DEFAULT,
+                instrumented: Instrumented::Skip,
             },
             metrics: Metrics {
                 routes: Vec::new(),
@@ -108,6 +109,8 @@ impl Otlp {
 pub struct Spans {
     /// Exported a second, at most. Metrics count every exchange all the same.
     pub rate: SpanRate,
+    /// Those of services that carry an SDK.
+    pub instrumented: Instrumented,
 }
 
 /// Metrics.

@@ -46,6 +46,16 @@ choice! {
 }
 
 choice! {
+    /// What becomes of the spans of services that carry an OpenTelemetry SDK. Metrics are made either way.
+    Instrumented, "a treatment of instrumented services", "skip or keep";
+    /// They are left to the SDK.
+    #[default]
+    Skip = "skip",
+    /// They are made as for any other service, beside the SDK's.
+    Keep = "keep",
+}
+
+choice! {
     /// How much observer says about itself on standard error.
     LogLevel, "a log level", "error, warn, info, debug or trace";
     /// Failures.

@@ -8,11 +8,11 @@
 mod choices;
 mod departures;
 mod feed;
+mod lineage;
 mod memory;
 mod page;
 mod pipeline;
 mod registries;
-mod rewrites;
 mod shard;
 mod show;
 mod signals;
@@ -43,12 +43,15 @@ use self::{
 use crate::{
     cli::SpanSink,
     config::{self, Settings},
-    export::{otlp::OtlpExporter, prometheus},
+    export::{
+        otlp::{OtlpExporter, OwnMetrics},
+        prometheus,
+    },
     kernel::{Features, Kernel, LoadOptions, Tier, offsets::KernelTypes},
     metrics::{Snapshot, routes::Routes},
     process::{self, Identifier, PolicyPlan, ProcFs, Table},
     stream::{Shard, StreamConfig, StreamCounters},
-    trace::{Sampler, SamplerConfig},
+    trace::{Clock, Sampler, SamplerConfig},
 };
 
 /// Routes learned for one service name.
@@ -84,6 +87,7 @@ pub struct Daemon {
     signals: Mutex<Signals>,
     page_stop: Option<tokio::sync::oneshot::Sender<()>>,
     page_address: Option<std::net::SocketAddr>,
+    _page: Arc<Page>,
     kernel: Arc<Mutex<Kernel>>,
     tier: Tier,
     started: Instant,
@@ -167,7 +171,9 @@ impl Daemon {
         let shared = Arc::new(Shared {
             table,
             feed: Feed::new(process_ring, plan, policy, now_ns()),
-            rewrites: rewrites::Rewrites::default(),
+            lineage: lineage::Lineage::default(),
+            leave_to_sdk: settings.spans.instrumented == config::Instrumented::Skip,
+            left_to_sdk: AtomicU64::new(0),
             edges: pipeline::Edges::default(),
             departed: departures::Notice::default(),
             own_left_out: AtomicU64::new(0),
@@ -264,7 +270,7 @@ impl Daemon {
         };
 
         let kernel = Arc::new(Mutex::new(kernel));
-        let page = Page {
+        let page = Arc::new(Page {
             collect: Arc::clone(&collect),
             kernel: Arc::clone(&kernel),
             shared,
@@ -274,11 +280,14 @@ impl Daemon {
             local_dropped: local.as_ref().map(|local| Arc::clone(&local.dropped)),
             tier,
             map_bytes,
-        };
+        });
+        if let Some(exporter) = &exporter {
+            report_own(exporter, &page)?;
+        }
         drop(local);
         let (page_stop, page_address) = match settings.prometheus {
             Some(address) => {
-                let (stop, bound) = serve(&runtime, address, page)?;
+                let (stop, bound) = serve(&runtime, address, Arc::clone(&page))?;
                 (Some(stop), Some(bound))
             }
             None => (None, None),
@@ -294,6 +303,7 @@ impl Daemon {
             signals: Mutex::new(signals),
             page_stop,
             page_address,
+            _page: page,
             kernel,
             tier,
             started: Instant::now(),
@@ -386,15 +396,27 @@ impl Daemon {
     }
 }
 
+/// The daemon's own metrics go where the services' go.
+fn report_own(exporter: &OtlpExporter, page: &Arc<Page>) -> Result<()> {
+    let own = process::own_key().context("cannot find observer's own process")?;
+    // The exporter must not keep the page, which keeps the exporter.
+    let page_of = Arc::downgrade(page);
+    exporter.report_own(OwnMetrics {
+        service: page.shared.table.service(own),
+        start_unix_nano: Clock::measure().unix_nano(now_ns()),
+        families: Box::new(move || page_of.upgrade().map_or_else(Vec::new, |it| it.families())),
+    });
+    Ok(())
+}
+
 fn serve(
     runtime: &tokio::runtime::Runtime,
     address: std::net::SocketAddr,
-    page: Page,
+    page: Arc<Page>,
 ) -> Result<(tokio::sync::oneshot::Sender<()>, std::net::SocketAddr)> {
     let server = runtime.block_on(prometheus::Server::bind(address))?;
     let bound = server.local_addr().unwrap_or(address);
     let (stop, stopped) = tokio::sync::oneshot::channel();
-    let page = Arc::new(page);
     runtime.spawn(async move {
         let make: prometheus::MakePage = Arc::new(move |format| page.render(format));
         if let Err(error) = server.run(make, async { drop(stopped.await) }).await {

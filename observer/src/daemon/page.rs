@@ -11,8 +11,9 @@ use std::{
 use super::pipeline::Shared;
 use crate::{
     export::{
+        Family, Kind,
         otlp::OtlpExporter,
-        prometheus::{Family, Format, Kind, render},
+        prometheus::{Format, render},
     },
     kernel::{Kernel, Tier, counters::is_loss},
     metrics::Snapshot,
@@ -36,6 +37,11 @@ pub(super) struct Page {
 impl Page {
     /// The page's text.
     pub(super) fn render(&self, format: Format) -> String {
+        render(&(self.collect)(), &self.families(), format)
+    }
+
+    /// The daemon's own metrics.
+    pub(super) fn families(&self) -> Vec<Family> {
         let mut families = vec![Family::by(
             "observer_build_info",
             "Version and capture tier of this observer.",
@@ -48,7 +54,7 @@ impl Page {
         self.traces(&mut families);
         self.export(&mut families);
         self.own(&mut families);
-        render(&(self.collect)(), &families, format)
+        families
     }
 
     fn kernel(&self, families: &mut Vec<Family>) {
@@ -189,6 +195,10 @@ impl Page {
                 ("probability", counts.dropped_probability),
                 ("rate", counts.dropped_rate),
                 ("unfinished", counts.unfinished),
+                (
+                    "instrumented",
+                    self.shared.left_to_sdk.load(Ordering::Relaxed),
+                ),
             ]
             .map(|(reason, count)| (reason.to_owned(), count as f64)),
         ));

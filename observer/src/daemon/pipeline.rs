@@ -11,13 +11,16 @@ use std::{
 
 use observer_abi::context::method;
 
-use super::{departures::Notice, feed::Feed, rewrites::Rewrites};
+use super::{departures::Notice, feed::Feed, lineage::Lineage};
 use crate::{
-    exchange::{Address, ConnectionKey, Exchange, ParentMethod, ProcessKey, Role, Sink, Started},
+    exchange::{
+        Address, ConnectionKey, Exchange, HeaderContext, ParentMethod, ProcessKey, Role, Sink,
+        Started, TraceContext,
+    },
     export::otlp::OtlpExporter,
     kernel::loader::ConnectionMaps,
     metrics::{Registry, routes::Routes},
-    process::{Service, Table},
+    process::{Evidence, Service, Table},
     trace::{Clock, Sampler, Span, synthesize},
 };
 
@@ -66,7 +69,11 @@ impl Edges {
 pub(super) struct Shared {
     pub(super) table: Table,
     pub(super) feed: Feed,
-    pub(super) rewrites: Rewrites,
+    pub(super) lineage: Lineage,
+    /// Leave spans to services that make their own.
+    pub(super) leave_to_sdk: bool,
+    /// Spans that were left to them.
+    pub(super) left_to_sdk: AtomicU64,
     pub(super) edges: Edges,
     /// Services whose metrics were dropped.
     pub(super) departed: Notice,
@@ -172,6 +179,59 @@ impl Pipeline {
         service
     }
 
+    /// Puts right what the kernel could not know: headers that were read, and headers that were only handed on.
+    fn correct(&self, context: &mut TraceContext) {
+        let lineage = &self.shared.lineage;
+        let Some(parent) = context.parent_span_id else {
+            return;
+        };
+        if context.parent_method == ParentMethod::Header {
+            if let Some((own, method)) = context.own_parent
+                && lineage.handed_on(own, parent)
+            {
+                context.parent_span_id = Some(own);
+                context.parent_method = method;
+            }
+        } else if let Some(trace) = lineage.resolve(context.trace_id, parent) {
+            context.trace_id = trace;
+        }
+    }
+
+    /// Learns from what a service sends whether it carries an SDK.
+    fn recognise(&self, exchange: &Exchange, service: &Arc<Service>) {
+        if exchange.role != Role::Client {
+            return;
+        }
+        let http = exchange.http();
+        let instrumentation = &service.instrumentation;
+        let exports = &*http.method == "POST"
+            && http.target.ends_with("/v1/traces")
+            && http.status.is_some_and(|status| status / 100 == 2);
+        let recognised = if exports {
+            instrumentation.note(Evidence::Exports)
+        } else if let (ParentMethod::Header, Some(parent)) = (
+            exchange.context.parent_method,
+            exchange.context.parent_span_id,
+        ) && !self.shared.lineage.was_received(number(service), parent)
+        {
+            instrumentation.wrote(parent)
+        } else {
+            false
+        };
+        if recognised && let Some(evidence) = instrumentation.evidence() {
+            tracing::info!(
+                service = &*service.name,
+                evidence = evidence.as_str(),
+                "the service carries an OpenTelemetry SDK"
+            );
+        }
+    }
+
+    /// Whether the service's spans are left to its own SDK.
+    fn makes_own_spans(&self, service: &Service) -> bool {
+        self.shared.leave_to_sdk && service.instrumentation.evidence().is_some()
+    }
+
     /// Somebody asked for observer's own page.
     fn is_own(&self, exchange: &Exchange) -> bool {
         let Some(port) = self.shared.own_port else {
@@ -180,6 +240,11 @@ impl Pipeline {
         exchange.role == Role::Client
             && matches!(exchange.peer, Address::Inet(peer) if peer.port() == port && is_local(exchange, peer))
     }
+}
+
+/// Tells services apart, for as long as any thread knows them.
+fn number(service: &Arc<Service>) -> usize {
+    Arc::as_ptr(service).addr()
 }
 
 /// Loopback, or this host's own address.
@@ -194,31 +259,27 @@ impl Sink for Pipeline {
             self.shared.own_left_out.fetch_add(1, Ordering::Relaxed);
             return;
         }
-        if let (ParentMethod::Handoff | ParentMethod::Thread, Some(parent)) = (
-            exchange.context.parent_method,
-            exchange.context.parent_span_id,
-        ) && let Some(trace) = self
-            .shared
-            .rewrites
-            .resolve(exchange.context.trace_id, parent)
-        {
-            exchange.context.trace_id = trace;
-        }
-        self.shared.edges.count(exchange.context.parent_method);
         let service = self.service(exchange.process);
+        self.correct(&mut exchange.context);
+        self.recognise(&exchange, &service);
+        self.shared.edges.count(exchange.context.parent_method);
         let http = exchange.http();
         let route = match exchange.role {
             Role::Server => self.routes.route(&service, &http.target, http.status),
             Role::Client => None,
         };
-        let kept = self.sampler.keep(&exchange, route.as_ref(), self.now_ns);
+        let own_spans = self.makes_own_spans(&service);
+        if own_spans {
+            self.shared.left_to_sdk.fetch_add(1, Ordering::Relaxed);
+        }
+        let kept = !own_spans && self.sampler.keep(&exchange, route.as_ref(), self.now_ns);
         let now = self.clock.unix_nano(self.now_ns);
         self.registry
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .record(&service, &exchange, route.as_ref(), kept, now);
         let exported = kept && self.exporter.is_some();
-        let shown = self.local.as_ref().is_some_and(|local| local.all || kept);
+        let shown = !own_spans && self.local.as_ref().is_some_and(|local| local.all || kept);
         if !exported && !shown {
             return;
         }
@@ -271,13 +332,12 @@ impl Sink for Pipeline {
         self.service(process);
     }
 
-    fn trace_replaced(
-        &mut self,
-        span_id: [u8; 8],
-        whole_trace: Option<[u8; 16]>,
-        trace_id: [u8; 16],
-    ) {
-        self.shared.rewrites.replace(span_id, whole_trace, trace_id);
+    fn header_seen(&mut self, process: ProcessKey, role: Role, header: &HeaderContext) {
+        let service = self.service(process);
+        let left_out = self.makes_own_spans(&service);
+        self.shared
+            .lineage
+            .header_seen(number(&service), role, header, left_out);
     }
 }
 

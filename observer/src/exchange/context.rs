@@ -1,49 +1,53 @@
 //! Which trace a request belongs to.
 //!
 //! The kernel named ids when the request's run opened, since an outgoing call needs them at once; only a
-//! `traceparent` header that the request carries is better informed.
+//! header that the request carries is better informed: `traceparent`, else `b3`.
 
 use observer_abi::context::{Context, method};
-use observer_protocol::{http1::RequestHead, trace_context::parse_traceparent};
+use observer_protocol::{b3::parse_b3, http1::RequestHead, trace_context::parse_traceparent};
 
-use super::{ParentMethod, TraceContext, ids::Ids};
+use super::{HeaderContext, ParentMethod, TraceContext, ids::Ids};
 
-/// The context of the request with `head`, and whether its header put a span that the kernel had named into another
-/// trace. `kernel` is `None` for a request to which the kernel gave no ids: a later one of a pipelined run, or one
-/// whose opening record was lost.
+/// The context of the request with `head`, and what its header said where it has one. `kernel` is `None` for a request
+/// to which the kernel gave no ids: a later one of a pipelined run, or one whose opening record was lost.
 ///
 /// A header's span becomes the parent at both ends: at the client's, it is the span of the SDK that wrote the header.
+/// Where the header was only handed on, [`TraceContext::own_parent`] knows better; who can tell is the
+/// [`Sink`](super::Sink).
 pub(crate) fn decide(
     kernel: Option<&Context>,
     head: &RequestHead,
     ids: &mut Ids,
-) -> (TraceContext, Option<Replaced>) {
+) -> (TraceContext, Option<HeaderContext>) {
     let mut context = match kernel.filter(|kernel| kernel.trace_id != [0; 16]) {
         Some(kernel) => from_kernel(kernel, ids),
         None => root(ids),
     };
-    let header = head.traceparent.as_deref().and_then(parse_traceparent);
-    let Some(header) = header else {
+    let written = head.traceparent.as_deref().and_then(parse_traceparent);
+    let trace_state = written.and(head.tracestate.clone());
+    let Some(header) = written.or_else(|| head.b3.as_deref().and_then(parse_b3)) else {
         return (context, None);
     };
-    let replaced = kernel
-        .filter(|kernel| kernel.span_id == context.span_id && context.trace_id != header.trace_id)
-        .map(|kernel| Replaced {
-            whole_trace: (context.parent_method == ParentMethod::None).then_some(kernel.trace_id),
-        });
+    let own_parent = context
+        .parent_span_id
+        .map(|span_id| (span_id, context.parent_method));
+    let begun = kernel
+        .filter(|kernel| kernel.span_id == context.span_id && own_parent.is_none())
+        .map(|kernel| kernel.trace_id);
+    context.own_parent = own_parent;
     context.trace_id = header.trace_id;
     context.parent_span_id = Some(header.parent_id);
     context.parent_method = ParentMethod::Header;
     context.sampled = Some(header.sampled());
-    context.trace_state = head.tracestate.clone();
-    (context, replaced)
-}
-
-/// A header put a span that the kernel had named into another trace.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Replaced {
-    /// The kernel's trace id, where that trace had begun with this very span.
-    pub(crate) whole_trace: Option<[u8; 16]>,
+    context.trace_state = trace_state;
+    let seen = HeaderContext {
+        span_id: context.span_id,
+        trace_id: header.trace_id,
+        parent_id: header.parent_id,
+        own_parent: own_parent.map(|(span_id, _)| span_id),
+        begun: begun.filter(|begun| *begun != header.trace_id),
+    };
+    (context, Some(seen))
 }
 
 /// A new trace.
@@ -53,6 +57,7 @@ pub(super) fn root(ids: &mut Ids) -> TraceContext {
         span_id: ids.span_id(),
         parent_span_id: None,
         parent_method: ParentMethod::None,
+        own_parent: None,
         sampled: None,
         trace_state: None,
     }
@@ -78,6 +83,7 @@ fn from_kernel(kernel: &Context, ids: &mut Ids) -> TraceContext {
         } else {
             ParentMethod::None
         },
+        own_parent: None,
         sampled: None,
         trace_state: None,
     }
@@ -109,13 +115,12 @@ mod tests {
 
     #[test]
     fn the_kernels_ids_are_kept() {
-        let (context, replaced) =
-            decide(Some(&kernel(method::HANDOFF)), &head(None), &mut Ids::new());
+        let (context, seen) = decide(Some(&kernel(method::HANDOFF)), &head(None), &mut Ids::new());
         assert_eq!(context.trace_id, [1; 16]);
         assert_eq!(context.span_id, [2; 8]);
         assert_eq!(context.parent_span_id, Some([3; 8]));
         assert_eq!(context.parent_method, ParentMethod::Handoff);
-        assert_eq!(replaced, None);
+        assert_eq!(seen, None);
     }
 
     #[test]
@@ -129,7 +134,7 @@ mod tests {
 
     #[test]
     fn a_header_replaces_trace_and_parent_and_keeps_the_span() {
-        let (context, replaced) = decide(
+        let (context, seen) = decide(
             Some(&kernel(method::THREAD)),
             &head(Some(HEADER)),
             &mut Ids::new(),
@@ -140,24 +145,29 @@ mod tests {
         assert_eq!(context.parent_method, ParentMethod::Header);
         assert_eq!(context.sampled, Some(true));
         assert_eq!(context.trace_state.as_deref(), Some("vendor=1"));
-        // The kernel found a parent for it, so the trace had not begun here.
-        assert_eq!(replaced, Some(Replaced { whole_trace: None }));
+        let seen = seen.unwrap();
+        assert_eq!(seen.own_parent, Some([3; 8]));
+        assert_eq!(
+            context.own_parent,
+            Some(([3; 8], ParentMethod::Thread)),
+            "kept beside the header's"
+        );
+        assert_eq!(seen.begun, None, "the trace had not begun here");
     }
 
     #[test]
     fn a_header_replaces_the_whole_trace_where_the_kernel_had_begun_one() {
-        let (_, replaced) = decide(
+        let (_, seen) = decide(
             Some(&kernel(method::NONE)),
             &head(Some(HEADER)),
             &mut Ids::new(),
         );
-        let whole_trace = Some([1; 16]);
-        assert_eq!(replaced, Some(Replaced { whole_trace }));
+        assert_eq!(seen.unwrap().begun, Some([1; 16]));
     }
 
     #[test]
     fn a_malformed_header_is_as_none() {
-        let (context, replaced) = decide(
+        let (context, seen) = decide(
             Some(&kernel(method::THREAD)),
             &head(Some(&HEADER.to_uppercase())),
             &mut Ids::new(),
@@ -165,7 +175,28 @@ mod tests {
         assert_eq!(context.trace_id, [1; 16]);
         assert_eq!(context.parent_method, ParentMethod::Thread);
         assert_eq!((context.sampled, context.trace_state), (None, None));
-        assert_eq!(replaced, None);
+        assert_eq!(seen, None);
+    }
+
+    #[test]
+    fn b3_is_read_where_there_is_no_traceparent() {
+        let b3 = Some("80f198ee56343ba864fe8b2a57d3eff7-e457b5a2e4d86bd1-0".into());
+        let mut head = RequestHead {
+            b3,
+            tracestate: Some("vendor=1".into()),
+            ..RequestHead::default()
+        };
+        let (context, _) = decide(None, &head, &mut Ids::new());
+        assert_eq!(context.parent_method, ParentMethod::Header);
+        assert_eq!(context.trace_id[..2], [0x80, 0xf1]);
+        assert_eq!((context.sampled, context.trace_state), (Some(false), None));
+        head.traceparent = Some(HEADER.into());
+        let (context, _) = decide(None, &head, &mut Ids::new());
+        assert_eq!(
+            context.trace_id[..2],
+            [0x0a, 0xf7],
+            "traceparent comes first"
+        );
     }
 
     #[test]

@@ -17,7 +17,7 @@ use std::{net::SocketAddr, sync::Arc};
 pub(crate) use ids::Ids;
 pub(crate) use open::{Call, Ends};
 pub(crate) use pairing::{Output, Pairing, Side, Unseen};
-pub use sink::{Sink, Started};
+pub use sink::{HeaderContext, Sink, Started};
 
 /// A process that cannot be confused with a later one of the same id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -116,7 +116,7 @@ pub enum ParentMethod {
     Handoff,
     /// The thread that sent the request had exactly one request of its own open.
     Thread,
-    /// A `traceparent` header in the request.
+    /// A `traceparent` or `b3` header in the request.
     Header,
 }
 
@@ -143,7 +143,9 @@ pub struct TraceContext {
     pub parent_span_id: Option<[u8; 8]>,
     /// How the parent was found.
     pub parent_method: ParentMethod,
-    /// `sampled` flag of the incoming `traceparent`; `None` without one.
+    /// The parent that was found without the header, and how, where a header then named another.
+    pub own_parent: Option<([u8; 8], ParentMethod)>,
+    /// `sampled` flag of the incoming header; `None` without one.
     pub sampled: Option<bool>,
     /// `tracestate` that came with it, unchanged, at most 512 bytes; `None` without one.
     pub trace_state: Option<Box<str>>,

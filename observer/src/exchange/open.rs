@@ -153,14 +153,6 @@ impl Open {
         self.call.process
     }
 
-    pub(super) const fn span_id(&self) -> [u8; 8] {
-        self.context.span_id
-    }
-
-    pub(super) const fn trace_id(&self) -> [u8; 16] {
-        self.context.trace_id
-    }
-
     /// The exchange as it now stands.
     pub(super) fn into_exchange(self, ends: &Ends) -> Exchange {
         Exchange {

@@ -80,16 +80,15 @@ impl Pairing {
         };
         let truncated = head.truncated;
         let kernel = self.context.take();
-        let (context, replaced) = context::decide(kernel.as_ref(), &head, out.ids);
+        let (context, header) = context::decide(kernel.as_ref(), &head, out.ids);
         let mut open = Open::new(begun, context, head);
         open.request_moved(seen.call.time_ns);
         if truncated {
             self.findings.head_too_large = true;
             open.mark(seen.missing);
         }
-        if let Some(replaced) = replaced {
-            out.sink
-                .trace_replaced(open.span_id(), replaced.whole_trace, open.trace_id());
+        if let Some(header) = header {
+            out.sink.header_seen(open.process(), ends.role, &header);
         }
         open.announced = true;
         out.sink.request_started(&started(&open, ends));

@@ -15,6 +15,21 @@ pub struct Started<'a> {
     pub connection: ConnectionKey,
 }
 
+/// What a request's own header said, beside what the kernel had thought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeaderContext {
+    /// The request's own span.
+    pub span_id: [u8; 8],
+    /// The header's trace.
+    pub trace_id: [u8; 16],
+    /// The header's span: the caller's.
+    pub parent_id: [u8; 8],
+    /// The parent that was found without the header.
+    pub own_parent: Option<[u8; 8]>,
+    /// The kernel's trace, where it began with this very span and is not the header's.
+    pub begun: Option<[u8; 16]>,
+}
+
 /// Takes what a [`Shard`](crate::stream::Shard) finds. Called from the shard's thread only.
 pub trait Sink {
     /// One request with its response, complete or marked with what is missing.
@@ -33,16 +48,10 @@ pub trait Sink {
     /// A process of which this shard had no record before (seldom: or had, long ago). `tid` is the calling thread.
     fn process_seen(&mut self, process: ProcessKey, tid: u32);
 
-    /// A header put a request into another trace than the kernel had: spans that the kernel named children of
-    /// `span_id` belong to `trace_id`, whatever trace their records say, and so does everything of `whole_trace`, the
-    /// kernel's trace that began with this span. Told before the request's own exchange, and normally before any
-    /// child's.
-    fn trace_replaced(
-        &mut self,
-        span_id: [u8; 8],
-        whole_trace: Option<[u8; 16]>,
-        trace_id: [u8; 16],
-    ) {
-        let _ = (span_id, whole_trace, trace_id);
+    /// A request carries a trace context of its own: spans that the kernel named children of its span belong to the
+    /// header's trace, whatever trace their records say. Told before the request's own exchange, and normally before
+    /// any child's.
+    fn header_seen(&mut self, process: ProcessKey, role: Role, header: &HeaderContext) {
+        let _ = (process, role, header);
     }
 }

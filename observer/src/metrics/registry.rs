@@ -290,6 +290,7 @@ fn overflow(name: Arc<str>) -> Arc<Service> {
         name,
         instance_id: OVERFLOW.into(),
         extra_attributes: Vec::new(),
+        instrumentation: crate::process::Instrumentation::default(),
     })
 }
 

@@ -17,7 +17,19 @@ pub(super) struct Environment {
 }
 
 /// Everything else in an environment may be a secret and is never kept.
-const READ: [&str; 17] = [
+const READ: [&str; 27] = [
+    // Where agents are loaded from.
+    "CORECLR_PROFILER",
+    "JAVA_TOOL_OPTIONS",
+    "JDK_JAVA_OPTIONS",
+    "LD_PRELOAD",
+    "NODE_OPTIONS",
+    "OTEL_SDK_DISABLED",
+    "OTEL_TRACES_EXPORTER",
+    "PYTHONPATH",
+    "RUBYOPT",
+    "_JAVA_OPTIONS",
+    // What a program is.
     "DJANGO_SETTINGS_MODULE",
     "FLASK_APP",
     "GOLANG_VERSION",

@@ -10,6 +10,7 @@ mod environment;
 #[cfg(test)]
 mod fixture;
 mod host;
+mod instrumentation;
 mod language;
 mod listeners;
 mod naming;
@@ -23,6 +24,7 @@ use std::sync::Arc;
 
 pub use environment::parse_attributes;
 pub use host::Host;
+pub use instrumentation::{Evidence, Instrumentation};
 pub use policy::PolicyPlan;
 pub use proc_fs::{ProcFs, is_own_pid_namespace_private, own_key};
 pub use selectors::{Candidate, InvalidGlob, Selectors};
@@ -57,4 +59,6 @@ pub struct Service {
     pub attributes: Vec<(&'static str, Value)>,
     /// Attributes that came from OTEL_RESOURCE_ATTRIBUTES or the configuration and whose keys are not ours.
     pub extra_attributes: Vec<(Arc<str>, Value)>,
+    /// Whether it makes its own spans.
+    pub instrumentation: Instrumentation,
 }

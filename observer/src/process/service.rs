@@ -14,6 +14,7 @@ use super::{
     container::ControlGroups,
     environment::Environment,
     host::Host,
+    instrumentation::Instrumentation,
     language::Language,
     naming::{self, Clues, Runtime},
     proc_fs::{ProcFs, Stat},
@@ -186,7 +187,9 @@ impl Identifier {
             .or_else(|| container_name.as_deref().and_then(naming::clean))
             .or(groups.unit)
             .unwrap_or_else(|| self.name_of_program(pid, stat, 0));
-        Ok(attributes.finish(name, &given, &self.configured))
+        let mut service = attributes.finish(name, &given, &self.configured);
+        service.instrumentation = Instrumentation::of(&environment, &args);
+        Ok(service)
     }
 
     /// The name by executable, script or archive. A worker that Python's multiprocessing spawned is named as its
@@ -422,6 +425,7 @@ impl Attributes {
             instance_id: instance_id.unwrap_or_default(),
             attributes: self.0,
             extra_attributes: extra,
+            instrumentation: Instrumentation::default(),
         }
     }
 }

@@ -11,7 +11,7 @@ use observer_abi::{
 };
 
 use super::{Shard, Sink, Started, StreamConfig};
-use crate::exchange::{ConnectionKey, Exchange, ProcessKey};
+use crate::exchange::{ConnectionKey, Exchange, HeaderContext, ProcessKey, Role};
 
 pub(super) const MS: u64 = 1_000_000;
 
@@ -28,7 +28,7 @@ pub(super) struct Collected {
     pub(super) exchanges: Vec<Exchange>,
     pub(super) modes: Vec<(ConnectionKey, u8)>,
     pub(super) processes: Vec<(ProcessKey, u32)>,
-    pub(super) replaced: Vec<([u8; 8], [u8; 16])>,
+    pub(super) headers: Vec<([u8; 8], [u8; 16])>,
     pub(super) started: usize,
     pub(super) active: Vec<(ProcessKey, String)>,
 }
@@ -58,13 +58,8 @@ impl Sink for Collected {
         self.processes.push((process, tid));
     }
 
-    fn trace_replaced(
-        &mut self,
-        span_id: [u8; 8],
-        _whole_trace: Option<[u8; 16]>,
-        trace_id: [u8; 16],
-    ) {
-        self.replaced.push((span_id, trace_id));
+    fn header_seen(&mut self, _process: ProcessKey, _role: Role, header: &HeaderContext) {
+        self.headers.push((header.span_id, header.trace_id));
     }
 }
 

@@ -44,6 +44,7 @@ pub(crate) fn exchange(role: Role) -> Exchange {
             span_id: [0xcd; 8],
             parent_span_id: None,
             parent_method: ParentMethod::None,
+            own_parent: None,
             sampled: None,
             trace_state: None,
         },
@@ -84,5 +85,6 @@ pub(crate) fn instance(name: &str, instance_id: &str) -> Arc<Service> {
         name,
         instance_id,
         extra_attributes: Vec::new(),
+        instrumentation: crate::process::Instrumentation::default(),
     })
 }

@@ -12,6 +12,7 @@ mod load;
 mod observer;
 mod report;
 mod server;
+pub(crate) use server::terminate;
 mod sink;
 mod statistics;
 mod tiers;

@@ -69,7 +69,7 @@ impl Drop for Nginx {
 ///
 /// # Errors
 /// When it has ended and was waited for already.
-pub(super) fn terminate(child: &Child) -> Result<()> {
+pub(crate) fn terminate(child: &Child) -> Result<()> {
     let pid = i32::try_from(child.id())
         .ok()
         .and_then(rustix::process::Pid::from_raw)

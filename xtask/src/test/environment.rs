@@ -26,7 +26,7 @@ const PROGRAMS: [(&str, &str); 7] = [
 ///
 /// # Errors
 /// When something can't be installed; its own client's message says why.
-pub(super) fn prepare() -> Result<PathBuf> {
+pub(crate) fn prepare() -> Result<PathBuf> {
     debian::install(&PROGRAMS)?;
     let folder = workspace::target().join("test-env");
     fs::create_dir_all(&folder)?;
@@ -57,20 +57,28 @@ fn prepare_python(folder: &Path) -> Result<()> {
 
 fn prepare_go_server(folder: &Path) -> Result<()> {
     let sources = workspace::root().join("tests/programs/go_server");
+    build_go(folder, "go_server", &sources)
+}
+
+/// Builds a Go program of one file into `folder/name`, with the toolchain of the Python environment there.
+///
+/// # Errors
+/// When there is no toolchain, or it refuses the program.
+pub(crate) fn build_go(folder: &Path, name: &str, sources: &Path) -> Result<()> {
     let inputs = [
         sources.join("main.go"),
         sources.join("go.mod"),
         workspace::root().join("tests/requirements.txt"),
     ];
     let inputs: Vec<&Path> = inputs.iter().map(PathBuf::as_path).collect();
-    once(folder, "go_server", &inputs, || {
+    once(folder, name, &inputs, || {
         let root = go_root(&folder.join("venv/lib"))?;
         command::run(
             Command::new(root.join("bin/go"))
                 .args(["build", "-o"])
-                .arg(folder.join("go_server"))
+                .arg(folder.join(name))
                 .arg(".")
-                .current_dir(&sources)
+                .current_dir(sources)
                 .env("GOROOT", &root)
                 .env("GOTOOLCHAIN", "local")
                 .env("GOPROXY", "off")
@@ -105,8 +113,11 @@ fn go_root(libraries: &Path) -> Result<PathBuf> {
     Ok(root)
 }
 
-/// Does some work unless it was done to its end before, with the same inputs.
-fn once(
+/// Does some work that makes `folder/name`, unless it was done to its end before with the same inputs.
+///
+/// # Errors
+/// When an input can't be read, or the work fails.
+pub(crate) fn once(
     folder: &Path,
     name: &str,
     inputs: &[&Path],

@@ -2,7 +2,7 @@
 //!
 //! Comes in: the work tree. Goes out: the test runner's own summary as the last lines. Owns: `target/test-env/`.
 
-mod environment;
+pub(crate) mod environment;
 
 use std::os::unix::fs::MetadataExt;
 use std::process::Command;
@@ -42,6 +42,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     if doctor.status.success() {
         tests
             .env("OBSERVER_TEST_BINARY", &binary)
+            .env("OBSERVER_TEST_XTASK", std::env::current_exe()?)
             .env("OBSERVER_TEST_ENV", &environment);
     } else {
         skipped(&String::from_utf8_lossy(&doctor.stdout));

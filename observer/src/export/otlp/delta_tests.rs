@@ -134,6 +134,7 @@ fn services_that_share_an_instance_id_are_told_apart() {
             instance_id: it.instance_id.clone(),
             attributes: it.attributes.clone(),
             extra_attributes: it.extra_attributes.clone(),
+            instrumentation: crate::process::Instrumentation::default(),
         });
         // The same Arcs, as attributes are shared.
         for (mine, theirs) in service

@@ -57,7 +57,7 @@ fn resource(service: &Service) -> Resource {
     }
 }
 
-fn key_value(key: &str, value: &Value) -> KeyValue {
+pub(super) fn key_value(key: &str, value: &Value) -> KeyValue {
     KeyValue {
         key: key.to_owned(),
         value: Some(any_value(value)),
@@ -363,7 +363,7 @@ impl<'a> Builder<'a> {
     }
 }
 
-fn resource_metrics(service: &Service) -> ResourceMetrics {
+pub(super) fn resource_metrics(service: &Service) -> ResourceMetrics {
     ResourceMetrics {
         resource: Some(resource(service)),
         scope_metrics: vec![ScopeMetrics {

@@ -39,6 +39,7 @@ fn spans_are_grouped_by_service_with_equal_services_together() {
         instance_id: "1".into(),
         attributes: Vec::new(),
         extra_attributes: Vec::new(),
+        instrumentation: crate::process::Instrumentation::default(),
     });
     let spans = [
         span(&shop, 1),

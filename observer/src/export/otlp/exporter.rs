@@ -1,7 +1,7 @@
 //! The handle that the rest of observer holds.
 
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout_at};
 use super::counters::{Counting, ExportCounters};
 use super::queue::{Refusal, SpanQueue};
 use super::sender::Sender;
-use super::{OtlpConfig, Signal, SignalConfig, metrics, spans};
+use super::{OtlpConfig, OwnMetrics, Signal, SignalConfig, metrics, spans};
 use crate::metrics::Snapshot;
 use crate::trace::Span;
 
@@ -29,6 +29,7 @@ struct Inner {
     queue: Option<Arc<SpanQueue>>,
     traces: Arc<Counting>,
     metrics: Arc<Counting>,
+    own: Arc<OnceLock<OwnMetrics>>,
     closing: watch::Sender<bool>,
     tasks: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -60,6 +61,7 @@ impl OtlpExporter {
             queue: None,
             traces: Arc::default(),
             metrics: Arc::default(),
+            own: Arc::default(),
             closing,
             tasks: Mutex::default(),
         };
@@ -96,7 +98,12 @@ impl OtlpExporter {
             } = &config.signal;
             let interval = config.interval;
             tracing::info!(%endpoint, ?protocol, ?interval, "exporting metrics over OTLP");
-            tasks.push(runtime.spawn(metrics::run(config, snapshot, sender)));
+            tasks.push(runtime.spawn(metrics::run(
+                config,
+                snapshot,
+                Arc::clone(&inner.own),
+                sender,
+            )));
         }
         inner.tasks = Mutex::new(tasks);
         Ok(Self {
@@ -116,6 +123,11 @@ impl OtlpExporter {
             Some((count, Refusal::Closed)) => (&self.inner.traces.dropped_shutdown, count),
         };
         counter.0.fetch_add(counter.1, Relaxed);
+    }
+
+    /// Sends the daemon's own metrics, too, from now on. To be called once; later ones are ignored.
+    pub fn report_own(&self, own: OwnMetrics) {
+        let _ = self.inner.own.set(own);
     }
 
     /// Whether spans are exported at all, so that nobody needs to make them otherwise.

@@ -1,14 +1,15 @@
 //! The task that collects and sends metrics.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, SystemTime};
 
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::counters::InFlight;
 use super::delta::{self, Previous};
 use super::encode::{Collection, encode_metrics};
+use super::own::{OwnMetrics, PreviousOwn, encode_own};
 use super::sender::{Sender, closing};
 use super::{MetricsConfig, Temporality};
 use crate::metrics::Snapshot;
@@ -21,7 +22,12 @@ pub(super) type Collect = Arc<dyn Fn() -> Snapshot + Send + Sync>;
 const FIRST: Duration = Duration::from_secs(5);
 
 /// Runs until the exporter closes; then collects and sends once more.
-pub(super) async fn run(config: MetricsConfig, collect: Collect, sender: Sender) {
+pub(super) async fn run(
+    config: MetricsConfig,
+    collect: Collect,
+    own: Arc<OnceLock<OwnMetrics>>,
+    sender: Sender,
+) {
     let receiver = sender.closing.clone();
     let mut exporter = MetricsTask {
         config,
@@ -29,6 +35,8 @@ pub(super) async fn run(config: MetricsConfig, collect: Collect, sender: Sender)
         sender,
         previous: Previous::default(),
         exemplars_after: 0,
+        own,
+        previous_own: PreviousOwn::default(),
     };
     let mut period = exporter.config.interval.min(FIRST);
     let mut ticks = ticking(period).await;
@@ -38,6 +46,7 @@ pub(super) async fn run(config: MetricsConfig, collect: Collect, sender: Sender)
             () = closing(&receiver) => true,
         };
         let sent = exporter.export().await;
+        exporter.export_own().await;
         if last {
             return;
         }
@@ -63,6 +72,8 @@ struct MetricsTask {
     previous: Previous,
     /// When the last export arrived, ns since the Unix epoch.
     exemplars_after: u64,
+    own: Arc<OnceLock<OwnMetrics>>,
+    previous_own: PreviousOwn,
 }
 
 impl MetricsTask {
@@ -120,5 +131,26 @@ impl MetricsTask {
             self.exemplars_after = snapshot.time_unix_nano;
         }
         all
+    }
+    /// The daemon's own. What is lost here is counted and told again by the next one.
+    async fn export_own(&mut self) {
+        if self.own.get().is_none() || self.sender.throttled() {
+            return;
+        }
+        let own = Arc::clone(&self.own);
+        let collected = tokio::task::spawn_blocking(move || own.get().map(|own| (own.families)()));
+        let (Ok(Some(families)), Some(own)) = (collected.await, self.own.get()) else {
+            return;
+        };
+        let now = SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .map_or(0, |time| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
+        let temporality = self.config.temporality;
+        let request = encode_own(own, &families, now, temporality, &self.previous_own);
+        let counting = Arc::clone(&self.sender.counting);
+        let in_flight = InFlight::new(&counting, request.items);
+        if self.sender.send(request.body, in_flight).await && temporality == Temporality::Delta {
+            self.previous_own.sent(&families, now);
+        }
     }
 }

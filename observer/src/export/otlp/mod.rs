@@ -21,6 +21,7 @@ mod grpc;
 mod headers;
 mod http;
 mod metrics;
+mod own;
 mod queue;
 mod retry;
 mod sender;
@@ -42,6 +43,7 @@ pub use config::{
 };
 pub use counters::{ExportCounters, SignalCounters};
 pub use exporter::OtlpExporter;
+pub use own::OwnMetrics;
 pub use tls::TlsFiles;
 pub use variables::ConfigError;
 

@@ -41,6 +41,7 @@ pub(super) fn service(name: &str, instance_id: &str) -> Arc<Service> {
             ("service.name", text(name)),
         ],
         extra_attributes: vec![("team".into(), text("blue"))],
+        instrumentation: crate::process::Instrumentation::default(),
     })
 }
 

@@ -11,16 +11,15 @@
 //!
 //! A client that accepts OpenMetrics (Prometheus does) gets it, with exemplars.
 
-mod family;
 mod names;
 mod server;
 mod text;
 
 pub use self::{
-    family::{Family, Kind, Labels},
     server::{DEFAULT_ADDRESS, MakePage, ServeError, Server, serve},
     text::render,
 };
+pub use super::family::{Family, Kind, Labels};
 
 /// The text's format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

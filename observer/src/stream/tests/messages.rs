@@ -391,7 +391,7 @@ fn a_header_replaces_the_kernels_trace_at_both_ends_and_the_sink_is_told() {
         assert_eq!(context.parent_method, ParentMethod::Header);
         assert_eq!(context.parent_span_id.unwrap()[0], 0xb7);
         assert_eq!(context.trace_state.as_deref(), Some("a=b"));
-        assert_eq!(script.seen.replaced, [([2; 8], context.trace_id)]);
+        assert_eq!(script.seen.headers, [([2; 8], context.trace_id)]);
     }
 }
 

@@ -1,0 +1,247 @@
+//! What requests' own headers do to the edges that were found without them.
+//!
+//! The kernel names trace and parent the moment a request moves; only the daemon reads `traceparent`. What the kernel
+//! derived from such a request in between (calls of its thread, their servers on this host) carries the kernel's trace
+//! and is put right here, by the parent's span id, down the tree: a child's parent is always known before its own end.
+//!
+//! A service without instrumentation may hand a header on as it came. Its caller's span is then named as the parent of
+//! everything behind it; where the edge in between was seen, that edge is the truth.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{Mutex, PoisonError},
+};
+
+use crate::exchange::{HeaderContext, Role};
+
+/// Span ids that are remembered, newest kept.
+const MOST: usize = 16_384;
+
+type TraceId = [u8; 16];
+type SpanId = [u8; 8];
+
+/// Shared by the shards: parent and child may be seen by different ones.
+#[derive(Default)]
+pub(super) struct Lineage {
+    inner: Mutex<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    by_span: HashMap<SpanId, Known>,
+    /// The kernel's trace id, where a request with a header had begun that trace.
+    by_trace: HashMap<TraceId, TraceId>,
+    /// Header parents that services received.
+    received: HashMap<(usize, SpanId), SpanId>,
+    order: VecDeque<Forget>,
+}
+
+/// A span whose request had a header.
+#[derive(Clone, Copy)]
+struct Known {
+    role: Role,
+    trace: TraceId,
+    header_parent: SpanId,
+    own_parent: Option<SpanId>,
+    /// Its span is not synthesized.
+    left_out: bool,
+}
+
+/// What goes with the oldest span.
+struct Forget {
+    span: SpanId,
+    begun: Option<TraceId>,
+    received: Option<(usize, SpanId)>,
+}
+
+impl Lineage {
+    /// A request of `service` (any number that tells services apart) had a header. `left_out`: its span will not be
+    /// synthesized.
+    pub(super) fn header_seen(
+        &self,
+        service: usize,
+        role: Role,
+        header: &HeaderContext,
+        left_out: bool,
+    ) {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = Known {
+            role,
+            trace: header.trace_id,
+            header_parent: header.parent_id,
+            own_parent: header.own_parent,
+            left_out,
+        };
+        let received = (role == Role::Server).then_some((service, header.parent_id));
+        if inner.by_span.insert(header.span_id, known).is_none() {
+            inner.order.push_back(Forget {
+                span: header.span_id,
+                begun: header.begun,
+                received,
+            });
+        }
+        if let Some(begun) = header.begun {
+            inner.by_trace.insert(begun, header.trace_id);
+        }
+        if let Some(received) = received {
+            inner.received.insert(received, header.span_id);
+        }
+        while inner.order.len() > MOST {
+            inner.forget_oldest();
+        }
+    }
+
+    /// The trace that a span with this kernel-given trace and parent really belongs to.
+    pub(super) fn resolve(&self, trace: TraceId, parent: SpanId) -> Option<TraceId> {
+        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        if inner.order.is_empty() {
+            return None;
+        }
+        inner
+            .by_span
+            .get(&parent)
+            .map(|known| known.trace)
+            .or_else(|| inner.by_trace.get(&trace).copied())
+    }
+
+    /// Whether the request of the span `own` carried a header with this parent too and handed it on: then `own` is
+    /// nearer than the header's span. For a server that is plain. A client's header may as well be its own SDK's, or a
+    /// person's: it handed on only what the request came with that it was sent for.
+    pub(super) fn handed_on(&self, own: SpanId, header_parent: SpanId) -> bool {
+        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let same = |span: &SpanId| {
+            inner
+                .by_span
+                .get(span)
+                .filter(|known| known.header_parent == header_parent && !known.left_out)
+        };
+        match same(&own) {
+            Some(known) if known.role == Role::Client => {
+                known.own_parent.is_some_and(|it| same(&it).is_some())
+            }
+            Some(_) => true,
+            None => false,
+        }
+    }
+
+    /// Whether `service` has received a request with this parent in its header.
+    pub(super) fn was_received(&self, service: usize, header_parent: SpanId) -> bool {
+        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.received.contains_key(&(service, header_parent))
+    }
+}
+
+impl Inner {
+    fn forget_oldest(&mut self) {
+        let Some(oldest) = self.order.pop_front() else {
+            return;
+        };
+        self.by_span.remove(&oldest.span);
+        if let Some(begun) = oldest.begun {
+            self.by_trace.remove(&begun);
+        }
+        if let Some(received) = oldest.received
+            && self.received.get(&received) == Some(&oldest.span)
+        {
+            self.received.remove(&received);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TRACE: TraceId = [9; 16];
+    /// The caller's span, far away.
+    const CALLER: SpanId = [0xa; 8];
+
+    fn header(span: u8, own_parent: Option<u8>) -> HeaderContext {
+        HeaderContext {
+            span_id: [span; 8],
+            trace_id: TRACE,
+            parent_id: CALLER,
+            own_parent: own_parent.map(|byte| [byte; 8]),
+            begun: own_parent.is_none().then_some([7; 16]),
+        }
+    }
+
+    #[test]
+    fn a_replaced_trace_takes_its_whole_tree_along() {
+        let lineage = Lineage::default();
+        lineage.header_seen(0, Role::Server, &header(1, None), false);
+        assert_eq!(lineage.resolve([7; 16], [1; 8]), Some(TRACE), "a child");
+        assert_eq!(
+            lineage.resolve([7; 16], [2; 8]),
+            Some(TRACE),
+            "a grandchild"
+        );
+        assert_eq!(lineage.resolve([8; 16], [2; 8]), None, "another trace");
+    }
+
+    #[test]
+    fn a_subtree_does_not_take_its_siblings_along() {
+        let lineage = Lineage::default();
+        lineage.header_seen(0, Role::Client, &header(1, Some(5)), false);
+        assert_eq!(lineage.resolve([7; 16], [1; 8]), Some(TRACE));
+        assert_eq!(lineage.resolve([7; 16], [3; 8]), None);
+    }
+
+    #[test]
+    fn a_chain_that_hands_the_header_on_keeps_its_own_edges() {
+        let lineage = Lineage::default();
+        lineage.header_seen(0, Role::Server, &header(1, None), false);
+        lineage.header_seen(0, Role::Client, &header(2, Some(1)), false);
+        lineage.header_seen(1, Role::Server, &header(3, Some(2)), false);
+        assert!(lineage.handed_on([1; 8], CALLER), "server to its client");
+        assert!(
+            lineage.handed_on([2; 8], CALLER),
+            "client to the next server"
+        );
+        assert!(!lineage.handed_on([1; 8], [0xb; 8]), "another header");
+        assert!(!lineage.handed_on([4; 8], CALLER), "a span without one");
+    }
+
+    #[test]
+    fn a_client_that_wrote_the_header_itself_handed_nothing_on() {
+        let lineage = Lineage::default();
+        lineage.header_seen(0, Role::Client, &header(2, None), false);
+        assert!(!lineage.handed_on([2; 8], CALLER), "no request behind it");
+        lineage.header_seen(0, Role::Client, &header(4, Some(1)), false);
+        assert!(!lineage.handed_on([4; 8], CALLER), "the request had none");
+    }
+
+    #[test]
+    fn a_span_that_is_left_out_is_nobodys_parent() {
+        let lineage = Lineage::default();
+        lineage.header_seen(0, Role::Server, &header(1, None), true);
+        assert!(!lineage.handed_on([1; 8], CALLER));
+    }
+
+    #[test]
+    fn what_a_service_received_is_known_for_that_service() {
+        let lineage = Lineage::default();
+        lineage.header_seen(3, Role::Server, &header(1, None), false);
+        lineage.header_seen(4, Role::Client, &header(2, None), false);
+        assert!(lineage.was_received(3, CALLER));
+        assert!(!lineage.was_received(4, CALLER));
+    }
+
+    #[test]
+    fn the_oldest_are_forgotten() {
+        let lineage = Lineage::default();
+        for index in 0..=MOST as u64 {
+            let mut header = header(0, None);
+            header.span_id = index.to_be_bytes();
+            header.parent_id = index.to_be_bytes();
+            lineage.header_seen(0, Role::Server, &header, false);
+        }
+        assert!(!lineage.was_received(0, 0u64.to_be_bytes()));
+        assert!(lineage.was_received(0, 1u64.to_be_bytes()));
+        assert_eq!(lineage.resolve([8; 16], 0u64.to_be_bytes()), None);
+        assert_eq!(lineage.resolve([8; 16], 1u64.to_be_bytes()), Some(TRACE));
+        let inner = lineage.inner.lock().unwrap();
+        assert_eq!(inner.by_span.len(), MOST);
+        assert_eq!(inner.received.len(), MOST);
+    }
+}

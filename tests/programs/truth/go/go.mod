@@ -1,0 +1,3 @@
+module observer.test/truth
+
+go 1.24

@@ -1,0 +1,131 @@
+//! What the services of a chain do while they are watched: the modes and delays that the load asks for.
+
+/// Services between the load and the leaf. Each makes calls.
+const CALLERS: usize = 2;
+
+/// One kind of work, with the requests of the load cycling through its modes.
+#[derive(Debug)]
+pub(super) struct Case {
+    pub(super) name: &'static str,
+    /// For people, in the report.
+    pub(super) about: &'static str,
+    /// `MODES` of `path.rs`.
+    modes: &'static [&'static str],
+    /// Milliseconds that the leaf takes: fast and slow children interleave.
+    delays: &'static [u32],
+    /// Whether services make calls that nothing caused: then some of them must be seen, or nothing was proven.
+    pub(super) background: bool,
+}
+
+/// A proxy can do nothing else.
+pub(super) const PROXY: Case = Case {
+    name: "proxy",
+    about: "each request is passed on",
+    modes: &["direct"],
+    delays: &[0, 0, 0, 1, 5, 20],
+    background: false,
+};
+
+pub(super) const SUBREQUESTS: Case = Case {
+    name: "subrequests",
+    about: "each proxy asks whether it may, and then passes the request on; among requests that are only passed on",
+    // A proxy passes all modes on.
+    modes: &["twice-twice", "direct"],
+    delays: &[0, 0, 0, 1, 5, 20],
+    background: false,
+};
+
+pub(super) const CALLS: Case = Case {
+    name: "calls",
+    about: "one call or two in turn, some after a sleep, all interleaved",
+    modes: &["direct", "twice", "sleep", "direct-twice", "twice-sleep"],
+    delays: &[0, 0, 0, 1, 5, 20],
+    background: false,
+};
+
+pub(super) const PARALLEL: Case = Case {
+    name: "parallel",
+    about: "two calls at once for each request",
+    modes: &["parallel", "parallel-sleep"],
+    delays: &[0, 1, 5],
+    background: false,
+};
+
+pub(super) const HANDOFF: Case = Case {
+    name: "handoff",
+    about: "a pool that began before any request, or a new thread or task, makes the call",
+    modes: &["handoff", "handoff-handoff", "thread", "direct-thread"],
+    delays: &[0, 0, 1, 5],
+    background: false,
+};
+
+pub(super) const SPIN: Case = Case {
+    name: "spin",
+    about: "the loop turns without waiting, so that polls with a timeout of zero come between request and call",
+    modes: &["spin", "direct-spin", "spin-twice"],
+    delays: &[0, 0, 1, 5],
+    background: false,
+};
+
+pub(super) const AFTER: Case = Case {
+    name: "after",
+    about: "calls made when the response is out, which must have no parent, among ordinary ones",
+    modes: &["after", "direct", "direct-after"],
+    delays: &[0, 1, 10],
+    background: true,
+};
+
+pub(super) const TIMER: Case = Case {
+    name: "timer",
+    about: "a timer asks every 5 ms while requests are in flight; its calls must have no parent",
+    modes: &["timer", "timer-timer"],
+    delays: &[30, 10],
+    background: true,
+};
+
+impl Case {
+    /// `MODES` of the load's n-th request.
+    pub(super) fn modes(&self, number: usize) -> &'static str {
+        self.modes[number % self.modes.len()]
+    }
+
+    /// The leaf's delay for the load's n-th request, in ms. Every mode meets every delay.
+    pub(super) fn delay(&self, number: usize) -> u32 {
+        self.delays[(number / self.modes.len()) % self.delays.len()]
+    }
+
+    /// The calls that each service makes for the load's n-th request, from the first service on.
+    pub(super) fn calls(&self, number: usize) -> [usize; CALLERS] {
+        let mut modes = self.modes(number).split('-');
+        std::array::from_fn(|_| match modes.next().unwrap_or("direct") {
+            "twice" | "parallel" => 2,
+            // Its only call is nobody's child.
+            "after" => 0,
+            _ => 1,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn calls_are_counted_by_service() {
+        let calls: Vec<_> = (0..5).map(|number| CALLS.calls(number)).collect();
+        assert_eq!(calls, [[1, 1], [2, 1], [1, 1], [1, 2], [2, 1]]);
+        assert_eq!(AFTER.calls(0), [0, 1]);
+        assert_eq!(AFTER.calls(2), [1, 0]);
+    }
+
+    #[test]
+    fn every_mode_meets_every_delay() {
+        let mut pairs: Vec<_> = (0..30)
+            .map(|number| (CALLS.modes(number), CALLS.delay(number)))
+            .collect();
+        pairs.sort_unstable();
+        pairs.dedup();
+        // 0 stands three times among the six delays.
+        assert_eq!(pairs.len(), 5 * 4);
+    }
+}

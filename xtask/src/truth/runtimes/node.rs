@@ -1,0 +1,48 @@
+//! Node: one thread runs all requests; its own http client, with and without a limit of connections, and fetch.
+
+use std::process::Command;
+
+use anyhow::Result;
+
+use super::super::case::{AFTER, CALLS, Case, HANDOFF, PARALLEL, SPIN, TIMER};
+use super::{Machine, Place, Runtime, nothing, script};
+
+const CASES: &[(&Case, f64)] = &[
+    (&CALLS, 0.99),
+    (&PARALLEL, 0.99),
+    (&HANDOFF, 0.0),
+    (&SPIN, 0.99),
+    (&AFTER, 0.99),
+    (&TIMER, 0.99),
+];
+
+pub(super) const AGENT: Runtime = Runtime {
+    name: "node-http",
+    about: "http.createServer; http.get with an agent, keep-alive or not",
+    cases: CASES,
+    prepare: nothing,
+    command: |machine, place| command(machine, place, "agent"),
+};
+
+pub(super) const SMALL: Runtime = Runtime {
+    name: "node-http-4",
+    about: "the same with at most four connections: calls wait in the agent, and leave when another one's answer is in",
+    cases: &[(&CALLS, 0.99)],
+    prepare: nothing,
+    command: |machine, place| command(machine, place, "small"),
+};
+
+pub(super) const FETCH: Runtime = Runtime {
+    name: "node-fetch",
+    about: "http.createServer; fetch (undici)",
+    cases: CASES,
+    prepare: nothing,
+    command: |machine, place| command(machine, place, "fetch"),
+};
+
+#[allow(clippy::unnecessary_wraps, reason = "the shape of Runtime::command")]
+fn command(machine: &Machine, place: &Place, client: &str) -> Result<Command> {
+    let mut node = script("node", &machine.programs.join("node.js"));
+    node.args(place.ports()).arg(client);
+    Ok(node)
+}
