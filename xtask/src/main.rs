@@ -49,18 +49,14 @@ fn main() -> ExitCode {
         return code;
     }
     let result = match Cli::parse().task {
-        Task::Ebpf(options) => ebpf::run(&options),
-        Task::Bench(options) => bench::run(&options),
-        Task::Fuzz(options) => fuzz::run(&options),
-        Task::Test(options) => test::run(&options),
-        Task::Truth(options) => truth::run(&options),
-        Task::TruthLeaf(options) => truth::leaf::run(&options),
-        Task::Vm(options) => return exit(vm::run(options)),
+        Task::Ebpf(options) => ebpf::run(&options).map(|()| ExitCode::SUCCESS),
+        Task::Bench(options) => bench::run(&options).map(|()| ExitCode::SUCCESS),
+        Task::Fuzz(options) => fuzz::run(&options).map(|()| ExitCode::SUCCESS),
+        Task::Test(options) => test::run(&options).map(|()| ExitCode::SUCCESS),
+        Task::Truth(options) => truth::run(&options).map(|()| ExitCode::SUCCESS),
+        Task::TruthLeaf(options) => truth::leaf::run(&options).map(|()| ExitCode::SUCCESS),
+        Task::Vm(options) => vm::run(options),
     };
-    exit(result.map(|()| ExitCode::SUCCESS))
-}
-
-fn exit(result: anyhow::Result<ExitCode>) -> ExitCode {
     match result {
         Ok(code) => code,
         Err(error) => {
