@@ -40,6 +40,15 @@ impl Page {
         self.sum("http_server_request_duration_seconds_count", labels) as u64
     }
 
+    /// Every loss that there was, as (series, whose labels give the reason; count).
+    pub fn losses(&self) -> Vec<(&str, f64)> {
+        self.0
+            .iter()
+            .filter(|(series, count)| series.starts_with("observer_lost") && *count > 0.0)
+            .map(|(series, count)| (series.as_str(), *count))
+            .collect()
+    }
+
     /// Losses of all reasons.
     pub fn lost(&self) -> f64 {
         self.sum("observer_lost", &[])

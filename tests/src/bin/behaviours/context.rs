@@ -131,7 +131,7 @@ fn exact(stage: &Stage) -> Drive {
         );
         let all = (apart.len() + others.len()) as u64;
         assert_eq!(evidence.page.served(&[]), all, "counted, spans");
-        let lost = evidence.page.lost();
-        assert!(lost < 1.0, "{lost} losses");
+        let losses = evidence.page.losses();
+        assert!(losses.is_empty(), "{losses:?}");
     })
 }

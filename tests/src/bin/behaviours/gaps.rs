@@ -13,6 +13,9 @@ pub(crate) fn known(behaviour: &str, tier: &str, release: &str) -> Option<&'stat
         ("read that began before observer", "fentry" | "kprobe") => {
             Some("the kernel's function was entered before it was hooked")
         }
+        ("read that began before observer", "syscall") => {
+            Some("what a call was given is noted when it begins")
+        }
         ("one trace over gateway and backend", _) if sees_late => {
             Some("sends are seen when they are over, and the other end may have read by then")
         }

@@ -120,8 +120,10 @@ pub(super) fn suite(bench: &Bench, row: &Row, tier: &'static str) -> Result<Cell
     let begun = Instant::now();
     let script = format!(
         "export OBSERVER_TEST_BINARY={} OBSERVER_TEST_ENV=/run OBSERVER_TEST_TIER={tier} \
+         OBSERVER_TEST_XTASK={} \
          OBSERVER_TEST_PATIENCE={PATIENCE} PATH={} HOME=/root\nexec {}\n",
         quote(&bench.binary.to_string_lossy()),
+        quote(&std::env::current_exe()?.to_string_lossy()),
         quote(&std::env::var("PATH").unwrap_or_default()),
         quote(&bench.suite.to_string_lossy()),
     );
