@@ -1,5 +1,6 @@
 //! One runtime's chain: started, watched, driven through all its rows, judged.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -18,6 +19,10 @@ use super::{load, table};
 const BETWEEN_ROWS: Duration = Duration::from_millis(150);
 /// Longer than the daemon holds any span back.
 const AT_THE_END: Duration = Duration::from_secs(1);
+
+/// The daemon gives way to the services. With the default, a machine that is busy for half a second costs spans, and lost
+/// spans prove nothing about parents.
+const CONFIGURATION: &str = "limits: {ring_bytes: 64MiB}\n";
 
 /// How the daemon is run.
 pub(super) struct Daemon<'a> {
@@ -80,7 +85,10 @@ pub(super) fn run<'a>(
     let leaf = start_leaf()?;
     let second = start(machine, daemon, runtime, "second", leaf.port)?;
     let first = start(machine, daemon, runtime, "first", second.port)?;
+    let configuration = daemon.folder.join("observer.yaml");
+    fs::write(&configuration, CONFIGURATION)?;
     let mut arguments = vec![
+        format!("--config={}", configuration.display()),
         format!("--tier={}", daemon.tier),
         // The load is in this process.
         format!("--pid={}", std::process::id()),
@@ -91,11 +99,16 @@ pub(super) fn run<'a>(
     let copy = daemon.folder.join(format!("{}.jsonl", runtime.name));
     let mut observer = Observer::start(daemon.binary, &arguments, &copy)?;
     let tier = observer.tier.clone();
-    let mut failed = Vec::new();
+    let (mut failed, mut lost) = (Vec::new(), BTreeMap::new());
     for row in rows {
         eprintln!("{row}: {} requests", row.requests);
         failed.push(load::drive(row, first.port)?);
         observer.settle(BETWEEN_ROWS);
+        let losses = observer.losses()?;
+        if losses != lost {
+            eprintln!("{row}: the daemon lost by now: {losses:?}");
+            lost = losses;
+        }
     }
     observer.settle(AT_THE_END);
     let printed = observer.stop()?;

@@ -1,7 +1,9 @@
 //! The daemon as a child, and every span that it prints.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufRead, BufReader, BufWriter, Read, Write};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, Receiver};
@@ -10,11 +12,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 
 use super::span::Span;
-use crate::bench::terminate;
+use crate::bench::{Page, free_address, terminate};
 
 /// A running daemon; killed when dropped.
 pub(super) struct Observer {
     child: Child,
+    page: SocketAddr,
     spans: Receiver<Span>,
     log: Receiver<String>,
     printed: Vec<Span>,
@@ -34,8 +37,10 @@ impl Observer {
                 command.env_remove(name);
             }
         }
+        let page = free_address()?;
         let mut child = command
-            .args(["run", "--print=json", "--prometheus=off"])
+            .args(["run", "--print=json"])
+            .arg(format!("--prometheus={page}"))
             .args(arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -54,6 +59,7 @@ impl Observer {
         });
         let mut observer = Self {
             child,
+            page,
             spans,
             log: read(stderr, Some),
             printed: Vec::new(),
@@ -84,6 +90,19 @@ impl Observer {
         {
             self.printed.push(span);
         }
+    }
+
+    /// What it says that it lost so far: (reason, how often), none that is zero.
+    ///
+    /// # Errors
+    /// When its metrics page does not answer.
+    pub(super) fn losses(&self) -> Result<BTreeMap<String, u64>> {
+        let page = Page::fetch(self.page)?;
+        Ok(page
+            .family("observer_lost")
+            .filter(|(_, count)| *count > 0.0)
+            .map(|(reason, count)| (reason.to_owned(), count as u64))
+            .collect())
     }
 
     /// Asks it to end, and returns every span that it printed.
