@@ -31,6 +31,7 @@ fn truth(row: &Row) -> Vec<Span> {
             let depth = 2 * key.hop.split('.').count() as u64 + u64::from(!is_client);
             spans.push(Span {
                 key: key.clone(),
+                path: String::new(),
                 is_client,
                 trace_id: key.tag.clone(),
                 span_id: id(&key, is_client),
