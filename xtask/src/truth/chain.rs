@@ -134,7 +134,7 @@ fn start_leaf() -> Result<Service> {
     let port = free_port()?;
     let mut leaf = Command::new(std::env::current_exe()?);
     leaf.arg("truth-leaf").arg(port.to_string());
-    Service::start(&mut leaf, port)
+    Service::start(&leaf, port)
 }
 
 fn start(
@@ -151,6 +151,6 @@ fn start(
         next,
         folder,
     };
-    let mut command = (runtime.command)(machine, &place)?;
-    Service::start(&mut command, place.port)
+    let command = (runtime.command)(machine, &place)?;
+    Service::start(&command, place.port)
 }

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
+use super::service::ends_with_us;
 use super::span::Span;
 use crate::bench::{Page, free_address, terminate};
 
@@ -38,10 +39,11 @@ impl Observer {
             }
         }
         let page = free_address()?;
-        let mut child = command
+        command
             .args(["run", "--print=json"])
             .arg(format!("--prometheus={page}"))
-            .args(arguments)
+            .args(arguments);
+        let mut child = ends_with_us(&command)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
