@@ -41,6 +41,8 @@ pub mod flag {
     pub const ACTIVE: u8 = 1 << 4;
     /// A Unix socket's handoff keys are valid: both ends were seen from their start.
     pub const UNIX_PEER: u8 = 1 << 5;
+    /// The process in `tgid` may not be captured (under the policy of `policy_epoch`).
+    pub const DENIED: u8 = 1 << 7;
 }
 
 /// One direction of a connection. Positions are stream offsets in bytes, 64 bit; for TCP they are the protocol's

@@ -59,8 +59,16 @@ pub struct Settings {
     pub request_budget: u32,
     /// The same for the direction that answers.
     pub response_budget: u32,
+    /// `bpf_get_current_task_btf` exists (5.11).
+    pub typed_task: u32,
+    /// `bpf_task_pt_regs` exists (5.15).
+    pub task_registers: u32,
+    /// io_uring works in kernel threads (before 5.12), not in threads of the process.
+    pub kernel_workers: u32,
+    /// Explicit padding.
+    pub reserved: u32,
 }
-plain!(Settings, 32);
+plain!(Settings, 48);
 
 /// Rings that the object declares; unused ones are shrunk to a page.
 pub const MAX_RINGS: usize = 4;

@@ -30,10 +30,14 @@ pub enum Counter {
     ProcessRingFull = 11,
     /// Thread contexts not kept because the table refused the entry.
     ThreadTableFull = 12,
+    /// System calls that submitted to io_uring, whose bytes the `syscall` tier does not see.
+    IoUring = 13,
+    /// Calls whose descriptor stood for another file at their end (`syscall` tier): counted, not read.
+    DescriptorChanged = 14,
 }
 
 /// Number of counters.
-pub const COUNTERS: u32 = 13;
+pub const COUNTERS: u32 = 15;
 
 impl Counter {
     /// Every counter with the name under which the daemon exports it.
@@ -51,5 +55,7 @@ impl Counter {
         (Counter::ThreadAmbiguous, "thread_ambiguous"),
         (Counter::ProcessRingFull, "process_ring_full"),
         (Counter::ThreadTableFull, "thread_table_full"),
+        (Counter::IoUring, "io_uring"),
+        (Counter::DescriptorChanged, "descriptor_changed"),
     ];
 }

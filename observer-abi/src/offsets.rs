@@ -98,5 +98,23 @@ pub struct Offsets {
     pub task_flags: u32,
     /// `socket.sk`
     pub socket_sk: u32,
+    /// `task_struct.mm`
+    pub task_mm: u32,
+    /// `mm_struct.owner`; `u32::MAX` where there is none (CONFIG_MEMCG).
+    pub mm_owner: u32,
+    /// `task_struct.files`
+    pub task_files: u32,
+    /// `files_struct.count`
+    pub files_count: u32,
+    /// `files_struct.fdt`
+    pub files_table: u32,
+    /// `fdtable.max_fds`
+    pub table_size: u32,
+    /// `fdtable.fd`
+    pub table_files: u32,
+    /// `file.private_data`
+    pub file_private: u32,
+    /// `inode.i_mode`
+    pub inode_mode: u32,
 }
-plain!(Offsets, 46 * 4);
+plain!(Offsets, 55 * 4);

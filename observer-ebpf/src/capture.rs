@@ -2,6 +2,10 @@
 //!
 //! Consecutive data in one direction is a run. A run's first bytes go to the ring, up to a budget; the rest is
 //! counted in the connection's entry. A run is over once the other direction has moved since it began.
+//!
+//! The functions with a C ABI are functions to the verifier, too: it looks at each once a program, with nothing known of
+//! the arguments, so that their work adds up instead of multiplying. (It lets them take plain numbers only; what a call
+//! is about lies in the program's scratch. Since 5.6.)
 
 use observer_abi::{
     connection::{Connection, INBOUND, OUTBOUND, flag, role},
@@ -10,32 +14,34 @@ use observer_abi::{
 };
 
 use crate::{
-    buffer::{self, Source},
+    buffer,
     connection,
     context::{self, Caller, Opened},
     globals::settings,
-    maps::{CONN_CONTROL, CONTROL_BLOCK, POLICY, Scratch},
+    maps::{self, CONN_CONTROL, CONNECTIONS, CONTROL_BLOCK, POLICY},
     output,
-    read::KernelRead,
-    sock::{self, Kind},
 };
 
 /// One call that moved, or is about to move, bytes.
+#[repr(C)]
+#[derive(Clone, Copy)]
 pub(crate) struct Call {
-    pub(crate) sock: *const u8,
-    pub(crate) kind: Kind,
-    pub(crate) file: *const u8,
-    pub(crate) direction: u8,
+    /// The address of its sock.
+    pub(crate) sock: u64,
     pub(crate) start: u64,
     pub(crate) end: u64,
-    /// The send may not fit into the send buffer.
-    pub(crate) pending: bool,
     pub(crate) now: u64,
     pub(crate) pid_tgid: u64,
+    pub(crate) direction: u32,
+    /// 1 where the send may not fit into the send buffer.
+    pub(crate) pending: u32,
+    /// 1 where [`crate::sock::is_plainly_blocking`] says so.
+    pub(crate) blocking: u32,
+    pub(crate) reserved: u32,
 }
 
 /// Whether the process may be captured, and the connection is worth it. Cheap for the common case: the process that
-/// was let through before.
+/// was asked about before.
 ///
 /// # Safety
 /// `entry` is a live map value.
@@ -49,63 +55,62 @@ pub(crate) unsafe fn admitted(entry: *mut Connection, tgid: u32) -> bool {
         }
         let epoch = (*control).policy_epoch;
         if (*entry).tgid == tgid && (*entry).policy_epoch == epoch {
-            return true;
+            return (*entry).flags & flag::DENIED == 0;
         }
         let allowed = match POLICY.get_ptr(tgid) {
             Some(policy) => (*policy).capture != 0,
             None => settings().selected_only() == 0,
         };
+        (*entry).tgid = tgid;
+        (*entry).policy_epoch = epoch;
         if allowed {
-            (*entry).tgid = tgid;
-            (*entry).policy_epoch = epoch;
+            (*entry).flags &= !flag::DENIED;
+        } else {
+            (*entry).flags |= flag::DENIED;
         }
         allowed
     }
 }
 
-/// # Safety
-/// `entry` is the live map value of `call.sock`, `scratch` belongs to this program, and the call is made by the
-/// current task.
-#[inline(always)]
-pub(crate) unsafe fn data<R: KernelRead>(call: &Call, source: Source, entry: *mut Connection, scratch: *mut Scratch) {
-    // SAFETY: the scratch is a map value.
-    let source = unsafe { source.through(&raw mut (*scratch).source) };
+/// Takes the bytes of the call that lies in the scratch of `slot`, with its buffer. Called in the context of the task
+/// that moves the data, after the connection was announced.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn capture_data(slot: u32) -> u32 {
+    let Some(scratch) = maps::scratch(slot) else { return 0 };
+    // SAFETY: a live map value.
+    let call = unsafe { &(*scratch).call };
+    let Some(entry) = CONNECTIONS.get_ptr_mut(call.sock) else { return 0 };
     let length = call.end.wrapping_sub(call.start);
-    let other = usize::from(call.direction == INBOUND);
-    // SAFETY: as promised; indices are 0 and 1.
+    let inbound = call.direction == u32::from(INBOUND);
+    // SAFETY: live map values; indices are 0 and 1.
     unsafe {
-        let this: *mut _ = &raw mut (*entry).directions[usize::from(call.direction != INBOUND)];
-        let that: *const _ = &raw const (*entry).directions[other];
+        let this: *mut _ = &raw mut (*entry).directions[usize::from(!inbound)];
+        let that: *const _ = &raw const (*entry).directions[usize::from(inbound)];
         let that_seen = if (*that).announced > (*that).end { (*that).announced } else { (*that).end };
 
         let opens = (*this).runs == 0 || (*this).other_at_start != that_seen;
         if opens {
-            if let Some(control) = CONN_CONTROL.get_ptr(call.sock as u64) {
+            if let Some(control) = CONN_CONTROL.get_ptr(call.sock) {
                 if (*control).generation == (*entry).generation {
                     (*entry).mode = (*control).mode as u8;
                 }
             }
             if (*entry).mode == mode::IGNORE {
-                return;
+                return 0;
             }
         }
 
         let shipped = if opens { 0 } else { (*this).shipped };
-        let room = room(&*entry, call.direction, shipped);
+        let room = room(&*entry, direction(call), shipped);
         if !opens && room == 0 {
-            account(this, call, buffer::tail(source, length, (*this).tail));
-            return;
-        }
-        if (*entry).flags & flag::ANNOUNCED == 0 {
-            let record = scratch.cast();
-            connection::announce::<R>(call.sock, call.kind, call.file, entry, record, call.now, tgid(call));
+            account(this, call, buffer::read_tail(slot, (*this).tail));
+            return 0;
         }
         let wanted = if length < u64::from(room) { length } else { u64::from(room) };
         let payload: *mut u8 = (&raw mut (*scratch).payload).cast();
-        let slot = &raw mut (*scratch).copied;
-        buffer::copy(source, wanted, payload, slot);
-        let copied = buffer::copied(slot);
-        let tail = if u64::from(copied) < length { buffer::tail(source, length, (*this).tail) } else { 0 };
+        let copied = buffer::bounded(buffer::copy_payload(slot, wanted));
+        let tail = if u64::from(copied) < length { buffer::read_tail(slot, (*this).tail) } else { 0 };
 
         if opens {
             let opened = &raw mut (*scratch).opened;
@@ -115,8 +120,8 @@ pub(crate) unsafe fn data<R: KernelRead>(call: &Call, source: Source, entry: *mu
             (*this).first_ns = call.now;
             (*this).other_at_start = that_seen;
             (*this).runs += 1;
-            if !open::<R>(call, entry, payload, copied, opened) {
-                return;
+            if open_run(slot, copied) == 0 {
+                return 0;
             }
             (*opened).other_end = (*that).end;
             (*opened).other_last_ns = (*that).last_ns;
@@ -125,7 +130,7 @@ pub(crate) unsafe fn data<R: KernelRead>(call: &Call, source: Source, entry: *mu
             fill(&raw mut (*opened).data, call, entry, record::kind::RUN_OPENED, copied);
             let size = size_of::<RunOpened>() as u64 + u64::from(copied);
             output::send((*entry).generation, scratch.cast(), size);
-            if call.direction == OUTBOUND && is_interim(payload, copied) {
+            if !inbound && is_interim(payload, copied) {
                 interim_sent(call, entry);
             }
         } else {
@@ -137,14 +142,20 @@ pub(crate) unsafe fn data<R: KernelRead>(call: &Call, source: Source, entry: *mu
         (*this).shipped = shipped + wanted as u32;
         (*entry).flags |= flag::ACTIVE;
         account(this, call, tail);
-        if call.direction == OUTBOUND {
-            if call.pending {
+        if !inbound {
+            if call.pending != 0 {
                 (*entry).flags |= flag::SEND_PENDING;
             } else {
                 (*entry).flags &= !flag::SEND_PENDING;
             }
         }
     }
+    0
+}
+
+#[inline(always)]
+fn direction(call: &Call) -> u8 {
+    if call.direction == u32::from(INBOUND) { INBOUND } else { OUTBOUND }
 }
 
 #[inline(always)]
@@ -170,45 +181,43 @@ unsafe fn account(this: *mut observer_abi::connection::Direction, call: &Call, t
     unsafe {
         (*this).last_ns = call.now;
         (*this).tail = tail;
-        if call.direction == OUTBOUND {
+        if call.direction == u32::from(OUTBOUND) {
             (*this).announced = call.end;
         }
-        (*this).end = if call.pending { call.start } else { call.end };
+        (*this).end = if call.pending != 0 { call.start } else { call.end };
     }
 }
 
-/// A run begins: role, ids, thread context. `false` when the connection turns out to be observer's own.
-///
-/// # Safety
-/// As for [`data`].
-#[inline(always)]
-unsafe fn open<R: KernelRead>(
-    call: &Call,
-    entry: *mut Connection,
-    payload: *const u8,
-    copied: u32,
-    opened: *mut RunOpened,
-) -> bool {
-    // SAFETY: as promised.
+/// A run begins, and `copied` bytes of it lie in the scratch: role, ids, thread context. 0 when the connection turns out
+/// to be observer's own.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn open_run(slot: u32, copied: u32) -> u32 {
+    let Some(scratch) = maps::scratch(slot) else { return 0 };
+    // SAFETY: live map values.
     unsafe {
+        let call = &(*scratch).call;
+        let Some(entry) = CONNECTIONS.get_ptr_mut(call.sock) else { return 0 };
+        let opened = &raw mut (*scratch).opened;
+        let direction = direction(call);
+        let first = first_bytes(slot, copied);
         if (*entry).role == role::UNKNOWN && copied >= 8 {
-            (*entry).role = role_from(payload, copied, call.direction);
+            (*entry).role = role_from(first, direction);
         }
         let caller: Caller = context::caller(call.pid_tgid);
         (*opened).start_ns = caller.process_start;
         (*opened).netns = (*entry).netns;
         (*opened).established_ns = 0;
         (*opened).accepted_ns = 0;
-        if connection::is_request((*entry).role, call.direction) && looks_like_request(payload, copied) {
+        if connection::is_request((*entry).role, direction) && first == message::REQUEST {
             if (*entry).role == role::CLIENT {
                 context::open_client(entry, &caller, call.start, call.now);
             } else {
-                let blocking = sock::is_plainly_blocking::<R>(call.file);
-                let found = context::open_server(call.sock as u64, entry, &caller, call.start, blocking);
+                let found = context::open_server(call.sock, entry, &caller, call.start, call.blocking != 0);
                 if found == Opened::Observer {
                     (*entry).mode = mode::IGNORE;
                     (*entry).flags |= flag::OBSERVER;
-                    return false;
+                    return 0;
                 }
             }
             (*opened).established_ns = (*entry).established_ns;
@@ -216,7 +225,32 @@ unsafe fn open<R: KernelRead>(
             (*entry).established_ns = 0;
         }
         output::copy_words(&raw mut (*opened).context, &raw const (*entry).context);
-        true
+    }
+    1
+}
+
+/// What [`first_bytes`] takes them for.
+mod message {
+    pub(super) const OTHER: u32 = 0;
+    pub(super) const REQUEST: u32 = 1;
+    pub(super) const RESPONSE: u32 = 2;
+}
+
+/// What the first bytes of a run, `copied` of which lie in the scratch, are the beginning of.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn first_bytes(slot: u32, copied: u32) -> u32 {
+    let Some(scratch) = maps::scratch(slot) else { return message::OTHER };
+    // SAFETY: the payload's room is larger than what is looked at.
+    unsafe {
+        let payload: *const u8 = (&raw const (*scratch).payload).cast();
+        if copied >= 8 && is_response(payload) {
+            message::RESPONSE
+        } else if looks_like_request(payload, copied) {
+            message::REQUEST
+        } else {
+            message::OTHER
+        }
     }
 }
 
@@ -228,19 +262,19 @@ unsafe fn fill(data: *mut RunData, call: &Call, entry: *const Connection, kind: 
         if copied == 0 {
             flags |= record::flag::NO_PAYLOAD;
         }
-        if call.pending {
+        if call.pending != 0 {
             flags |= record::flag::SEND_PENDING;
         }
         if (*entry).flags & flag::FROM_START != 0 {
             flags |= record::flag::FROM_START;
         }
         (*data).header = RecordHeader {
-            sock: call.sock as u64,
+            sock: call.sock,
             generation: (*entry).generation,
             time_ns: call.now,
             captured: copied,
             kind,
-            direction: call.direction,
+            direction: direction(call),
             flags,
             role: (*entry).role,
         };
@@ -258,7 +292,7 @@ unsafe fn interim_sent(call: &Call, entry: *mut Connection) {
     // SAFETY: a live map value.
     unsafe {
         (*entry).directions[INBOUND as usize].other_at_start = call.end;
-        context::interim_sent(call.sock as u64, call.pid_tgid as u32, call.end);
+        context::interim_sent(call.sock, call.pid_tgid as u32, call.end);
     }
 }
 
@@ -279,17 +313,12 @@ unsafe fn is_response(payload: *const u8) -> bool {
 
 /// The role of an older connection, from the first bytes seen.
 #[inline(always)]
-unsafe fn role_from(payload: *const u8, copied: u32, direction: u8) -> u8 {
-    // SAFETY: the payload's room is larger than 8 bytes.
-    unsafe {
-        if is_response(payload) {
-            return if direction == INBOUND { role::CLIENT } else { role::SERVER };
-        }
-        if looks_like_request(payload, copied) {
-            return if direction == INBOUND { role::SERVER } else { role::CLIENT };
-        }
+fn role_from(first: u32, direction: u8) -> u8 {
+    match (first, direction) {
+        (message::RESPONSE, INBOUND) | (message::REQUEST, OUTBOUND) => role::CLIENT,
+        (message::RESPONSE, OUTBOUND) | (message::REQUEST, INBOUND) => role::SERVER,
+        _ => role::UNKNOWN,
     }
-    role::UNKNOWN
 }
 
 /// The longest method token that is recognised here.

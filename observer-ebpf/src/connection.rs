@@ -19,7 +19,7 @@ use crate::{
 const ANY: u64 = 0;
 
 /// The connection's entry, made if it is not there yet. `None` when it must not be (the socket is closed) or cannot
-/// be (counted).
+/// be (counted). `slot` is the program's scratch.
 ///
 /// # Safety
 /// `sock` is a `struct sock *` of kind `kind`, `file` its file or null.
@@ -28,7 +28,7 @@ pub(crate) unsafe fn find_or_create<R: KernelRead>(
     sock: *const u8,
     kind: Kind,
     file: *const u8,
-    direction: u8,
+    slot: u32,
 ) -> Option<*mut Connection> {
     let key = sock as u64;
     let existing = CONNECTIONS.get_ptr_mut(key);
@@ -42,7 +42,7 @@ pub(crate) unsafe fn find_or_create<R: KernelRead>(
             return None;
         }
         // SAFETY: as promised.
-        return unsafe { create::<R>(sock, kind, 0, u32::from(direction)) };
+        return unsafe { create::<R>(sock, kind, 0, slot) };
     }
     // No hook tells when a Unix socket ends: a recycled address shows as another inode.
     // SAFETY: as promised.
@@ -54,14 +54,14 @@ pub(crate) unsafe fn find_or_create<R: KernelRead>(
         }
     }
     // SAFETY: as promised.
-    unsafe { create::<R>(sock, kind, inode, u32::from(direction)) }
+    unsafe { create::<R>(sock, kind, inode, slot) }
 }
 
 /// # Safety
 /// As for [`find_or_create`].
 #[inline(always)]
-unsafe fn create<R: KernelRead>(sock: *const u8, kind: Kind, inode: u64, scratch: u32) -> Option<*mut Connection> {
-    let entry = SCRATCH_CREATE.get_ptr_mut(scratch)?;
+unsafe fn create<R: KernelRead>(sock: *const u8, kind: Kind, inode: u64, slot: u32) -> Option<*mut Connection> {
+    let entry = SCRATCH_CREATE.get_ptr_mut(slot)?;
     // SAFETY: a live per-CPU map value, and as promised.
     unsafe {
         clear(entry);

@@ -5,7 +5,7 @@
 //! nothing else before it has answered. (Multiplexer waits themselves cannot be seen in the `socket` tier without
 //! taxing every process, so a thread that reads any other way has no context at all.)
 
-use aya_ebpf::helpers::generated::{bpf_get_current_task_btf, bpf_get_prandom_u32};
+use aya_ebpf::helpers::generated::bpf_get_prandom_u32;
 use observer_abi::{
     connection::{Connection, OUTBOUND, role},
     context::{Context, Handoff, HandoffKey, Thread, method},
@@ -13,10 +13,9 @@ use observer_abi::{
 };
 
 use crate::{
-    globals::offset,
     maps::{CONNECTIONS, HANDOFF, THREADS},
     output::count,
-    read::{Direct, KernelRead},
+    task,
 };
 
 /// BPF_ANY of `bpf_map_update_elem`.
@@ -37,17 +36,8 @@ pub(crate) struct Caller {
 /// Called in the context of the task that moves the data.
 #[inline(always)]
 pub(crate) unsafe fn caller(pid_tgid: u64) -> Caller {
-    // SAFETY: typed pointers, read directly.
-    unsafe {
-        let task = bpf_get_current_task_btf().cast::<u8>().cast_const();
-        let leader: *const u8 = Direct::read(task, offset!(task_group_leader));
-        Caller {
-            tgid: (pid_tgid >> 32) as u32,
-            tid: pid_tgid as u32,
-            process_start: Direct::read(leader, offset!(task_start_boottime)),
-            thread_start: Direct::read(task, offset!(task_start_boottime)),
-        }
-    }
+    let (process_start, thread_start) = task::start_times();
+    Caller { tgid: (pid_tgid >> 32) as u32, tid: pid_tgid as u32, process_start, thread_start }
 }
 
 #[inline(always)]

@@ -8,8 +8,8 @@
 //! | fexit `unix_stream_recvmsg` | `(struct socket *sock, struct msghdr *msg, size_t size, int flags)` | 5.5 |
 //! | fexit `inet_csk_accept` | `(struct sock *sk, …)`, returns the accepted sock | 5.5 |
 //!
-//! Cost: the lowest of all tiers; sees io_uring and sendfile. Limits: receive buffers come from the saved registers
-//! (`bpf_task_pt_regs`, 5.15), so this needs 5.15.
+//! Cost: the lowest of all tiers; sees io_uring and sendfile. Limits: what `iterator` cannot reach under lockdown, and
+//! io_uring's registered buffers and sendfile's pages, which have no user address, are counted, not read.
 
 use aya_ebpf::{
     helpers::generated::bpf_ktime_get_ns,
@@ -20,27 +20,31 @@ use observer_abi::connection::{INBOUND, OUTBOUND};
 
 use crate::{
     globals::offset,
-    maps::CONNECTIONS,
+    maps::{CONNECTIONS, slot},
     read::{Direct, KernelRead},
     sock::Kind,
-    socket,
+    socket::{self, Buffer, MSG_PEEK, MSG_TRUNC, Moved},
 };
-
-const MSG_PEEK: i32 = 2;
-const MSG_TRUNC: i32 = 0x20;
 
 #[fentry(function = "tcp_sendmsg")]
 pub(crate) fn fentry_tcp_sending(ctx: FEntryContext) -> i32 {
     // SAFETY: typed arguments.
-    unsafe { socket::tcp_sending(ctx.arg(0), ctx.arg(1)) };
+    unsafe { socket::tcp_sending::<Direct>(ctx.arg(0), ctx.arg(1)) };
     0
 }
 
 #[fexit(function = "tcp_sendmsg")]
 pub(crate) fn fentry_tcp_sent(ctx: FExitContext) -> i32 {
     // SAFETY: typed arguments; slot 3 is the result.
-    unsafe { socket::tcp_sent(ctx.arg(0)) };
+    unsafe { socket::tcp_sent::<Direct>(ctx.arg(0)) };
     0
+}
+
+/// A receive of `result` bytes into `message`.
+#[inline(always)]
+fn received(message: *const u8, flags: i32, result: i32) -> Moved {
+    let buffer = if flags & MSG_TRUNC != 0 { Buffer::None } else { Buffer::Message(message) };
+    Moved { direction: INBOUND, bytes: result as u32, buffer }
 }
 
 /// `tcp_recvmsg` has four to six arguments, depending on the version. Which of these programs is loaded comes from BTF:
@@ -53,7 +57,10 @@ macro_rules! tcp_received {
             let result: i32 = ctx.arg($result);
             if result > 0 && flags & MSG_PEEK == 0 {
                 // SAFETY: typed arguments.
-                unsafe { socket::after_call(ctx.arg(0), Kind::Tcp, INBOUND, result, flags & MSG_TRUNC != 0) };
+                unsafe {
+                    let moved = received(ctx.arg(1), flags, result);
+                    socket::after_call::<Direct>(ctx.arg(0), Kind::Tcp, &moved, slot::RECEIVED);
+                }
             }
             0
         }
@@ -69,8 +76,9 @@ tcp_received!(fentry_tcp_received_6, 4, 6);
 pub(crate) fn fentry_tcp_page_sent(ctx: FExitContext) -> i32 {
     let result: i32 = ctx.arg(5);
     if result > 0 {
+        let moved = Moved { direction: OUTBOUND, bytes: result as u32, buffer: Buffer::None };
         // SAFETY: typed arguments.
-        unsafe { socket::after_call(ctx.arg(0), Kind::Tcp, OUTBOUND, result, true) };
+        unsafe { socket::after_call::<Direct>(ctx.arg(0), Kind::Tcp, &moved, slot::SENT) };
     }
     0
 }
@@ -82,7 +90,8 @@ pub(crate) fn fentry_unix_sent(ctx: FExitContext) -> i32 {
         // SAFETY: typed arguments.
         unsafe {
             let sock: *const u8 = Direct::read(ctx.arg::<*const u8>(0), offset!(socket_sk));
-            socket::after_call(sock, Kind::Unix, OUTBOUND, result, false);
+            let moved = Moved { direction: OUTBOUND, bytes: result as u32, buffer: Buffer::Message(ctx.arg(1)) };
+            socket::after_call::<Direct>(sock, Kind::Unix, &moved, slot::UNIX_SENT);
         }
     }
     0
@@ -96,7 +105,8 @@ pub(crate) fn fentry_unix_received(ctx: FExitContext) -> i32 {
         // SAFETY: typed arguments.
         unsafe {
             let sock: *const u8 = Direct::read(ctx.arg::<*const u8>(0), offset!(socket_sk));
-            socket::after_call(sock, Kind::Unix, INBOUND, result, flags & MSG_TRUNC != 0);
+            let moved = received(ctx.arg(1), flags, result);
+            socket::after_call::<Direct>(sock, Kind::Unix, &moved, slot::UNIX_RECEIVED);
         }
     }
     0

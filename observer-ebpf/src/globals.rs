@@ -61,6 +61,7 @@ macro_rules! accessors {
 accessors!(
     SettingsTable, SETTINGS,
     selected_only, observer_tgid, ring_mask, wake_bytes, may_probe_read, send_start_hook, request_budget, response_budget,
+    typed_task, task_registers, kernel_workers,
 );
 
 accessors!(
@@ -72,4 +73,5 @@ accessors!(
     iter_offset, iter_count, iter_iov, iter_ubuf_pointer, iter_segments, task_group_leader, task_start_boottime,
     task_tgid, task_pid, task_real_parent, task_comm, task_flags,
     socket_sk,
+    task_mm, mm_owner, task_files, files_count, files_table, table_size, table_files, file_private, inode_mode,
 );

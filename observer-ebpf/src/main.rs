@@ -1,6 +1,6 @@
 //! The kernel programs of observer.
 //!
-//! `socket` and `fentry` are tier adapters: they find the sock, the direction, the byte range and the buffer of one
+//! `socket`, `fentry`, `kprobe` and `syscall` are tier adapters: they find the sock, the direction, the byte range and the buffer of one
 //! call, and hand them to `capture`, which is the same for every tier. `state` follows TCP connections, `process`
 //! follows processes.
 #![no_std]
@@ -13,13 +13,18 @@ mod connection;
 mod context;
 mod fentry;
 mod globals;
+mod iterator;
+mod kprobe;
 mod maps;
 mod output;
 mod process;
 mod read;
+mod registers;
 mod sock;
 mod socket;
 mod state;
+mod syscall;
+mod task;
 
 #[panic_handler]
 fn panic(_info: &core::panic::PanicInfo) -> ! {

@@ -15,6 +15,11 @@ use observer_abi::{
     record::{ConnectionClosed, RunOpened},
 };
 
+use crate::{
+    capture::Call,
+    kprobe::{Entered, Receive},
+};
+
 /// Kernel: connections by sock address.
 #[map]
 pub(crate) static CONNECTIONS: LruHashMap<u64, Connection> = LruHashMap::with_max_entries(16384, 0);
@@ -30,6 +35,12 @@ pub(crate) static HANDOFF: LruHashMap<HandoffKey, Handoff> = LruHashMap::with_ma
 /// Daemon, and the kernel at fork: which processes are captured.
 #[map]
 pub(crate) static POLICY: HashMap<u32, Policy> = HashMap::with_max_entries(16384, 0);
+/// Kernel, `kprobe` tier: calls that were entered, by thread id.
+#[map]
+pub(crate) static CALLS: LruHashMap<u32, Entered> = LruHashMap::with_max_entries(8192, 0);
+/// Kernel, `kprobe` tier: TCP receives that were entered, by thread id.
+#[map]
+pub(crate) static RECEIVES: LruHashMap<u32, Receive> = LruHashMap::with_max_entries(8192, 0);
 /// Daemon: switches.
 #[map]
 pub(crate) static CONTROL_BLOCK: Array<ControlBlock> = Array::with_max_entries(1, 0);
@@ -50,28 +61,44 @@ pub(crate) static RECORDS_3: RingBuf = RingBuf::with_byte_size(4096, 0);
 #[map]
 pub(crate) static PROCESS_EVENTS: RingBuf = RingBuf::with_byte_size(256 << 10, 0);
 
-/// Room for one record. The payload part is twice its limit, so that `offset + length` of any two bounded numbers
-/// stays inside and the verifier can see it.
+/// Room for one record, and what is known of the call that it is about. The payload part is twice its limit, so that
+/// `offset + length` of any two bounded numbers stays inside and the verifier can see it.
 #[repr(C)]
 pub(crate) struct Scratch {
     pub(crate) opened: RunOpened,
     pub(crate) payload: [u8; 2 * observer_abi::record::MAX_PAYLOAD],
-    /// Bytes that lie in `payload`.
-    pub(crate) copied: u64,
-    /// The call's buffer, see `buffer::Source::through`.
-    pub(crate) source: [u64; 3],
+    /// The call.
+    pub(crate) call: Call,
+    /// Its buffer, see `buffer::Source`.
+    pub(crate) source: [u64; 4],
+    /// An address and a length, on their way through memory.
+    pub(crate) found: [u64; 2],
 }
 
-/// One scratch a program: softirq work interrupts system calls, so programs must not share one.
+/// Scratches, one a program: another task's or softirq work may interrupt a program, and the kernel only keeps the same
+/// program from running twice on a CPU.
+pub(crate) mod slot {
+    pub(crate) const SENDING: u32 = 0;
+    pub(crate) const SENT: u32 = 1;
+    pub(crate) const RECEIVED: u32 = 2;
+    pub(crate) const UNIX_SENT: u32 = 3;
+    pub(crate) const UNIX_RECEIVED: u32 = 4;
+    /// How many there are.
+    pub(crate) const COUNT: u32 = 5;
+}
+
 #[map]
-pub(crate) static SCRATCH_SEND: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
-#[map]
-pub(crate) static SCRATCH_RECEIVE: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
-#[map]
-pub(crate) static SCRATCH_SENT: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
+pub(crate) static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(slot::COUNT, 0);
+
+/// The scratch of a program; see [`slot`].
+#[inline(always)]
+pub(crate) fn scratch(slot: u32) -> Option<*mut Scratch> {
+    SCRATCH.get_ptr_mut(slot)
+}
+
 /// For `state`: a connection entry to be inserted or a closing record, in softirq.
 #[map]
 pub(crate) static SCRATCH_STATE: PerCpuArray<ConnectionClosed> = PerCpuArray::with_max_entries(1, 0);
-/// For `connection::create` in system call context, one each direction.
+/// For `connection::create` in system call context, one a program as in [`slot`].
 #[map]
-pub(crate) static SCRATCH_CREATE: PerCpuArray<Connection> = PerCpuArray::with_max_entries(2, 0);
+pub(crate) static SCRATCH_CREATE: PerCpuArray<Connection> = PerCpuArray::with_max_entries(slot::COUNT, 0);

@@ -29,7 +29,6 @@ impl KernelRead for Direct {
 }
 
 /// `bpf_probe_read_kernel`, for tiers whose arguments are plain numbers.
-#[allow(dead_code)] // The kprobe and syscall tiers use it.
 pub(crate) struct Probe;
 
 impl KernelRead for Probe {

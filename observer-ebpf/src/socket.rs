@@ -9,69 +9,71 @@
 //! Cost: calls on other files cost nothing. Limits: the buffer of a receive is known from the system call's saved
 //! registers only, so io_uring receives are counted, not read; before 6.16 sends are seen when they are over.
 
-use aya_ebpf::{
-    helpers::generated::{bpf_get_current_pid_tgid, bpf_ktime_get_ns},
-    macros::btf_tracepoint,
-    programs::BtfTracePointContext,
-};
+use aya_ebpf::{helpers::generated::bpf_ktime_get_ns, macros::btf_tracepoint, programs::BtfTracePointContext};
 use observer_abi::{
-    connection::{INBOUND, OUTBOUND, flag},
+    connection::{Connection, INBOUND, OUTBOUND, flag},
     control::mode,
 };
 
 use crate::{
-    buffer::{self, Source},
+    buffer::Source,
     capture::{self, Call},
     connection, context,
     globals::settings,
-    maps::{SCRATCH_RECEIVE, SCRATCH_SEND, SCRATCH_SENT},
-    read::Direct,
+    iterator,
+    maps::{self, CONNECTIONS, Scratch, slot},
+    output,
+    read::{Direct, KernelRead},
+    registers,
     sock::{self, Kind},
+    task,
 };
 
 /// `include/linux/socket.h`
-const MSG_PEEK: i32 = 2;
-const MSG_TRUNC: i32 = 0x20;
+pub(crate) const MSG_PEEK: i32 = 2;
+pub(crate) const MSG_TRUNC: i32 = 0x20;
 
-/// A completed send smaller than this was not waiting for buffer space: `sock_send_length` need not look closer.
-const SURELY_COMPLETE: i32 = 4096;
+/// A completed send smaller than this was not waiting for buffer space: the end of a send need not look closer.
+pub(crate) const SURELY_COMPLETE: i32 = 4096;
 
 /// Fires for each segment that a send fills, before its bytes are copied; the first time it sees the whole message.
 #[btf_tracepoint(function = "tcp_sendmsg_locked")]
 pub(crate) fn socket_tcp_sending(ctx: BtfTracePointContext) -> i32 {
     // SAFETY: typed arguments of the tracepoint.
-    unsafe { tcp_sending(ctx.arg(0), ctx.arg(1)) };
+    unsafe { tcp_sending::<Direct>(ctx.arg(0), ctx.arg(1)) };
     0
 }
 
 /// # Safety
-/// `sock` is a TCP sock and `message` its `struct msghdr`, both typed.
+/// `sock` is a TCP sock and `message` its `struct msghdr`, see [`KernelRead`].
 #[inline(always)]
-pub(crate) unsafe fn tcp_sending(sock: *const u8, message: *const u8) {
+pub(crate) unsafe fn tcp_sending<R: KernelRead>(sock: *const u8, message: *const u8) {
     // SAFETY: as promised.
     unsafe {
-        let file = sock::file::<Direct>(sock);
+        let file = sock::file::<R>(sock);
         if file.is_null() {
             return;
         }
-        let Some(entry) = connection::find_or_create::<Direct>(sock, Kind::Tcp, file, OUTBOUND) else { return };
+        let Some(entry) = connection::find_or_create::<R>(sock, Kind::Tcp, file, slot::SENDING) else { return };
         if (*entry).mode == mode::IGNORE || (*entry).flags & flag::OBSERVER != 0 {
             return;
         }
-        let pid_tgid = bpf_get_current_pid_tgid();
+        let pid_tgid = task::pid_tgid();
         let tgid = (pid_tgid >> 32) as u32;
-        let Some(tcp) = sock::tcp::<Direct>(sock) else { return };
+        if tgid != settings().observer_tgid() && !capture::admitted(entry, tgid) {
+            return;
+        }
+        let Some(tcp) = sock::tcp::<R>(sock) else { return };
         let base = (*entry).outbound_base;
         let out = &raw mut (*entry).directions[OUTBOUND as usize];
-        let start = connection::extend((*out).end, base, sock::write_seq::<Direct>(tcp));
+        let start = connection::extend((*out).end, base, sock::write_seq::<R>(tcp));
         let now = bpf_ktime_get_ns();
         if tgid == settings().observer_tgid() {
             (*entry).flags |= flag::OBSERVER;
             context::mark_observer(&*entry, start, now);
             return;
         }
-        let Some(scratch) = SCRATCH_SEND.get_ptr_mut(0) else { return };
-        let (source, count) = buffer::of_iterator(message, OUTBOUND, &raw mut (*scratch).copied);
+        let count = iterator::remaining::<R>(message);
         if count == 0 {
             return;
         }
@@ -84,12 +86,11 @@ pub(crate) unsafe fn tcp_sending(sock: *const u8, message: *const u8) {
             }
             return;
         }
-        if !capture::admitted(entry, tgid) {
-            return;
-        }
-        let pending = count as i64 > i64::from(sock::send_room::<Direct>(sock));
-        let call = Call { sock, kind: Kind::Tcp, file, direction: OUTBOUND, start, end, pending, now, pid_tgid };
-        capture::data::<Direct>(&call, source, entry, scratch);
+        let pending = u32::from(count as i64 > i64::from(sock::send_room::<R>(sock)));
+        let call = Call { sock: sock as u64, start, end, now, pid_tgid, direction: 1, pending, blocking: 0, reserved: 0 };
+        let Some(scratch) = tell::<R>(&call, sock, Kind::Tcp, file, entry, slot::SENDING) else { return };
+        iterator::at_start::<R>(message, OUTBOUND, scratch);
+        capture::capture_data(slot::SENDING);
     }
 }
 
@@ -110,27 +111,28 @@ unsafe fn sent(sock: *const u8, result: i32) {
         let kind = sock::kind::<Direct>(sock);
         if kind == Kind::Tcp && settings().send_start_hook() != 0 {
             if result < 0 || result >= SURELY_COMPLETE {
-                tcp_sent(sock);
+                tcp_sent::<Direct>(sock);
             }
             return;
         }
         if kind == Kind::Other || result <= 0 {
             return;
         }
-        after_call(sock, kind, OUTBOUND, result, false);
+        let moved = Moved { direction: OUTBOUND, bytes: result as u32, buffer: Buffer::SystemCall };
+        after_call::<Direct>(sock, kind, &moved, slot::SENT);
     }
 }
 
 /// # Safety
-/// `sock` is a typed TCP sock.
+/// `sock` is a TCP sock, see [`KernelRead`].
 #[inline(always)]
-pub(crate) unsafe fn tcp_sent(sock: *const u8) {
+pub(crate) unsafe fn tcp_sent<R: KernelRead>(sock: *const u8) {
     // SAFETY: as promised.
     unsafe {
-        if let Some(entry) = crate::maps::CONNECTIONS.get_ptr_mut(sock as u64) {
+        if let Some(entry) = CONNECTIONS.get_ptr_mut(sock as u64) {
             if (*entry).flags & flag::SEND_PENDING != 0 {
-                if let Some(tcp) = sock::tcp::<Direct>(sock) {
-                    capture::send_done(entry, sock::write_seq::<Direct>(tcp), bpf_ktime_get_ns());
+                if let Some(tcp) = sock::tcp::<R>(sock) {
+                    capture::send_done(entry, sock::write_seq::<R>(tcp), bpf_ktime_get_ns());
                 }
             }
         }
@@ -150,29 +152,51 @@ pub(crate) fn socket_received(ctx: BtfTracePointContext) -> i32 {
         }
         let kind = sock::kind::<Direct>(sock);
         if kind != Kind::Other {
-            after_call(sock, kind, INBOUND, result, flags & MSG_TRUNC != 0);
+            let buffer = if flags & MSG_TRUNC != 0 { Buffer::None } else { Buffer::SystemCall };
+            let moved = Moved { direction: INBOUND, bytes: result as u32, buffer };
+            after_call::<Direct>(sock, kind, &moved, slot::RECEIVED);
         }
     }
     0
 }
 
-/// A call that is over: its bytes are the last `result` of the stream.
+/// What a call that is over moved.
+pub(crate) struct Moved {
+    pub(crate) direction: u8,
+    pub(crate) bytes: u32,
+    pub(crate) buffer: Buffer,
+}
+
+/// Where to ask for the buffer of a call that is over.
+pub(crate) enum Buffer {
+    /// The system call's registers.
+    SystemCall,
+    /// The `struct msghdr` here, whose iterator stands behind what was moved.
+    Message(*const u8),
+    /// It is in the scratch already.
+    Known,
+    /// Nobody knows, or the bytes were thrown away.
+    None,
+}
+
+/// A call that is over: its bytes are the last of the stream.
 ///
 /// # Safety
-/// `sock` is a typed sock of kind `kind`; called in the context of the task that moved the data.
+/// `sock` is a sock of kind `kind`, see [`KernelRead`]; called in the context of the task that moved the data.
 #[inline(always)]
-pub(crate) unsafe fn after_call(sock: *const u8, kind: Kind, direction: u8, result: i32, discarded: bool) {
+pub(crate) unsafe fn after_call<R: KernelRead>(sock: *const u8, kind: Kind, moved: &Moved, slot: u32) {
     // SAFETY: as promised.
     unsafe {
-        let file = sock::file::<Direct>(sock);
+        let direction = moved.direction;
+        let file = sock::file::<R>(sock);
         if file.is_null() {
             return;
         }
-        let Some(entry) = connection::find_or_create::<Direct>(sock, kind, file, direction) else { return };
+        let Some(entry) = connection::find_or_create::<R>(sock, kind, file, slot) else { return };
         if (*entry).mode == mode::IGNORE || (*entry).flags & flag::OBSERVER != 0 {
             return;
         }
-        let pid_tgid = bpf_get_current_pid_tgid();
+        let pid_tgid = task::pid_tgid();
         let tgid = (pid_tgid >> 32) as u32;
         if tgid == settings().observer_tgid() {
             (*entry).flags |= flag::OBSERVER;
@@ -181,37 +205,73 @@ pub(crate) unsafe fn after_call(sock: *const u8, kind: Kind, direction: u8, resu
         if !capture::admitted(entry, tgid) {
             return;
         }
-        let length = result as u32 as u64;
+        let length = u64::from(moved.bytes);
         let now = bpf_ktime_get_ns();
+        let this = &raw const (*entry).directions[usize::from(direction != INBOUND)];
         let (start, end) = if kind == Kind::Tcp {
-            let Some(tcp) = sock::tcp::<Direct>(sock) else { return };
+            let Some(tcp) = sock::tcp::<R>(sock) else { return };
             if (*entry).flags & flag::SEND_PENDING != 0 {
                 let last = (*entry).directions[OUTBOUND as usize].last_ns;
-                capture::send_done(entry, sock::write_seq::<Direct>(tcp), last);
+                capture::send_done(entry, sock::write_seq::<R>(tcp), last);
             }
             let (base, seq) = if direction == INBOUND {
-                ((*entry).inbound_base, sock::copied_seq::<Direct>(tcp))
+                ((*entry).inbound_base, sock::copied_seq::<R>(tcp))
             } else {
-                ((*entry).outbound_base, sock::write_seq::<Direct>(tcp))
+                ((*entry).outbound_base, sock::write_seq::<R>(tcp))
             };
-            let this = &raw const (*entry).directions[usize::from(direction != INBOUND)];
             let end = connection::extend((*this).end, base, seq);
             // Reading the last byte before a FIN moves copied_seq past the FIN, too.
             let fin = u64::from(
-                sock::tcp_state::<Direct>(sock) != sock::state::ESTABLISHED
+                sock::tcp_state::<R>(sock) != sock::state::ESTABLISHED
                     && end.wrapping_sub(length) == (*this).end.wrapping_add(1),
             );
             (end.wrapping_sub(length).wrapping_sub(fin), end.wrapping_sub(fin))
         } else {
-            let this = &raw const (*entry).directions[usize::from(direction != INBOUND)];
-            let start = (*this).end;
-            (start, start.wrapping_add(length))
+            ((*this).end, (*this).end.wrapping_add(length))
         };
-        let source = if discarded { Source::Unknown } else { buffer::of_system_call(direction) };
-        let call = Call { sock, kind, file, direction, start, end, pending: false, now, pid_tgid };
-        let scratch =
-            if direction == INBOUND { SCRATCH_RECEIVE.get_ptr_mut(0) } else { SCRATCH_SENT.get_ptr_mut(0) };
-        let Some(scratch) = scratch else { return };
-        capture::data::<Direct>(&call, source, entry, scratch);
+        let blocking = direction == INBOUND && sock::is_plainly_blocking::<R>(file);
+        let call = Call {
+            sock: sock as u64,
+            start,
+            end,
+            now,
+            pid_tgid,
+            direction: u32::from(direction),
+            pending: 0,
+            blocking: u32::from(blocking),
+            reserved: 0,
+        };
+        let Some(scratch) = tell::<R>(&call, sock, kind, file, entry, slot) else { return };
+        match moved.buffer {
+            Buffer::SystemCall => registers::of_system_call(direction).store(scratch),
+            Buffer::Message(message) => iterator::at_end::<R>(message, direction, length, slot, scratch),
+            Buffer::Known => {}
+            Buffer::None => Source::Unknown.store(scratch),
+        }
+        capture::capture_data(slot);
     }
+}
+
+/// Announces the connection if that was not done yet, and leaves the call in the scratch.
+///
+/// # Safety
+/// `entry` is the live map value of `sock`.
+#[inline(always)]
+unsafe fn tell<R: KernelRead>(
+    call: &Call,
+    sock: *const u8,
+    kind: Kind,
+    file: *const u8,
+    entry: *mut Connection,
+    slot: u32,
+) -> Option<*mut Scratch> {
+    let scratch = maps::scratch(slot)?;
+    // SAFETY: as promised; a Call is whole words.
+    unsafe {
+        output::copy_words(&raw mut (*scratch).call, call);
+        if (*entry).flags & flag::ANNOUNCED == 0 {
+            connection::announce::<R>(sock, kind, file, entry, scratch.cast(), call.now, (call.pid_tgid >> 32) as u32);
+        }
+    }
+    Some(scratch)
 }

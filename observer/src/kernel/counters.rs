@@ -11,5 +11,6 @@ pub const fn is_loss(counter: Counter) -> bool {
             | Counter::CopyFault
             | Counter::ProcessRingFull
             | Counter::ThreadTableFull
+            | Counter::DescriptorChanged
     )
 }

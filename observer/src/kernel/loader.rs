@@ -2,15 +2,15 @@
 
 use std::{
     collections::BTreeMap,
-    os::fd::{AsFd, AsRawFd},
+    os::fd::{AsFd, AsRawFd, OwnedFd},
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use aya::{
-    Btf, Ebpf, EbpfLoader,
-    maps::{Array, HashMap, Map, MapData, PerCpuArray, RingBuf},
-    programs::{BtfTracePoint, FEntry, FExit, Program},
+    Btf, Ebpf, EbpfError, EbpfLoader,
+    maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, RingBuf},
+    programs::{BtfTracePoint, FEntry, FExit, KProbe, Program},
 };
 use observer_abi::{
     connection::Connection,
@@ -20,6 +20,7 @@ use observer_abi::{
 };
 
 use super::{
+    lockdown::Programs,
     offsets::KernelTypes,
     tier::{Features, Hook, SHARED_PROGRAMS, Tier},
 };
@@ -66,6 +67,8 @@ impl Default for LoadOptions {
 /// The programs at work. Dropping it detaches everything.
 pub struct Kernel {
     ebpf: Ebpf,
+    /// What aya did not attach itself.
+    _links: Vec<OwnedFd>,
     tier: Tier,
     refused: Vec<(Tier, String)>,
     load_time: Duration,
@@ -80,13 +83,14 @@ impl Kernel {
         let mut refused = Vec::new();
         let candidates: Vec<Tier> = match options.tier {
             Some(tier) => vec![tier],
-            None => vec![Tier::Fentry, Tier::Socket],
+            None => Tier::AUTOMATIC.to_vec(),
         };
         for tier in candidates {
             match Self::load_tier(tier, &btf, types, features, options) {
-                Ok(ebpf) => {
+                Ok((ebpf, links)) => {
                     return Ok(Self {
                         ebpf,
+                        _links: links,
                         tier,
                         refused,
                         load_time: begin.elapsed(),
@@ -139,10 +143,7 @@ impl Kernel {
         types: &KernelTypes,
         features: &Features,
         options: &LoadOptions,
-    ) -> Result<Ebpf> {
-        if tier.programs().is_empty() {
-            bail!("this tier is not built yet");
-        }
+    ) -> Result<(Ebpf, Vec<OwnedFd>)> {
         let wanted: Vec<(&str, Hook)> = tier
             .programs()
             .iter()
@@ -155,14 +156,30 @@ impl Kernel {
             bail!("this kernel has no {}", hook.name());
         }
         let mut ebpf = Self::open(tier, btf, types, features, options)?;
-        for (name, hook) in &wanted {
-            load(&mut ebpf, name, *hook, btf)
-                .with_context(|| format!("{name} on {}", hook.name()))?;
+        let mut links = Vec::new();
+        if features.may_probe_read() {
+            for (name, hook) in &wanted {
+                load(&mut ebpf, name, *hook, btf)
+                    .with_context(|| format!("{name} on {}", hook.name()))?;
+            }
+            for (name, hook) in &wanted {
+                attach(&mut ebpf, name, *hook)
+                    .with_context(|| format!("{name} on {}", hook.name()))?;
+            }
+        } else {
+            let descriptor = |name: &str| map_descriptor(ebpf.map(name)?);
+            let programs = Programs::new(OBJECT, descriptor)?;
+            let mut loaded = Vec::new();
+            for (name, hook) in &wanted {
+                let program = programs.load(name, *hook, btf);
+                loaded.push(program.with_context(|| format!("{name} on {}", hook.name()))?);
+            }
+            for (program, (name, hook)) in loaded.iter().zip(&wanted) {
+                let link = program.attach();
+                links.push(link.with_context(|| format!("{name} on {}", hook.name()))?);
+            }
         }
-        for (name, hook) in &wanted {
-            attach(&mut ebpf, name).with_context(|| format!("{name} on {}", hook.name()))?;
-        }
-        Ok(ebpf)
+        Ok((ebpf, links))
     }
 
     fn open(
@@ -183,6 +200,10 @@ impl Kernel {
             send_start_hook: u32::from(tier != Tier::Socket || features.send_start_tracepoint),
             request_budget: options.request_budget,
             response_budget: options.response_budget,
+            typed_task: u32::from(features.typed_task),
+            task_registers: u32::from(features.task_registers),
+            kernel_workers: u32::from(features.kernel_workers),
+            reserved: 0,
         };
         let mut loader = EbpfLoader::new();
         loader.btf(Some(btf));
@@ -201,9 +222,19 @@ impl Kernel {
                 },
             );
         }
-        loader
-            .load(OBJECT)
-            .context("the kernel refused the object's maps or types")
+        if tier != Tier::Kprobe {
+            loader.map_max_entries("RECEIVES", 1);
+        }
+        if !matches!(tier, Tier::Kprobe | Tier::Syscall) {
+            loader.map_max_entries("CALLS", 1);
+        }
+        loader.load(OBJECT).map_err(|error| match refused_map(&error) {
+            Some(name) => anyhow!(
+                "the kernel refused to make the map {name}: the limit of locked memory is too low for it and may not be \
+                 raised (before 5.11 maps count; ulimit -l unlimited, LimitMEMLOCK=infinity)"
+            ),
+            None => anyhow!(error).context("the kernel refused the object's maps or types"),
+        })
     }
 
     /// The tier in use.
@@ -316,6 +347,18 @@ impl Kernel {
 
 const RINGS: [&str; MAX_RINGS] = ["RECORDS_0", "RECORDS_1", "RECORDS_2", "RECORDS_3"];
 
+/// The map that the kernel had no locked memory for.
+fn refused_map(error: &EbpfError) -> Option<&str> {
+    match error {
+        EbpfError::MapError(MapError::CreateError { name, io_error })
+            if io_error.raw_os_error() == Some(libc::EPERM) =>
+        {
+            Some(name)
+        }
+        _ => None,
+    }
+}
+
 /// The first line of a refusal, without the verifier's log that may follow.
 pub(crate) fn brief(error: &anyhow::Error) -> String {
     let text = format!("{error:#}");
@@ -336,11 +379,14 @@ fn load(ebpf: &mut Ebpf, name: &str, hook: Hook, btf: &Btf) -> Result<()> {
         Hook::Exit(function) | Hook::ExitIf(function, _) => {
             <&mut FExit>::try_from(program)?.load(function, btf)?
         }
+        Hook::Probe(_) | Hook::ProbeIf(..) | Hook::ProbeReturn(_) | Hook::ProbeReturnIf(..) => {
+            <&mut KProbe>::try_from(program)?.load()?
+        }
     }
     Ok(())
 }
 
-fn attach(ebpf: &mut Ebpf, name: &str) -> Result<()> {
+fn attach(ebpf: &mut Ebpf, name: &str, hook: Hook) -> Result<()> {
     match ebpf
         .program_mut(name)
         .ok_or_else(|| anyhow!("not in the object"))?
@@ -348,6 +394,7 @@ fn attach(ebpf: &mut Ebpf, name: &str) -> Result<()> {
         Program::BtfTracePoint(program) => program.attach().map(|_| ())?,
         Program::FEntry(program) => program.attach().map(|_| ())?,
         Program::FExit(program) => program.attach().map(|_| ())?,
+        Program::KProbe(program) => program.attach(hook.name(), 0).map(|_| ())?,
         _ => bail!("a program of an unexpected type"),
     }
     Ok(())

@@ -6,6 +6,7 @@
 
 pub mod counters;
 pub mod loader;
+mod lockdown;
 pub mod offsets;
 pub mod reader;
 pub mod tier;

@@ -154,6 +154,12 @@ impl KernelTypes {
             .is_ok_and(|types| !types.is_empty())
     }
 
+    /// Whether programs can call a helper, by its name in `enum bpf_func_id` without the prefix.
+    pub fn has_helper(&self, name: &str) -> bool {
+        self.enumerator("bpf_func_id", &format!("BPF_FUNC_{name}"))
+            .is_some()
+    }
+
     /// Value of an enumerator.
     fn enumerator(&self, of: &str, name: &str) -> Option<u32> {
         self.btf
@@ -231,6 +237,15 @@ impl KernelTypes {
             task_comm: self.offset("task_struct.comm")?,
             task_flags: self.offset("task_struct.flags")?,
             socket_sk: self.offset("socket.sk")?,
+            task_mm: self.offset("task_struct.mm")?,
+            mm_owner: self.offset("mm_struct.owner").unwrap_or(u32::MAX),
+            task_files: self.offset("task_struct.files")?,
+            files_count: self.offset("files_struct.count")?,
+            files_table: self.offset("files_struct.fdt")?,
+            table_size: self.offset("fdtable.max_fds")?,
+            table_files: self.offset("fdtable.fd")?,
+            file_private: self.offset("file.private_data")?,
+            inode_mode: self.offset("inode.i_mode")?,
         })
     }
 }

@@ -21,6 +21,9 @@ impl Tier {
     /// Every tier, best first.
     pub const ALL: [Self; 4] = [Self::Fentry, Self::Socket, Self::Kprobe, Self::Syscall];
 
+    /// Those that may be taken unasked, best first. Not `syscall`, which makes every process slower.
+    pub const AUTOMATIC: [Self; 3] = [Self::Fentry, Self::Socket, Self::Kprobe];
+
     /// Its name on the command line.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -51,7 +54,35 @@ impl Tier {
                 ("socket_sent", Hook::Tracepoint("sock_send_length")),
                 ("socket_received", Hook::Tracepoint("sock_recv_length")),
             ],
-            Self::Kprobe | Self::Syscall => &[],
+            Self::Kprobe => &[
+                ("kprobe_tcp_sending", Hook::Probe("tcp_sendmsg")),
+                ("kprobe_tcp_sent", Hook::ProbeReturn("tcp_sendmsg")),
+                ("kprobe_tcp_page_sending", Hook::ProbeIf("tcp_sendpage", 5)),
+                (
+                    "kprobe_tcp_page_sent",
+                    Hook::ProbeReturnIf("tcp_sendpage", 5),
+                ),
+                ("kprobe_tcp_receiving_3", Hook::ProbeIf("tcp_recvmsg", 4)),
+                ("kprobe_tcp_receiving_3", Hook::ProbeIf("tcp_recvmsg", 5)),
+                ("kprobe_tcp_receiving_4", Hook::ProbeIf("tcp_recvmsg", 6)),
+                (
+                    "kprobe_tcp_received",
+                    Hook::Tracepoint("tcp_rcv_space_adjust"),
+                ),
+                ("kprobe_tcp_splicing", Hook::Probe("tcp_splice_read")),
+                ("kprobe_unix_sending", Hook::Probe("unix_stream_sendmsg")),
+                ("kprobe_unix_sent", Hook::ProbeReturn("unix_stream_sendmsg")),
+                ("kprobe_unix_receiving", Hook::Probe("unix_stream_recvmsg")),
+                (
+                    "kprobe_unix_received",
+                    Hook::ProbeReturn("unix_stream_recvmsg"),
+                ),
+                ("kprobe_accepted", Hook::ProbeReturn("inet_csk_accept")),
+            ],
+            Self::Syscall => &[
+                ("syscall_entered", Hook::Tracepoint("sys_enter")),
+                ("syscall_left", Hook::Tracepoint("sys_exit")),
+            ],
         }
     }
 }
@@ -82,6 +113,14 @@ pub(crate) enum Hook {
     Exit(&'static str),
     /// Exit of a function with this many arguments; left out where the kernel's has another number, or none such.
     ExitIf(&'static str, u32),
+    /// Function entry by kprobe.
+    Probe(&'static str),
+    /// The same for a function with this many arguments, else left out.
+    ProbeIf(&'static str, u32),
+    /// Function exit by kretprobe.
+    ProbeReturn(&'static str),
+    /// The same for a function with this many arguments, else left out.
+    ProbeReturnIf(&'static str, u32),
 }
 
 impl Hook {
@@ -91,22 +130,30 @@ impl Hook {
             Self::Tracepoint(name)
             | Self::Enter(name)
             | Self::Exit(name)
-            | Self::ExitIf(name, _) => name,
+            | Self::ExitIf(name, _)
+            | Self::Probe(name)
+            | Self::ProbeIf(name, _)
+            | Self::ProbeReturn(name)
+            | Self::ProbeReturnIf(name, _) => name,
         }
     }
 
     /// Whether this kernel's version of the function is another one's business.
     pub(crate) fn is_left_out(self, types: &KernelTypes) -> bool {
-        matches!(self, Self::ExitIf(name, arguments) if types.arguments(name) != Some(arguments))
+        matches!(
+            self,
+            Self::ExitIf(name, arguments)
+            | Self::ProbeIf(name, arguments)
+            | Self::ProbeReturnIf(name, arguments)
+                if types.arguments(name) != Some(arguments)
+        )
     }
 
     /// Whether the kernel's type information has it.
     pub(crate) fn exists(self, types: &KernelTypes) -> bool {
         match self {
             Self::Tracepoint(name) => types.has_tracepoint(name),
-            Self::Enter(name) | Self::Exit(name) | Self::ExitIf(name, _) => {
-                types.has_function(name)
-            }
+            _ => types.has_function(self.name()),
         }
     }
 }
@@ -124,6 +171,12 @@ pub struct Features {
     pub send_start_tracepoint: bool,
     /// The `socket` tier's two tracepoints exist (6.3).
     pub socket_tracepoints: bool,
+    /// `bpf_get_current_task_btf` exists (5.11).
+    pub typed_task: bool,
+    /// `bpf_task_pt_regs` exists (5.15).
+    pub task_registers: bool,
+    /// io_uring works in kernel threads, not in threads of the process (before 5.12).
+    pub kernel_workers: bool,
 }
 
 impl Features {
@@ -144,6 +197,9 @@ impl Features {
             send_start_tracepoint: types.has_tracepoint("tcp_sendmsg_locked"),
             socket_tracepoints: types.has_tracepoint("sock_send_length")
                 && types.has_tracepoint("sock_recv_length"),
+            typed_task: types.has_helper("get_current_task_btf"),
+            task_registers: types.has_helper("task_pt_regs"),
+            kernel_workers: !types.has_function("create_io_thread"),
         }
     }
 

@@ -270,7 +270,19 @@ impl Table {
         }
     }
 
+    /// A start of 0 is one that the kernel could not tell: the process that has the id now, or had it last.
     fn slot(&self, key: ProcessKey) -> Slot {
+        if key.start_ns == 0 {
+            if let Some(current) = self.read(|inner| inner.current.get(&key.tgid).copied()) {
+                return current;
+            }
+            if let Ok(stat) = self.identifier.proc.stat(key.tgid) {
+                return Slot {
+                    tgid: key.tgid,
+                    ticks: stat.start_ticks,
+                };
+            }
+        }
         Slot {
             tgid: key.tgid,
             ticks: self.identifier.proc.ticks(key),

@@ -149,6 +149,22 @@ fn a_process_that_was_never_seen_is_named_by_its_events() {
 }
 
 #[test]
+fn a_start_that_the_kernel_could_not_tell_is_that_of_the_process_with_the_id() {
+    let fixture = nginx();
+    let table = table(&fixture);
+    let untold = ProcessKey {
+        tgid: 10,
+        start_ns: 0,
+    };
+    // Not known yet: from /proc. Known: from the table, though /proc has another by now.
+    assert_eq!(&*table.service(untold).name, "nginx");
+    table.event(&event(event::EXEC, 10, 100, 1, "nginx"));
+    fixture.process(10, 1, 900, 99, "/opt/orders", &["orders"]);
+    table.event(&event(event::EXEC, 10, 900, 1, "orders"));
+    assert_eq!(&*table.service(untold).name, "orders");
+}
+
+#[test]
 fn a_reused_id_is_another_process() {
     let fixture = nginx();
     let table = table(&fixture);

@@ -4,6 +4,7 @@
 
 mod render;
 mod run;
+mod tax;
 
 use serde::Serialize;
 

@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::Context as _;
 
-use super::{Finding, Report, State, TierReport};
+use super::{Finding, Report, State, TierReport, tax};
 use crate::{
     cli::{
         exit,
@@ -74,8 +74,12 @@ fn probe() -> anyhow::Result<Report> {
             }
         })
         .collect();
-    let chosen = tiers.iter().find(|tier| tier.usable).map(|tier| tier.name);
+    let chosen = Tier::AUTOMATIC
+        .into_iter()
+        .map(Tier::as_str)
+        .find(|name| tiers.iter().any(|tier| tier.name == *name && tier.usable));
     lockdown(&features, &mut findings);
+    syscall(&tiers, &types, &features, &mut findings);
     send_hook(chosen, &features, &mut findings);
     namespace(&mut findings);
     Ok(Report {
@@ -120,6 +124,40 @@ fn lockdown(features: &Features, findings: &mut Vec<Finding>) {
         Some(mode) => Finding::ok("kernel lockdown", mode),
         None => Finding::ok("kernel lockdown", "not told by this kernel"),
     });
+}
+
+/// The tier that nobody gets unasked: what it would cost everybody.
+fn syscall(
+    tiers: &[TierReport],
+    types: &KernelTypes,
+    features: &Features,
+    findings: &mut Vec<Finding>,
+) {
+    let name = Tier::Syscall.as_str();
+    if !tiers.iter().any(|tier| tier.name == name && tier.usable) {
+        return;
+    }
+    let options = LoadOptions {
+        connections: 64,
+        ring_bytes: 64 << 10,
+        ..LoadOptions::default()
+    };
+    let detail = match tax::measure(Tier::Syscall, types, features, &options) {
+        Ok(tax) => format!(
+            "makes every process slower: measured now, a small file read took {:.1} times as long \
+             ({} ns, bare {} ns); io_uring is not seen; sends are seen when they are over",
+            tax.factor(),
+            tax.taxed.as_nanos(),
+            tax.bare.as_nanos()
+        ),
+        Err(error) => format!("makes every process slower (not measured: {error:#})"),
+    };
+    findings.push(Finding::lacking(
+        "tier syscall",
+        State::Degraded,
+        detail,
+        "nothing, unless you ask for it: only --tier syscall takes it",
+    ));
 }
 
 fn send_hook(chosen: Option<&str>, features: &Features, findings: &mut Vec<Finding>) {

@@ -1,0 +1,80 @@
+//! The calling task: its start times, its process, the system call it is in.
+//!
+//! | helper | since | without it |
+//! |---|---|---|
+//! | `bpf_get_current_task_btf` | 5.11 | the task is read by address, where the kernel allows that |
+//! | `bpf_task_pt_regs` | 5.15 | no saved registers |
+
+use aya_ebpf::helpers::generated::{
+    bpf_get_current_pid_tgid, bpf_get_current_task, bpf_get_current_task_btf, bpf_task_pt_regs,
+};
+
+use crate::{
+    globals::{offset, offsets, settings},
+    read::{Direct, KernelRead, Probe},
+};
+
+/// `PF_KTHREAD` (include/linux/sched.h).
+const PF_KTHREAD: u32 = 0x0020_0000;
+/// `PF_KTHREAD | PF_IO_WORKER`: threads whose saved registers are not a system call's.
+const PF_NO_SYSCALL: u32 = PF_KTHREAD | 0x10;
+
+/// Start times of the process's leader and of the thread, ns since boot; zero where this kernel does not let them be
+/// read.
+#[inline(always)]
+pub(crate) fn start_times() -> (u64, u64) {
+    // SAFETY: helpers without arguments; typed pointers are read directly, others by address.
+    unsafe {
+        if settings().typed_task() != 0 {
+            let task = bpf_get_current_task_btf().cast::<u8>().cast_const();
+            let leader: *const u8 = Direct::read(task, offset!(task_group_leader));
+            let leader_start = Direct::read(leader, offset!(task_start_boottime));
+            return (leader_start, Direct::read(task, offset!(task_start_boottime)));
+        }
+        if settings().may_probe_read() != 0 {
+            let task = bpf_get_current_task() as *const u8;
+            let leader: *const u8 = Probe::read(task, offset!(task_group_leader));
+            let leader_start = Probe::read(leader, offset!(task_start_boottime));
+            return (leader_start, Probe::read(task, offset!(task_start_boottime)));
+        }
+    }
+    (0, 0)
+}
+
+/// `tgid << 32 | tid` of the task that moves the data. A kernel thread that works for a process (io_uring before 5.12)
+/// counts as that process's.
+#[inline(always)]
+pub(crate) fn pid_tgid() -> u64 {
+    // SAFETY: a helper without arguments.
+    let own = unsafe { bpf_get_current_pid_tgid() };
+    if settings().kernel_workers() == 0 || settings().may_probe_read() == 0 || offsets().mm_owner() == u32::MAX {
+        return own;
+    }
+    // SAFETY: read by address; a null gives zero.
+    unsafe {
+        let task = bpf_get_current_task() as *const u8;
+        if Probe::read::<u32>(task, offset!(task_flags)) & PF_KTHREAD == 0 {
+            return own;
+        }
+        let memory: *const u8 = Probe::read(task, offset!(task_mm));
+        let owner: *const u8 = Probe::read(memory, offset!(mm_owner));
+        let tgid: u32 = Probe::read(owner, offset!(task_tgid));
+        if tgid == 0 { own } else { (u64::from(tgid) << 32) | (own & 0xffff_ffff) }
+    }
+}
+
+/// The saved registers (`struct pt_regs`, typed), where the task is in a system call of its own.
+#[inline(always)]
+pub(crate) fn registers() -> Option<*const u8> {
+    if settings().typed_task() == 0 || settings().task_registers() == 0 {
+        return None;
+    }
+    // SAFETY: a typed pointer from a helper, read directly.
+    unsafe {
+        let task = bpf_get_current_task_btf();
+        if Direct::read::<u32>(task.cast::<u8>().cast_const(), offset!(task_flags)) & PF_NO_SYSCALL != 0 {
+            return None;
+        }
+        Some(bpf_task_pt_regs(task) as *const u8)
+    }
+}
