@@ -61,13 +61,25 @@ impl Outcome<'_> {
         calls.wrong + joins.wrong + roots.wrong + merged
     }
 
+    /// Why this row proves nothing, if it does not.
+    pub(super) fn is_void(&self) -> Option<&'static str> {
+        let verdict = &self.verdict;
+        let seen = verdict.calls.all() + verdict.joins.all() + verdict.roots.all();
+        if self.row.case.background && verdict.background == 0 {
+            Some("NO background call seen")
+        } else if verdict.lost * 10 > seen {
+            Some("too many spans LOST")
+        } else {
+            None
+        }
+    }
+
     /// Whether this row must not be.
     pub(super) fn fails(&self, floors: bool) -> bool {
-        let proves_nothing = self.row.case.background && self.verdict.background == 0;
         self.wrong() > 0
             || self.verdict.malformed > 0
             || self.failed > 0
-            || proves_nothing
+            || self.is_void().is_some()
             || floors && self.right() < self.row.floor
     }
 }

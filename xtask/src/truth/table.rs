@@ -62,9 +62,7 @@ fn remarks(outcome: &Outcome<'_>) -> String {
     count(outcome.verdict.malformed, "MALFORMED");
     count(outcome.failed, "requests FAILED");
     count(outcome.verdict.repeated, "repeated");
-    if outcome.row.case.background && outcome.verdict.background == 0 {
-        remarks.push("NO background call seen".to_owned());
-    }
+    remarks.extend(outcome.is_void().map(str::to_owned));
     if outcome.right() < outcome.row.floor {
         remarks.push(format!("below {:.0} %", outcome.row.floor * 100.0));
     }
