@@ -30,7 +30,7 @@ impl Observer {
     /// `observer run --print json` with selectors; returns when it is ready. All that it prints is kept in a file, too.
     ///
     /// # Errors
-    /// When it ends, or is not ready within thirty seconds; what it wrote to stderr is in the message.
+    /// When it ends, or is not ready within two minutes (of an emulated machine); what it wrote to stderr is in the message.
     pub(super) fn start(binary: &Path, arguments: &[String], copy: &Path) -> Result<Self> {
         let mut command = Command::new(binary);
         for (name, _) in std::env::vars_os() {
@@ -69,7 +69,7 @@ impl Observer {
         };
         let mut said = String::new();
         loop {
-            match observer.log.recv_timeout(Duration::from_secs(30)) {
+            match observer.log.recv_timeout(Duration::from_mins(2)) {
                 Ok(line) if line.contains("ready") => {
                     let tier = line.split("tier=").nth(1).unwrap_or_default();
                     tier.split(' ')

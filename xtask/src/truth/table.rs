@@ -69,7 +69,7 @@ fn remarks(outcome: &Outcome<'_>) -> String {
     remarks.join(", ")
 }
 
-/// Every wrong, merged or malformed span of each row.
+/// Every wrong, merged or malformed span of each row, and some of the lost ones.
 pub(super) fn details(outcomes: &[Outcome<'_>]) -> String {
     let mut out = String::new();
     for outcome in outcomes {
