@@ -1,6 +1,9 @@
 //! A connection's entry: what the kernel knows about one socket, keyed by the address of its `struct sock`.
 
-use crate::{context::Context, plain};
+use crate::{
+    context::{Context, RequestReference},
+    plain,
+};
 
 /// Data that the process reads from the socket.
 pub const INBOUND: u8 = 0;
@@ -107,5 +110,11 @@ pub struct Connection {
     pub tcp: u8,
     /// Network namespace inode number.
     pub netns: u32,
+    /// Client: the request that the open one is sent for; before its first request, the one that it connected for.
+    pub owner: RequestReference,
+    /// Kind of `tgid`'s [`Runtime`](crate::process::Runtime), as of `policy_epoch`.
+    pub runtime: u32,
+    /// Explicit padding.
+    pub reserved: u32,
 }
-plain!(Connection, 32 + 2 * 64 + 64 + 16 + 8);
+plain!(Connection, 32 + 2 * 64 + 64 + 16 + 8 + 24 + 8);

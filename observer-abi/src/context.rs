@@ -12,6 +12,14 @@ pub mod method {
     pub const THREAD: u8 = 2;
     /// A `traceparent` header that the daemon parsed (never set by the kernel).
     pub const HEADER: u8 = 3;
+    /// The event loop of a run-to-completion program had resumed exactly this request.
+    pub const EVENT_LOOP: u8 = 4;
+    /// The calling goroutine works for the request.
+    pub const GOROUTINE: u8 = 5;
+    /// The calling Python context (contextvars; a task of asyncio has its own) works for the request.
+    pub const PYTHON_CONTEXT: u8 = 6;
+    /// Methods that there are.
+    pub const COUNT: usize = 7;
 }
 
 /// One request's ids and what its run needs to remember.
@@ -39,34 +47,82 @@ pub struct Context {
 }
 plain!(Context, 64);
 
-/// What a thread is working on: a reference to the request that it read.
+/// A request that a server is working on: the one with this span on this connection. It resolves to nothing once the
+/// connection is gone, another request came on it, or the first byte of the answer left.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Thread {
-    /// Sock address of the connection on which the request came.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RequestReference {
+    /// Sock address of the connection on which the request came; 0 for none.
     pub sock: u64,
     /// That connection's generation.
     pub generation: u64,
-    /// Trace id of the request.
-    pub trace_id: [u8; 16],
-    /// Span id of the request: the parent of what the thread calls.
-    pub span_id: [u8; 8],
-    /// `end` of that connection's outbound direction when the request was read.
-    pub response_at_open: u64,
-    /// Start time of the process's leader, ns since boot: the map outlives a recycled thread id.
-    pub start_ns: u64,
-    /// 1 when the thread read a second request before the first was answered: nothing can be told.
-    pub ambiguous: u64,
+    /// Span id of the request, as it lies in [`Context::span_id`]: the parent of what is called for it.
+    pub span_id: u64,
 }
-plain!(Thread, 64);
+plain!(RequestReference, 24);
 
-/// Key of the same-host handoff: both ends of a TCP connection compute the same one.
+/// What a thread is working on.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Thread {
+    /// The request; of an event loop's thread the one that was resumed last.
+    pub request: RequestReference,
+    /// Start time of the thread, ns since boot: the map outlives a recycled thread id.
+    pub start_ns: u64,
+    /// 1 when the thread ever read a second request before the first was answered: nothing can be told of it any more.
+    pub ambiguous: u32,
+    /// Not 0 when it last read outside of any unit, without being busy until it answers: then the request is not the
+    /// thread's, but that of the unit which it enters to handle what it read (uvloop).
+    pub pending: u32,
+}
+plain!(Thread, 40);
+
+/// Something of one process that has an id: a goroutine, a Python context, a piece of work that waits.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct UnitKey {
+    /// Goroutine id, or an address in the process.
+    pub unit: u64,
+    /// The process.
+    pub tgid: u32,
+    /// One of [`unit`].
+    pub kind: u32,
+}
+plain!(UnitKey, 16);
+
+/// Kinds of [`UnitKey`].
+pub mod unit {
+    /// A goroutine, by its id.
+    pub const GOROUTINE: u32 = 1;
+    /// A client connection of Go's net/http, by address: what its writer goroutine is to write for.
+    pub const GO_CONNECTION: u32 = 2;
+    /// A Python context (contextvars), by address.
+    pub const PYTHON_CONTEXT: u32 = 3;
+    /// Work that libuv's thread pool does, by address.
+    pub const LIBUV_WORK: u32 = 4;
+}
+
+/// What such a thing works for.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Unit {
+    /// The request.
+    pub request: RequestReference,
+    /// 1 when it read a second request before the first was answered.
+    pub ambiguous: u32,
+    /// 1 when it did not read the request itself but was begun by what works for it.
+    pub inherited: u32,
+}
+plain!(Unit, 32);
+
+/// Key of the same-host handoff: both ends of a connection compute the same one. For a Unix socket, whose ends share no
+/// sequence numbers, it is the client's end, and a handoff lives from the request to its answer.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct HandoffKey {
-    /// Sequence number of the first byte that the server sends on the connection.
+    /// Sequence number of the first byte that the server sends on the connection; Unix: the client's sock address.
     pub pair: u64,
-    /// Sequence number of the request's first byte.
+    /// Sequence number of the request's first byte; Unix: the client socket's inode number.
     pub position: u64,
 }
 plain!(HandoffKey, 16);

@@ -65,8 +65,8 @@ pub struct Settings {
     pub task_registers: u32,
     /// io_uring works in kernel threads (before 5.12), not in threads of the process.
     pub kernel_workers: u32,
-    /// Explicit padding.
-    pub reserved: u32,
+    /// `bpf_skc_to_unix_sock` is there (5.16).
+    pub unix_sock_helper: u32,
 }
 plain!(Settings, 48);
 

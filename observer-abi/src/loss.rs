@@ -34,10 +34,14 @@ pub enum Counter {
     IoUring = 13,
     /// Calls whose descriptor stood for another file at their end (`syscall` tier): counted, not read.
     DescriptorChanged = 14,
+    /// Requests opened with a parent from an event loop, a goroutine or a Python context.
+    UnitParent = 15,
+    /// What goroutines, contexts or waiting work do was not kept because the table refused the entry.
+    UnitTableFull = 16,
 }
 
 /// Number of counters.
-pub const COUNTERS: u32 = 15;
+pub const COUNTERS: u32 = 17;
 
 impl Counter {
     /// Every counter with the name under which the daemon exports it.
@@ -57,5 +61,7 @@ impl Counter {
         (Counter::ThreadTableFull, "thread_table_full"),
         (Counter::IoUring, "io_uring"),
         (Counter::DescriptorChanged, "descriptor_changed"),
+        (Counter::UnitParent, "unit_parent"),
+        (Counter::UnitTableFull, "unit_table_full"),
     ];
 }

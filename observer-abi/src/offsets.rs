@@ -116,5 +116,7 @@ pub struct Offsets {
     pub file_private: u32,
     /// `inode.i_mode`
     pub inode_mode: u32,
+    /// `task_struct.thread.fsbase`: the thread pointer (x86-64).
+    pub task_thread_pointer: u32,
 }
-plain!(Offsets, 55 * 4);
+plain!(Offsets, 56 * 4);

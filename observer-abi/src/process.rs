@@ -13,6 +13,42 @@ pub struct Policy {
 }
 plain!(Policy, 8);
 
+/// Kinds of [`Runtime`].
+pub mod runtime {
+    /// Whatever is not in the map: requests belong to threads that read blocking sockets.
+    pub const THREADS: u32 = 0;
+    /// A program that runs each event to completion on one thread (nginx, Node): what was resumed last is worked on.
+    pub const EVENT_LOOP: u32 = 1;
+    /// Go: requests belong to goroutines.
+    pub const GO: u32 = 2;
+    /// CPython: requests belong to contexts (contextvars), else to threads.
+    pub const PYTHON: u32 = 3;
+}
+
+/// How a process's runtime tells what it is working on, keyed by tgid. Written by the daemon once everything is in
+/// place; the kernel copies it at fork and drops it at exec. A process that is not in the map is of kind
+/// [`runtime::THREADS`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Runtime {
+    /// Where, from the thread pointer (FS base), the address of the current goroutine or Python thread state lies.
+    pub thread_pointer_offset: i64,
+    /// One of [`runtime`].
+    pub kind: u32,
+    /// Go: offset of the id in the goroutine. Python: offset of the current context in the thread state.
+    pub unit_offset: u32,
+    /// Go: offset of the running goroutine (`curg`) in the machine. Python: offset of `ctx_entered` in the context.
+    pub second_offset: u32,
+    /// Event loop: 1 where the program lets work wait for other work to end (promises, connection pools), so that the
+    /// answer to one request's call may set off another one's: then only reading a request tells what is worked on.
+    pub strict: u32,
+    /// Go: the program's addresses of net/http: what waits there does not take work from elsewhere.
+    pub library_start: u64,
+    /// Go: the end of these.
+    pub library_end: u64,
+}
+plain!(Runtime, 40);
+
 /// Kinds of [`ProcessEvent`].
 pub mod event {
     /// A process called exec; `comm` is its new name.

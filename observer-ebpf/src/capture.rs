@@ -9,6 +9,7 @@
 
 use observer_abi::{
     connection::{Connection, INBOUND, OUTBOUND, flag, role},
+    context::HandoffKey,
     control::mode,
     record::{self, MAX_PAYLOAD, RecordHeader, RunData, RunOpened},
 };
@@ -20,6 +21,7 @@ use crate::{
     globals::settings,
     maps::{self, CONN_CONTROL, CONNECTIONS, CONTROL_BLOCK, POLICY},
     output,
+    unit,
 };
 
 /// One call that moved, or is about to move, bytes.
@@ -38,6 +40,8 @@ pub(crate) struct Call {
     /// 1 where [`crate::sock::is_plainly_blocking`] says so.
     pub(crate) blocking: u32,
     pub(crate) reserved: u32,
+    /// The other end of a Unix socket that is read, see [`crate::sock::unix_peer`]: its sock and inode; else zero.
+    pub(crate) peer: HandoffKey,
 }
 
 /// Whether the process may be captured, and the connection is worth it. Cheap for the common case: the process that
@@ -64,6 +68,7 @@ pub(crate) unsafe fn admitted(entry: *mut Connection, tgid: u32) -> bool {
         (*entry).tgid = tgid;
         (*entry).policy_epoch = epoch;
         if allowed {
+            (*entry).runtime = unit::kind_of(tgid);
             (*entry).flags &= !flag::DENIED;
         } else {
             (*entry).flags |= flag::DENIED;
@@ -211,9 +216,10 @@ pub(crate) extern "C" fn open_run(slot: u32, copied: u32) -> u32 {
         (*opened).accepted_ns = 0;
         if connection::is_request((*entry).role, direction) && first == message::REQUEST {
             if (*entry).role == role::CLIENT {
-                context::open_client(entry, &caller, call.start, call.now);
+                context::open_client(call.sock, entry, &caller, call.start, call.now);
             } else {
-                let found = context::open_server(call.sock, entry, &caller, call.start, call.blocking != 0);
+                let blocking = call.blocking != 0;
+                let found = context::open_server(call.sock, entry, &caller, call.start, call.peer, blocking);
                 if found == Opened::Observer {
                     (*entry).mode = mode::IGNORE;
                     (*entry).flags |= flag::OBSERVER;
@@ -223,6 +229,8 @@ pub(crate) extern "C" fn open_run(slot: u32, copied: u32) -> u32 {
             (*opened).established_ns = (*entry).established_ns;
             (*opened).accepted_ns = (*entry).accepted_ns;
             (*entry).established_ns = 0;
+        } else if (*entry).role == role::CLIENT && direction == INBOUND {
+            context::answered(call.sock, entry);
         }
         output::copy_words(&raw mut (*opened).context, &raw const (*entry).context);
     }
@@ -285,14 +293,14 @@ unsafe fn fill(data: *mut RunData, call: &Call, entry: *const Connection, kind: 
     }
 }
 
-/// A 100 Continue is no answer yet: the request's body that follows belongs to the run before it, and the thread is
-/// still busy with the request.
+/// A 100 Continue is no answer yet: the request's body that follows belongs to the run before it, and the request is
+/// still open.
 #[inline(always)]
 unsafe fn interim_sent(call: &Call, entry: *mut Connection) {
     // SAFETY: a live map value.
     unsafe {
         (*entry).directions[INBOUND as usize].other_at_start = call.end;
-        context::interim_sent(call.sock, call.pid_tgid as u32, call.end);
+        (*entry).context.response_at_open = call.end;
     }
 }
 

@@ -1,21 +1,17 @@
-//! Ids of requests, what threads are working on, and the same-host handoff.
-//!
-//! A wrong parent is worse than none. A thread has a context only while exactly one request that it read is open, and
-//! only if it read that request from a socket that is blocking and watched by no epoll: such a thread can turn to
-//! nothing else before it has answered. (Multiplexer waits themselves cannot be seen in the `socket` tier without
-//! taxing every process, so a thread that reads any other way has no context at all.)
+//! Ids of requests and the same-host handoff. Which request a call belongs to is told by `unit`.
 
 use aya_ebpf::helpers::generated::bpf_get_prandom_u32;
 use observer_abi::{
-    connection::{Connection, OUTBOUND, role},
-    context::{Context, Handoff, HandoffKey, Thread, method},
+    connection::{Connection, INBOUND, OUTBOUND, role},
+    context::{Context, Handoff, HandoffKey, method},
     loss::Counter,
+    process::runtime,
 };
 
 use crate::{
-    maps::{CONNECTIONS, HANDOFF, THREADS},
+    maps::HANDOFF,
     output::count,
-    task,
+    task, unit,
 };
 
 /// BPF_ANY of `bpf_map_update_elem`.
@@ -65,6 +61,8 @@ fn new_trace_id() -> [u8; 16] {
 /// The request's first sequence number, and position 0 of the server's stream: both are on the wire, so both ends have
 /// them, whatever addresses lie between. (The other stream's position 0 is not usable: an active opener counts its SYN
 /// as an acknowledged byte.)
+///
+/// A Unix socket has no numbers: there the key is the client's end, which the server knows as its peer.
 #[inline(always)]
 fn handoff_key(entry: &Connection, position: u64) -> HandoffKey {
     let (request, response) = if entry.role == role::CLIENT {
@@ -78,33 +76,71 @@ fn handoff_key(entry: &Connection, position: u64) -> HandoffKey {
 /// Ids for a request that a client is about to send.
 ///
 /// # Safety
-/// `entry` is a live map value.
+/// `entry` is the live map value of the sock at `sock`.
 #[inline(always)]
-pub(crate) unsafe fn open_client(entry: *mut Connection, caller: &Caller, position: u64, now: u64) {
+pub(crate) unsafe fn open_client(sock: u64, entry: *mut Connection, caller: &Caller, position: u64, now: u64) {
     // SAFETY: live map values.
     unsafe {
-        let context = &mut (*entry).context;
-        begin(context, caller);
-        if let Some(thread) = THREADS.get_ptr(caller.tid) {
-            let thread = &*thread;
-            if thread.start_ns == caller.thread_start && is_open(thread) {
-                if thread.ambiguous == 0 {
-                    context.trace_id = thread.trace_id;
-                    context.parent_span_id = thread.span_id;
-                    context.parent_method = method::THREAD;
-                    count(Counter::ThreadParent, 1);
-                } else {
-                    count(Counter::ThreadAmbiguous, 1);
-                }
+        begin(&mut (*entry).context, caller);
+        let found = unit::find(entry, caller, &raw mut (*entry).owner);
+        let owner = (*entry).owner;
+        if let Some(request) = unit::resolve(&owner) {
+            (*entry).context.trace_id = (*request).context.trace_id;
+            (*entry).context.parent_span_id = owner.span_id.to_ne_bytes();
+            (*entry).context.parent_method = found;
+            if unit::resolve(&owner).is_none() {
+                // Answered, and another one came, while this was copied.
+                begin(&mut (*entry).context, caller);
+            } else {
+                count(if found == method::THREAD { Counter::ThreadParent } else { Counter::UnitParent }, 1);
             }
         }
-        if (*entry).tcp == 0 {
-            return;
-        }
+        let context = &(*entry).context;
         let handoff =
             Handoff { trace_id: context.trace_id, span_id: context.span_id, time_ns: now, observer: 0 };
-        if HANDOFF.insert(handoff_key(&*entry, position), &handoff, ANY).is_ok() {
+        if (*entry).tcp == 0 {
+            hand_off_unix(sock, entry, &handoff);
+        } else if HANDOFF.insert(handoff_key(&*entry, position), &handoff, ANY).is_ok() {
             count(Counter::HandoffWritten, 1);
+        }
+    }
+}
+
+/// Over a Unix socket a handoff is good until the answer is read. Where a send is seen only when it is over, another
+/// thread may have read that already: then this comes too late, and must not be there for the next request.
+///
+/// # Safety
+/// `entry` is a live map value.
+#[inline(always)]
+unsafe fn hand_off_unix(sock: u64, entry: *const Connection, handoff: &Handoff) {
+    // SAFETY: a live map value.
+    unsafe {
+        let answers = &raw const (*entry).directions[INBOUND as usize].runs;
+        let before = (*entry).directions[OUTBOUND as usize].runs.wrapping_sub(1);
+        if answers.read_volatile() != before {
+            return;
+        }
+        let key = HandoffKey { pair: sock, position: (*entry).inode };
+        if HANDOFF.insert(key, handoff, ANY).is_err() {
+            return;
+        }
+        count(Counter::HandoffWritten, 1);
+        if answers.read_volatile() != before {
+            let _ = HANDOFF.remove(key);
+        }
+    }
+}
+
+/// A client reads the answer: what the server did not take from a Unix socket by now is stale.
+///
+/// # Safety
+/// `entry` is the live map value of the sock at `sock`.
+#[inline(always)]
+pub(crate) unsafe fn answered(sock: u64, entry: *const Connection) {
+    // SAFETY: as promised.
+    unsafe {
+        if (*entry).tcp == 0 {
+            let _ = HANDOFF.remove(HandoffKey { pair: sock, position: (*entry).inode });
         }
     }
 }
@@ -128,13 +164,14 @@ pub(crate) enum Opened {
 /// Ids for a request that a server has read.
 ///
 /// # Safety
-/// `entry` is a live map value of the sock at `sock`; `blocking` as [`crate::sock::is_plainly_blocking`] says.
+/// `entry` is a live map value of the sock at `sock`; `peer` is a Unix socket's other end, `blocking` as [`crate::sock::is_plainly_blocking`] says.
 #[inline(always)]
 pub(crate) unsafe fn open_server(
     sock: u64,
     entry: *mut Connection,
     caller: &Caller,
     position: u64,
+    peer: HandoffKey,
     blocking: bool,
 ) -> Opened {
     // SAFETY: live map values.
@@ -142,8 +179,8 @@ pub(crate) unsafe fn open_server(
         let response_at_open = (*entry).directions[OUTBOUND as usize].end;
         begin(&mut (*entry).context, caller);
         (*entry).context.response_at_open = response_at_open;
-        if (*entry).tcp != 0 {
-            let key = handoff_key(&*entry, position);
+        let key = if (*entry).tcp != 0 { handoff_key(&*entry, position) } else { peer };
+        if key.pair != 0 {
             if let Some(handoff) = HANDOFF.get_ptr(key) {
                 let handoff = &*handoff;
                 if handoff.observer != 0 {
@@ -156,34 +193,14 @@ pub(crate) unsafe fn open_server(
                 count(Counter::HandoffFound, 1);
             }
         }
-        let known = THREADS.get_ptr_mut(caller.tid);
-        let busy = match known {
-            Some(thread) => (*thread).start_ns == caller.thread_start && is_open(&*thread),
-            None => false,
-        };
-        if busy {
-            // It read another request before it answered the first.
-            if let Some(thread) = known {
-                (*thread).ambiguous = 1;
-            }
-        } else if blocking {
-            let thread = Thread {
-                sock,
-                generation: (*entry).generation,
-                trace_id: (*entry).context.trace_id,
-                span_id: (*entry).context.span_id,
-                response_at_open,
-                start_ns: caller.thread_start,
-                ambiguous: 0,
-            };
-            if THREADS.insert(caller.tid, &thread, ANY).is_err() {
-                count(Counter::ThreadTableFull, 1);
-            }
+        if (*entry).runtime == runtime::THREADS || (*entry).runtime == runtime::PYTHON {
+            unit::thread_read(caller, &unit::reference(sock, entry), blocking);
         }
         Opened::Request
     }
 }
 
+/// New ids, and no parent.
 #[inline(always)]
 fn begin(context: &mut Context, caller: &Caller) {
     context.trace_id = new_trace_id();
@@ -193,31 +210,4 @@ fn begin(context: &mut Context, caller: &Caller) {
     context.tid = caller.tid;
     context.tgid = caller.tgid;
     context.start_ns = caller.process_start;
-}
-
-/// Whether the thread's request has not been answered yet, by whichever thread.
-#[inline(always)]
-fn is_open(thread: &Thread) -> bool {
-    match CONNECTIONS.get_ptr(thread.sock) {
-        // SAFETY: a live map value.
-        Some(entry) => unsafe {
-            (*entry).generation == thread.generation
-                && (*entry).directions[OUTBOUND as usize].end == thread.response_at_open
-                && (*entry).directions[OUTBOUND as usize].announced <= thread.response_at_open
-        },
-        None => false,
-    }
-}
-
-/// The thread answered with an interim response: its request is still open.
-#[inline(always)]
-pub(crate) fn interim_sent(sock: u64, tid: u32, response_end: u64) {
-    if let Some(thread) = THREADS.get_ptr_mut(tid) {
-        // SAFETY: a live map value.
-        unsafe {
-            if (*thread).sock == sock {
-                (*thread).response_at_open = response_end;
-            }
-        }
-    }
 }

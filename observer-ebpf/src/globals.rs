@@ -61,7 +61,7 @@ macro_rules! accessors {
 accessors!(
     SettingsTable, SETTINGS,
     selected_only, observer_tgid, ring_mask, wake_bytes, may_probe_read, send_start_hook, request_budget, response_budget,
-    typed_task, task_registers, kernel_workers,
+    typed_task, task_registers, kernel_workers, unix_sock_helper,
 );
 
 accessors!(
@@ -74,4 +74,5 @@ accessors!(
     task_tgid, task_pid, task_real_parent, task_comm, task_flags,
     socket_sk,
     task_mm, mm_owner, task_files, files_count, files_table, table_size, table_files, file_private, inode_mode,
+    task_thread_pointer,
 );

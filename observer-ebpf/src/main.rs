@@ -9,15 +9,19 @@
 
 mod buffer;
 mod capture;
+mod connecting;
 mod connection;
 mod context;
+mod event_loop;
 mod fentry;
 mod globals;
 mod iterator;
 mod kprobe;
+mod go;
 mod maps;
 mod output;
 mod process;
+mod python;
 mod read;
 mod registers;
 mod sock;
@@ -25,6 +29,7 @@ mod socket;
 mod state;
 mod syscall;
 mod task;
+mod unit;
 
 #[panic_handler]
 fn panic(_info: &core::panic::PanicInfo) -> ! {

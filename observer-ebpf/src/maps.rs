@@ -8,10 +8,10 @@ use aya_ebpf::{
 };
 use observer_abi::{
     connection::Connection,
-    context::{Handoff, HandoffKey, Thread},
+    context::{Handoff, HandoffKey, RequestReference, Thread, Unit, UnitKey},
     control::{ConnectionControl, ControlBlock},
     loss,
-    process::Policy,
+    process::{Policy, Runtime},
     record::{ConnectionClosed, RunOpened},
 };
 
@@ -41,6 +41,15 @@ pub(crate) static CALLS: LruHashMap<u32, Entered> = LruHashMap::with_max_entries
 /// Kernel, `kprobe` tier: TCP receives that were entered, by thread id.
 #[map]
 pub(crate) static RECEIVES: LruHashMap<u32, Receive> = LruHashMap::with_max_entries(8192, 0);
+/// Daemon, and the kernel at fork and exec: processes whose runtime tells more than their threads do.
+#[map]
+pub(crate) static RUNTIMES: HashMap<u32, Runtime> = HashMap::with_max_entries(8192, 0);
+/// Kernel: what goroutines, Python contexts and waiting work are for.
+#[map]
+pub(crate) static UNITS: LruHashMap<UnitKey, Unit> = LruHashMap::with_max_entries(32768, 0);
+/// Kernel: what sockets of event loops are for that are connecting, or broke before the process closed them.
+#[map]
+pub(crate) static CONNECTING: LruHashMap<u64, RequestReference> = LruHashMap::with_max_entries(4096, 0);
 /// Daemon: switches.
 #[map]
 pub(crate) static CONTROL_BLOCK: Array<ControlBlock> = Array::with_max_entries(1, 0);

@@ -16,7 +16,7 @@ use observer_abi::{
 
 use crate::{
     globals::offset,
-    maps::{POLICY, PROCESS_EVENTS, THREADS},
+    maps::{POLICY, PROCESS_EVENTS, RUNTIMES, THREADS},
     output::count,
     read::{Direct, KernelRead},
 };
@@ -27,7 +27,12 @@ const ANY: u64 = 0;
 #[btf_tracepoint(function = "sched_process_exec")]
 pub(crate) fn process_exec(ctx: BtfTracePointContext) -> i32 {
     // SAFETY: a typed argument.
-    unsafe { tell(event::EXEC, ctx.arg(0), None) };
+    unsafe {
+        let task: *const u8 = ctx.arg(0);
+        // Another program: the daemon looks at it anew.
+        let _ = RUNTIMES.remove(Direct::read::<u32>(task, offset!(task_tgid)));
+        tell(event::EXEC, task, None);
+    }
     0
 }
 
@@ -47,6 +52,10 @@ pub(crate) fn process_fork(ctx: BtfTracePointContext) -> i32 {
             let inherited = *policy;
             let _ = POLICY.insert(tgid, &inherited, ANY);
         }
+        if let Some(runtime) = RUNTIMES.get_ptr(parent_tgid) {
+            let inherited = *runtime;
+            let _ = RUNTIMES.insert(tgid, &inherited, ANY);
+        }
         tell(event::FORK, child, Some(parent_tgid));
     }
     0
@@ -61,6 +70,7 @@ pub(crate) fn process_exit(ctx: BtfTracePointContext) -> i32 {
         let _ = THREADS.remove(pid);
         if pid == Direct::read::<u32>(task, offset!(task_tgid)) {
             let _ = POLICY.remove(pid);
+            let _ = RUNTIMES.remove(pid);
             tell(event::EXIT, task, None);
         }
     }

@@ -1,10 +1,10 @@
 //! Facts of a `struct sock`, by the offsets of the running kernel.
 
-use aya_ebpf::helpers::generated::bpf_skc_to_tcp_sock;
-use observer_abi::connection::family;
+use aya_ebpf::helpers::generated::{bpf_skc_to_tcp_sock, bpf_skc_to_unix_sock};
+use observer_abi::{connection::family, context::HandoffKey};
 
 use crate::{
-    globals::offset,
+    globals::{offset, settings},
     read::KernelRead,
 };
 
@@ -13,7 +13,10 @@ pub(crate) mod state {
     pub(crate) const ESTABLISHED: u8 = 1;
     pub(crate) const SYN_SENT: u8 = 2;
     pub(crate) const SYN_RECV: u8 = 3;
+    pub(crate) const FIN_WAIT1: u8 = 4;
     pub(crate) const CLOSE: u8 = 7;
+    pub(crate) const CLOSE_WAIT: u8 = 8;
+    pub(crate) const LAST_ACK: u8 = 9;
     pub(crate) const LISTEN: u8 = 10;
 }
 
@@ -195,5 +198,34 @@ pub(crate) unsafe fn netns<R: KernelRead>(sock: *const u8) -> u32 {
     unsafe {
         let net: *const u8 = R::read(sock, offset!(sock_net));
         if net.is_null() { 0 } else { R::read(net, offset!(net_inum)) }
+    }
+}
+
+pub(crate) const NO_PEER: HandoffKey = HandoffKey { pair: 0, position: 0 };
+
+/// The other end of a Unix socket: its sock address and its inode number; zeros where that is not known.
+///
+/// # Safety
+/// As for [`family`].
+#[inline(always)]
+pub(crate) unsafe fn unix_peer<R: KernelRead>(sock: *const u8, kind: Kind) -> HandoffKey {
+    if kind != Kind::Unix || (R::TYPED && settings().unix_sock_helper() == 0) {
+        return NO_PEER;
+    }
+    // SAFETY: as promised; each null is checked before it is followed.
+    unsafe {
+        let own: *const u8 = if R::TYPED { bpf_skc_to_unix_sock(sock.cast_mut().cast()).cast() } else { sock };
+        if own.is_null() {
+            return NO_PEER;
+        }
+        let peer: *const u8 = R::read(own, offset!(unix_peer));
+        if peer.is_null() {
+            return NO_PEER;
+        }
+        let file = file::<R>(peer);
+        if file.is_null() {
+            return NO_PEER;
+        }
+        HandoffKey { pair: peer as u64, position: inode::<R>(file) }
     }
 }

@@ -13,6 +13,7 @@ use aya_ebpf::{helpers::generated::bpf_ktime_get_ns, macros::btf_tracepoint, pro
 use observer_abi::{
     connection::{Connection, INBOUND, OUTBOUND, flag},
     control::mode,
+    process::runtime,
 };
 
 use crate::{
@@ -26,7 +27,7 @@ use crate::{
     read::{Direct, KernelRead},
     registers,
     sock::{self, Kind},
-    task,
+    task, unit,
 };
 
 /// `include/linux/socket.h`
@@ -87,7 +88,18 @@ pub(crate) unsafe fn tcp_sending<R: KernelRead>(sock: *const u8, message: *const
             return;
         }
         let pending = u32::from(count as i64 > i64::from(sock::send_room::<R>(sock)));
-        let call = Call { sock: sock as u64, start, end, now, pid_tgid, direction: 1, pending, blocking: 0, reserved: 0 };
+        let call = Call {
+            sock: sock as u64,
+            start,
+            end,
+            now,
+            pid_tgid,
+            direction: 1,
+            pending,
+            blocking: 0,
+            reserved: 0,
+            peer: sock::NO_PEER,
+        };
         let Some(scratch) = tell::<R>(&call, sock, Kind::Tcp, file, entry, slot::SENDING) else { return };
         iterator::at_start::<R>(message, OUTBOUND, scratch);
         capture::capture_data(slot::SENDING);
@@ -155,6 +167,8 @@ pub(crate) fn socket_received(ctx: BtfTracePointContext) -> i32 {
             let buffer = if flags & MSG_TRUNC != 0 { Buffer::None } else { Buffer::SystemCall };
             let moved = Moved { direction: INBOUND, bytes: result as u32, buffer };
             after_call::<Direct>(sock, kind, &moved, slot::RECEIVED);
+        } else {
+            unit::disturbed(task::pid_tgid());
         }
     }
     0
@@ -193,10 +207,13 @@ pub(crate) unsafe fn after_call<R: KernelRead>(sock: *const u8, kind: Kind, move
             return;
         }
         let Some(entry) = connection::find_or_create::<R>(sock, kind, file, slot) else { return };
+        let pid_tgid = task::pid_tgid();
         if (*entry).mode == mode::IGNORE || (*entry).flags & flag::OBSERVER != 0 {
+            if (*entry).runtime == runtime::EVENT_LOOP && direction == INBOUND {
+                unit::forget_thread(pid_tgid as u32);
+            }
             return;
         }
-        let pid_tgid = task::pid_tgid();
         let tgid = (pid_tgid >> 32) as u32;
         if tgid == settings().observer_tgid() {
             (*entry).flags |= flag::OBSERVER;
@@ -240,6 +257,7 @@ pub(crate) unsafe fn after_call<R: KernelRead>(sock: *const u8, kind: Kind, move
             pending: 0,
             blocking: u32::from(blocking),
             reserved: 0,
+            peer: if direction == INBOUND { sock::unix_peer::<R>(sock, kind) } else { sock::NO_PEER },
         };
         let Some(scratch) = tell::<R>(&call, sock, kind, file, entry, slot) else { return };
         match moved.buffer {
@@ -249,6 +267,9 @@ pub(crate) unsafe fn after_call<R: KernelRead>(sock: *const u8, kind: Kind, move
             Buffer::None => Source::Unknown.store(scratch),
         }
         capture::capture_data(slot);
+        if direction == INBOUND && (*entry).runtime != runtime::THREADS {
+            unit::received(sock as u64, entry, pid_tgid);
+        }
     }
 }
 

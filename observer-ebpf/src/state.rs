@@ -16,7 +16,7 @@ use observer_abi::{
 };
 
 use crate::{
-    connection,
+    connecting, connection,
     globals::offset,
     maps::{CONN_CONTROL, CONNECTIONS, SCRATCH_STATE},
     output,
@@ -32,7 +32,11 @@ pub(crate) fn state_changed(ctx: BtfTracePointContext) -> i32 {
     // SAFETY: a typed argument.
     unsafe {
         if new == i32::from(state::CLOSE) {
-            ended(sock);
+            ended(sock, old);
+        } else if old == i32::from(state::CLOSE) && new == i32::from(state::SYN_SENT) {
+            connecting::began(sock);
+        } else if new == i32::from(state::FIN_WAIT1) || new == i32::from(state::LAST_ACK) {
+            connecting::closed(sock);
         } else if new == i32::from(state::ESTABLISHED) {
             if old == i32::from(state::SYN_SENT) {
                 established(sock, role::CLIENT);
@@ -47,7 +51,11 @@ pub(crate) fn state_changed(ctx: BtfTracePointContext) -> i32 {
 #[btf_tracepoint(function = "tcp_destroy_sock")]
 pub(crate) fn state_destroyed(ctx: BtfTracePointContext) -> i32 {
     // SAFETY: a typed argument.
-    unsafe { ended(ctx.arg(0)) };
+    unsafe {
+        let sock: *const u8 = ctx.arg(0);
+        ended(sock, i32::from(state::CLOSE));
+        connecting::destroyed(sock);
+    }
     0
 }
 
@@ -76,6 +84,7 @@ unsafe fn established(sock: *const u8, role: u8) {
             // An active opener's SYN counts as an acknowledged byte.
             (*entry).outbound_base = (*entry).outbound_base.wrapping_add((*entry).directions[OUTBOUND as usize].end as u32);
             (*entry).directions[OUTBOUND as usize].end = 0;
+            connecting::established(sock as u64, entry);
         }
         connection::insert(sock, entry);
     }
@@ -84,7 +93,7 @@ unsafe fn established(sock: *const u8, role: u8) {
 /// # Safety
 /// `sock` is a typed sock.
 #[inline(always)]
-unsafe fn ended(sock: *const u8) {
+unsafe fn ended(sock: *const u8, old: i32) {
     let key = sock as u64;
     // SAFETY: as promised; live map values.
     unsafe {
@@ -108,6 +117,7 @@ unsafe fn ended(sock: *const u8) {
                 output::send((*entry).generation, closed.cast(), size_of::<ConnectionClosed>() as u64);
             }
         }
+        connecting::broke(key, entry, old);
         let _ = CONNECTIONS.remove(key);
         let _ = CONN_CONTROL.remove(key);
     }

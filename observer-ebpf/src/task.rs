@@ -41,6 +41,22 @@ pub(crate) fn start_times() -> (u64, u64) {
     (0, 0)
 }
 
+/// What the runtime keeps its thread's data by (x86-64: FS base); `None` where this kernel does not let it be read.
+#[inline(always)]
+pub(crate) fn thread_pointer() -> Option<u64> {
+    // SAFETY: helpers without arguments; a typed pointer is read directly, another by address.
+    unsafe {
+        if settings().typed_task() != 0 {
+            let task = bpf_get_current_task_btf().cast::<u8>().cast_const();
+            return Some(Direct::read(task, offset!(task_thread_pointer)));
+        }
+        if settings().may_probe_read() != 0 {
+            return Some(Probe::read(bpf_get_current_task() as *const u8, offset!(task_thread_pointer)));
+        }
+    }
+    None
+}
+
 /// `tgid << 32 | tid` of the task that moves the data. A kernel thread that works for a process (io_uring before 5.12)
 /// counts as that process's.
 #[inline(always)]

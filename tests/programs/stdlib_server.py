@@ -4,7 +4,7 @@ MODEL: threads (one a connection), fork (one a connection), prefork (4 processes
 pool (8 threads), peek (threads, each request looked at with MSG_PEEK first), slow-read (reads one byte, then 7 at a time),
 pass (the accepting process hands each connection to another over a Unix socket), ipv6 (on ::, so that v4-mapped peers
 come too), unix (PORT is a path). With a third argument, threads and pool answer /call/ID with what the server on that
-port answers to /id/ID, over a connection of the thread's own. All of them answer /status/CODE, /bytes/N, /sleep/MS and POST /echo.
+port answers to /id/ID, over a connection of the thread's own. All of them answer /status/CODE, /bytes/N, /sleep/MS, /chunks/N and POST /echo.
 """
 
 import os
@@ -43,6 +43,14 @@ class Handler(BaseHTTPRequestHandler):
             body = b"%d\n" % received
         elif kind == "call":
             status, body = call(rest[0], self.headers.get("traceparent"))
+        elif kind == "chunks":
+            self.send_response(status)
+            self.send_header("Transfer-Encoding", "chunked")
+            self.end_headers()
+            for chunk in range(int(rest[0])):
+                self.wfile.write(b"5;n=%d\r\nHTTP/\r\n" % chunk)
+            self.wfile.write(b"0\r\nTrailer: yes\r\n\r\n")
+            return
         self.send_response(status)
         if status in (204, 304):
             self.end_headers()

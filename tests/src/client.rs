@@ -2,7 +2,9 @@
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
-use std::time::{Duration, Instant};
+use std::time::Instant;
+
+use crate::patience;
 
 /// One response.
 #[derive(Debug)]
@@ -21,14 +23,21 @@ pub struct Client {
 }
 
 impl Client {
-    /// Connects to a port on 127.0.0.1; reads give up after twenty seconds.
+    /// Connects to a port on 127.0.0.1; reads give up when [`patience`] is over.
     ///
     /// # Errors
     /// When nobody listens.
     pub fn connect(port: u16) -> io::Result<Self> {
-        let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+        Self::over(TcpStream::connect((Ipv4Addr::LOCALHOST, port))?)
+    }
+
+    /// Takes a connection to wherever; reads give up when [`patience`] is over.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub fn over(stream: TcpStream) -> io::Result<Self> {
         stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(Duration::from_secs(20)))?;
+        stream.set_read_timeout(Some(patience()))?;
         Ok(Self {
             stream: BufReader::new(stream),
         })
@@ -115,12 +124,18 @@ impl Client {
     /// Appends one chunk; false after the last.
     fn chunk(&mut self, body: &mut Vec<u8>) -> io::Result<bool> {
         let line = self.line()?;
-        let size = usize::from_str_radix(line.trim(), 16).map_err(|_| broken(&line))?;
+        let size = line.split(';').next().unwrap_or_default();
+        let size = usize::from_str_radix(size.trim(), 16).map_err(|_| broken(&line))?;
+        if size == 0 {
+            // Trailers, up to an empty line.
+            while !self.line()?.is_empty() {}
+            return Ok(false);
+        }
         let start = body.len();
         body.resize(start + size, 0);
         self.stream.read_exact(&mut body[start..])?;
         self.line()?;
-        Ok(size > 0)
+        Ok(true)
     }
 
     fn line(&mut self) -> io::Result<String> {

@@ -3,16 +3,27 @@
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc::{Receiver, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::{Environment, Page, Server, Span, free_port, until};
+use crate::{Environment, Page, Server, Span, free_port, patience, until};
+
+/// The least that it gets to load its programs.
+const START: Duration = Duration::from_secs(30);
+
+/// The tier that the tests are to run in: `OBSERVER_TEST_TIER`; none leaves it to the daemon.
+pub fn tier() -> Option<String> {
+    std::env::var("OBSERVER_TEST_TIER")
+        .ok()
+        .filter(|tier| !tier.is_empty())
+}
 
 /// A running daemon, killed when dropped.
 pub struct Observer {
     child: Child,
     page: u16,
+    said: String,
     lines: Receiver<String>,
     log: Receiver<String>,
 }
@@ -21,7 +32,7 @@ impl Observer {
     /// `observer run --print json` with selectors, and a page of its own; returns when it says `ready`.
     ///
     /// # Panics
-    /// When it ends instead, or is not ready within thirty seconds; what it wrote is in the message.
+    /// When it ends instead, or is not ready in time; what it wrote is in the message.
     pub fn start(environment: &Environment, arguments: &[&str]) -> Self {
         Self::start_with(environment, arguments, |_| {})
     }
@@ -55,20 +66,29 @@ impl Observer {
         let mut child = command.spawn().unwrap();
         let lines = read_lines(child.stdout.take().unwrap());
         let log = read_lines(child.stderr.take().unwrap());
-        let observer = Self {
+        let mut observer = Self {
             child,
             page,
+            said: String::new(),
             lines,
             log,
         };
-        let mut said = String::new();
         loop {
-            match observer.log.recv_timeout(Duration::from_secs(30)) {
-                Ok(line) if line.contains("ready") => return observer,
-                Ok(line) => said = said + &line + "\n",
-                Err(_) => panic!("the daemon did not get ready; it wrote:\n{said}"),
+            let line = observer.log.recv_timeout(patience().max(START));
+            let Ok(line) = line else {
+                panic!("the daemon did not get ready; it wrote:\n{}", observer.said);
+            };
+            observer.said += &line;
+            observer.said.push('\n');
+            if line.starts_with("observer: ready") {
+                return observer;
             }
         }
+    }
+
+    /// What it wrote about itself until it was ready.
+    pub fn said(&self) -> &str {
+        &self.said
     }
 
     /// Its process id.
@@ -103,6 +123,24 @@ impl Observer {
             same = if served == before { same + 1 } else { 0 };
             before = served;
             (same >= 15).then_some(now)
+        })
+    }
+
+    /// Its metrics once they count `count` served exchanges, or when they have not for a quarter of the patience, and
+    /// then stand still.
+    ///
+    /// # Panics
+    /// When it does not answer, or the count never stands still.
+    pub fn settled_page(&self, count: u64) -> Page {
+        let began = Instant::now();
+        let (mut same, mut before) = (0, self.page().served(&[]));
+        until("the count stands still", || {
+            let page = self.page();
+            let served = page.served(&[]);
+            same = if served == before { same + 1 } else { 0 };
+            before = served;
+            let waited = served >= count || began.elapsed() > patience() / 4;
+            (same >= 15 && waited).then_some(page)
         })
     }
 
@@ -175,7 +213,8 @@ pub fn refused(environment: &Environment, arguments: &[&str]) -> Refused {
     }
 }
 
-/// `observer run` with an environment that says nothing about OpenTelemetry.
+/// `observer run` with an environment that says nothing about OpenTelemetry, in the tier that `OBSERVER_TEST_TIER` names,
+/// where it is set.
 fn run(environment: &Environment) -> Command {
     let mut command = Command::new(environment.binary());
     for (name, _) in std::env::vars_os() {
@@ -184,6 +223,9 @@ fn run(environment: &Environment) -> Command {
         }
     }
     command.arg("run").stdin(Stdio::null());
+    if let Some(tier) = tier() {
+        command.arg(format!("--tier={tier}"));
+    }
     command
 }
 

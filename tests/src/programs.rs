@@ -1,6 +1,6 @@
 //! The servers that tests start: one service, written for many runtimes.
 //!
-//! Each answers `/status/CODE`, `/bytes/N`, `/sleep/MS` and `/echo`; nginx serves a file of 612 bytes at `/` and what
+//! Each answers `/status/CODE`, `/bytes/N`, `/sleep/MS` and `/echo`, Python's standard library `/chunks/N`, too; nginx serves a file of 612 bytes at `/` and what
 //! its configuration says.
 
 use std::process::Command;
@@ -8,16 +8,11 @@ use std::process::Command;
 use crate::{Environment, Folder, Receiver, Server, free_port};
 
 impl Server {
-    /// nginx with one worker. `location /status/404` and the like answer with that status, `/upload` takes a body.
+    /// nginx with one worker. `location /status/404` and the like answer with that status (444: not at all), `/large` is a file of 20 MB.
     pub fn nginx(folder: &Folder) -> Self {
         let port = free_port();
-        let html = folder.path().join("html");
-        std::fs::create_dir_all(&html).unwrap();
-        std::fs::write(html.join("index.html"), "observer ".repeat(68)).unwrap();
-        std::fs::write(html.join("large"), vec![b'x'; 20 << 20]).unwrap();
-        let file = folder.file("nginx.conf", nginx_configuration(port));
-        let mut nginx = Command::new("nginx");
-        nginx.arg("-p").arg(folder.path()).arg("-c").arg(file);
+        let mut nginx = nginx(folder, port);
+        std::fs::write(folder.path().join("html/large"), vec![b'x'; 20 << 20]).unwrap();
         Self::start(&mut nginx, port)
     }
 
@@ -104,8 +99,19 @@ impl Server {
     }
 }
 
+/// The command that runs nginx on a port of 127.0.0.1, with what it serves in `html/` of the folder.
+pub fn nginx(folder: &Folder, port: u16) -> Command {
+    let html = folder.path().join("html");
+    std::fs::create_dir_all(&html).unwrap();
+    std::fs::write(html.join("index.html"), "observer ".repeat(68)).unwrap();
+    let file = folder.file("nginx.conf", nginx_configuration(port));
+    let mut nginx = Command::new("nginx");
+    nginx.arg("-p").arg(folder.path()).arg("-c").arg(file);
+    nginx
+}
+
 fn nginx_configuration(port: u16) -> String {
-    let statuses: String = [200, 201, 204, 301, 400, 404, 500, 503]
+    let statuses: String = [200, 201, 204, 301, 400, 404, 444, 500, 503]
         .iter()
         .map(|status| format!("location = /status/{status} {{ return {status} \"\"; }}\n"))
         .collect();

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::command;
 
-/// The suites that a private configuration knows, beside the machine's own.
+/// The suites of the main archive that a private configuration knows.
 const SUITES: [&str; 6] = [
     "bullseye",
     "bookworm",
@@ -18,6 +18,9 @@ const SUITES: [&str; 6] = [
     "trixie-backports",
     "sid",
 ];
+
+/// The suites of the security archive, for machines that use one: newer kernels of old releases.
+const SECURITY_SUITES: [&str; 2] = ["bullseye-security", "bookworm-security"];
 
 /// Installs the packages of those programs that are not in `PATH`, given as (program, package).
 ///
@@ -89,9 +92,32 @@ impl PrivateApt {
             folder: folder.to_owned(),
         };
         if !has_lists(&folder.join("lists")) {
-            command::run(apt.command("apt-get").args(["update", "-qq"]))?;
+            apt.update()?;
         }
         Ok(apt)
+    }
+
+    /// Fetches the package lists anew.
+    ///
+    /// # Errors
+    /// When none can be fetched. One that can't, as of a release that left the archive, is only reported by apt.
+    pub(crate) fn update(&self) -> Result<()> {
+        let updated = command::run(self.command("apt-get").args(["update", "-qq"]));
+        match updated {
+            Err(_) if has_lists(&self.folder.join("lists")) => Ok(()),
+            updated => updated.context(
+                "no package list could be fetched: can this machine reach the Debian archive that its apt is set up for?",
+            ),
+        }
+    }
+
+    /// The names of all packages that begin with `prefix`, in no order.
+    ///
+    /// # Errors
+    /// When `apt-cache` fails.
+    pub(crate) fn names(&self, prefix: &str) -> Result<Vec<String>> {
+        let names = command::output(self.command("apt-cache").args(["pkgnames", prefix]))?;
+        Ok(names.lines().map(str::to_owned).collect())
     }
 
     /// The newest version of a package that begins with `prefix`.
@@ -114,11 +140,12 @@ impl PrivateApt {
         }
     }
 
-    /// Downloads a package and unpacks its files below the returned folder; nothing is installed.
+    /// Downloads a package, the newest without a version, and unpacks its files below the returned folder; nothing is
+    /// installed.
     ///
     /// # Errors
     /// When the package can't be downloaded or unpacked.
-    pub(crate) fn unpack(&self, package: &str, version: &str) -> Result<PathBuf> {
+    pub(crate) fn unpack(&self, package: &str, version: Option<&str>) -> Result<PathBuf> {
         let files = self.folder.join("unpacked").join(package);
         let download = self.folder.join("download").join(package);
         for folder in [&files, &download] {
@@ -127,7 +154,10 @@ impl PrivateApt {
             }
             fs::create_dir_all(folder)?;
         }
-        let wanted = format!("{package}={version}");
+        let wanted = match version {
+            Some(version) => format!("{package}={version}"),
+            None => package.to_owned(),
+        };
         command::run(
             self.command("apt-get")
                 .args(["download", "-qq", &wanted])
@@ -168,11 +198,18 @@ fn sources_list() -> Result<String> {
         "" => "[signed-by=/usr/share/keyrings/debian-archive-keyring.gpg]".to_owned(),
         keys => format!("[signed-by={keys}]"),
     };
-    let address = &archive.address;
-    Ok(SUITES
+    let security = targets
         .iter()
-        .map(|suite| format!("deb {signed} {address} {suite} main\n"))
-        .collect())
+        .find(|target| target.release.ends_with("-security"));
+    let from = |address: &str, suites: &[&str]| -> String {
+        let line = |suite: &&str| format!("deb {signed} {address} {suite} main\n");
+        suites.iter().map(line).collect()
+    };
+    let mut lines = from(&archive.address, &SUITES);
+    if let Some(security) = security {
+        lines += &from(&security.address, &SECURITY_SUITES);
+    }
+    Ok(lines)
 }
 
 /// One package index that apt knows: where it comes from and which release it is.

@@ -10,6 +10,7 @@ mod ebpf;
 mod fuzz;
 mod test;
 mod truth;
+mod vm;
 mod workspace;
 
 use std::process::ExitCode;
@@ -38,6 +39,9 @@ enum Task {
     Truth(truth::Options),
     #[command(hide = true)]
     TruthLeaf(truth::leaf::Options),
+    /// Run the behaviour suite on real kernels in virtual machines, or anything else in one of them
+    #[command(args_conflicts_with_subcommands = true)]
+    Vm(vm::Options),
 }
 
 fn main() -> ExitCode {
@@ -45,18 +49,29 @@ fn main() -> ExitCode {
         return code;
     }
     let result = match Cli::parse().task {
-        Task::Ebpf(options) => ebpf::run(&options),
-        Task::Bench(options) => bench::run(&options),
-        Task::Fuzz(options) => fuzz::run(&options),
-        Task::Test(options) => test::run(&options),
-        Task::Truth(options) => truth::run(&options),
-        Task::TruthLeaf(options) => truth::leaf::run(&options),
+        Task::Ebpf(options) => ebpf::run(&options).map(|()| ExitCode::SUCCESS),
+        Task::Bench(options) => bench::run(&options).map(|()| ExitCode::SUCCESS),
+        Task::Fuzz(options) => fuzz::run(&options).map(|()| ExitCode::SUCCESS),
+        Task::Test(options) => test::run(&options).map(|()| ExitCode::SUCCESS),
+        Task::Truth(options) => truth::run(&options).map(|()| ExitCode::SUCCESS),
+        Task::TruthLeaf(options) => truth::leaf::run(&options).map(|()| ExitCode::SUCCESS),
+        Task::Vm(options) => vm::run(options),
     };
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        super::Cli::command().debug_assert();
     }
 }

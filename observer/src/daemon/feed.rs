@@ -4,10 +4,10 @@
 //! time somebody looks for it in `/proc`. So every shard drains the events before each batch of records, and again
 //! when it meets a process that it does not know.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError, mpsc::SyncSender};
 
 use aya::maps::{MapData, RingBuf};
-use observer_abi::process::ProcessEvent;
+use observer_abi::process::{ProcessEvent, event};
 
 use crate::{
     kernel::loader::PolicyMaps,
@@ -29,6 +29,7 @@ struct Inner {
     ring: RingBuf<MapData>,
     plan: PolicyPlan,
     policy: PolicyMaps,
+    begun: SyncSender<u32>,
     verdicts: Vec<(u32, bool)>,
     rescanned_ns: u64,
     swept_ns: u64,
@@ -39,6 +40,7 @@ impl Feed {
         ring: RingBuf<MapData>,
         plan: PolicyPlan,
         policy: PolicyMaps,
+        begun: SyncSender<u32>,
         now_ns: u64,
     ) -> Self {
         Self {
@@ -46,6 +48,7 @@ impl Feed {
                 ring,
                 plan,
                 policy,
+                begun,
                 verdicts: Vec::new(),
                 rescanned_ns: now_ns,
                 swept_ns: now_ns,
@@ -62,6 +65,10 @@ impl Feed {
                 continue;
             };
             table.event(&event);
+            if event.kind != event::EXIT {
+                // A fork, too: the kernel had nothing to hand down where the parent was not looked at yet. With so many at once that it is full, or with nobody to listen, their calls have no parents.
+                let _ = inner.begun.try_send(event.tgid);
+            }
             inner.verdicts.extend(inner.plan.on_event(&event));
         }
         inner.apply();
@@ -91,6 +98,12 @@ impl Feed {
         if sweep {
             table.sweep();
         }
+    }
+
+    /// Makes connections ask again what the kernel was told of their processes.
+    pub(super) fn raise(&self) -> anyhow::Result<()> {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.policy.raise()
     }
 
     /// Switches capture on or off.

@@ -13,6 +13,7 @@ mod memory;
 mod page;
 mod pipeline;
 mod registries;
+mod runtimes;
 mod shard;
 mod show;
 mod signals;
@@ -168,9 +169,10 @@ impl Daemon {
             tracing::warn!("no running process matches the selectors yet; waiting for one");
         }
         policy.apply(verdicts)?;
+        let (begun, to_look_at) = sync_channel(runtimes::QUEUE);
         let shared = Arc::new(Shared {
             table,
-            feed: Feed::new(process_ring, plan, policy, now_ns()),
+            feed: Feed::new(process_ring, plan, policy, begun, now_ns()),
             lineage: lineage::Lineage::default(),
             leave_to_sdk: settings.spans.instrumented == config::Instrumented::Skip,
             left_to_sdk: AtomicU64::new(0),
@@ -270,6 +272,14 @@ impl Daemon {
         };
 
         let kernel = Arc::new(Mutex::new(kernel));
+        shards.push({
+            let stop = Arc::clone(&stop);
+            let shared = Arc::clone(&shared);
+            let kernel = Arc::clone(&kernel);
+            spawn("observer-runtime", move || {
+                runtimes::run(&stop, kernel, &to_look_at, &shared);
+            })?
+        });
         let page = Arc::new(Page {
             collect: Arc::clone(&collect),
             kernel: Arc::clone(&kernel),

@@ -43,11 +43,14 @@ pub(super) struct Edges {
 }
 
 /// In the order of [`Edges`].
-pub(super) const METHODS: [ParentMethod; 4] = [
+pub(super) const METHODS: [ParentMethod; method::COUNT] = [
     ParentMethod::None,
     ParentMethod::Handoff,
     ParentMethod::Thread,
     ParentMethod::Header,
+    ParentMethod::EventLoop,
+    ParentMethod::Goroutine,
+    ParentMethod::PythonContext,
 ];
 
 impl Edges {
@@ -340,5 +343,3 @@ impl Sink for Pipeline {
             .header_seen(number(&service), role, header, left_out);
     }
 }
-
-const _: () = assert!(method::HEADER as usize == METHODS.len() - 1);

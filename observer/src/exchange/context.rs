@@ -67,6 +67,9 @@ fn from_kernel(kernel: &Context, ids: &mut Ids) -> TraceContext {
     let parent_method = match kernel.parent_method {
         method::HANDOFF => ParentMethod::Handoff,
         method::THREAD => ParentMethod::Thread,
+        method::EVENT_LOOP => ParentMethod::EventLoop,
+        method::GOROUTINE => ParentMethod::Goroutine,
+        method::PYTHON_CONTEXT => ParentMethod::PythonContext,
         _ => ParentMethod::None,
     };
     let has_parent = parent_method != ParentMethod::None && kernel.parent_span_id != [0; 8];

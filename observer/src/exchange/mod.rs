@@ -118,6 +118,12 @@ pub enum ParentMethod {
     Thread,
     /// A `traceparent` or `b3` header in the request.
     Header,
+    /// The thread that sent the request runs an event loop, which had resumed exactly this one.
+    EventLoop,
+    /// The goroutine that sent the request works for it.
+    Goroutine,
+    /// The Python context (of a task, say) that sent the request works for it.
+    PythonContext,
 }
 
 impl ParentMethod {
@@ -128,7 +134,15 @@ impl ParentMethod {
             Self::Handoff => "handoff",
             Self::Thread => "thread",
             Self::Header => "header",
+            Self::EventLoop => "event_loop",
+            Self::Goroutine => "goroutine",
+            Self::PythonContext => "python_context",
         }
+    }
+
+    /// Whether the kernel found it.
+    pub const fn is_from_kernel(self) -> bool {
+        !matches!(self, Self::None | Self::Header)
     }
 }
 

@@ -12,5 +12,6 @@ pub const fn is_loss(counter: Counter) -> bool {
             | Counter::ProcessRingFull
             | Counter::ThreadTableFull
             | Counter::DescriptorChanged
+            | Counter::UnitTableFull
     )
 }

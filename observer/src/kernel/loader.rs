@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     os::fd::{AsFd, AsRawFd, OwnedFd},
+    path::Path,
     time::{Duration, Instant},
 };
 
@@ -10,13 +11,16 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use aya::{
     Btf, Ebpf, EbpfError, EbpfLoader,
     maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, RingBuf},
-    programs::{BtfTracePoint, FEntry, FExit, KProbe, Program},
+    programs::{
+        BtfTracePoint, FEntry, FExit, KProbe, Program, UProbe,
+        uprobe::{UProbeLink, UProbeScope},
+    },
 };
 use observer_abi::{
     connection::Connection,
     control::{ConnectionControl, ControlBlock, MAX_RINGS, Settings, mode},
     loss::{self, Counter},
-    process::Policy,
+    process::{Policy, Runtime},
 };
 
 use super::{
@@ -203,7 +207,7 @@ impl Kernel {
             typed_task: u32::from(features.typed_task),
             task_registers: u32::from(features.task_registers),
             kernel_workers: u32::from(features.kernel_workers),
-            reserved: 0,
+            unix_sock_helper: u32::from(types.has_function("bpf_skc_to_unix_sock")),
         };
         let mut loader = EbpfLoader::new();
         loader.btf(Some(btf));
@@ -288,6 +292,42 @@ impl Kernel {
                 enabled: 0,
             },
         })
+    }
+
+    /// Loads programs for executables.
+    pub(crate) fn load_uprobes(&mut self, names: &[&str]) -> Result<()> {
+        for name in names {
+            let program: &mut UProbe = self
+                .ebpf
+                .program_mut(name)
+                .ok_or_else(|| anyhow!("the object has no program {name}"))?
+                .try_into()?;
+            program.load().with_context(|| (*name).to_owned())?;
+        }
+        Ok(())
+    }
+
+    /// Attaches one of these to every process that runs the file, until the link is dropped.
+    pub(crate) fn attach_uprobe(
+        &mut self,
+        name: &str,
+        file: &Path,
+        offset: u64,
+    ) -> Result<UProbeLink> {
+        let program: &mut UProbe = self
+            .ebpf
+            .program_mut(name)
+            .ok_or_else(|| anyhow!("the object has no program {name}"))?
+            .try_into()?;
+        let link = program
+            .attach(offset, file, UProbeScope::AllProcesses)
+            .with_context(|| format!("{name} at {offset:#x}"))?;
+        Ok(program.take_link(link)?)
+    }
+
+    /// What the kernel is told about the runtimes of processes.
+    pub(crate) fn runtimes(&self) -> Result<HashMap<MapData, u32, Runtime>> {
+        Ok(HashMap::try_from(duplicate(&self.ebpf, "RUNTIMES")?)?)
     }
 
     /// The counters, summed over the CPUs.
@@ -484,6 +524,14 @@ impl PolicyMaps {
             .context("cannot switch capture")
     }
 
+    /// Makes connections ask again.
+    pub fn raise(&mut self) -> Result<()> {
+        self.state.policy_epoch = self.state.policy_epoch.wrapping_add(1);
+        self.control
+            .set(0, self.state, 0)
+            .context("cannot raise the policy's epoch")
+    }
+
     /// Writes verdicts; connections ask again afterwards.
     pub fn apply(&mut self, verdicts: impl IntoIterator<Item = (u32, bool)>) -> Result<()> {
         let mut changed = false;
@@ -498,10 +546,7 @@ impl PolicyMaps {
             changed = true;
         }
         if changed {
-            self.state.policy_epoch = self.state.policy_epoch.wrapping_add(1);
-            self.control
-                .set(0, self.state, 0)
-                .context("cannot raise the policy's epoch")?;
+            self.raise()?;
         }
         Ok(())
     }

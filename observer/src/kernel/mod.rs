@@ -10,6 +10,7 @@ mod lockdown;
 pub mod offsets;
 pub mod reader;
 pub mod tier;
+pub mod uprobes;
 
 pub use loader::{Kernel, LoadOptions};
 pub use tier::{Features, Tier};

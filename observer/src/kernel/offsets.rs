@@ -246,6 +246,7 @@ impl KernelTypes {
             table_files: self.offset("fdtable.fd")?,
             file_private: self.offset("file.private_data")?,
             inode_mode: self.offset("inode.i_mode")?,
+            task_thread_pointer: self.offset("task_struct.thread.fsbase")?,
         })
     }
 }

@@ -17,6 +17,7 @@ pub(crate) use observer::free_address;
 pub(crate) use server::terminate;
 mod sink;
 mod statistics;
+mod tiers;
 mod traced;
 mod untraced;
 
@@ -40,6 +41,8 @@ pub(crate) struct Options {
     /// Measure this daemon instead of building one
     #[arg(long, value_name = "FILE")]
     binary: Option<PathBuf>,
+    #[command(flatten)]
+    tiers: tiers::TierOptions,
 }
 
 /// Measures and prints.
@@ -62,6 +65,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     if !binary.is_file() {
         bail!("{} is no file", binary.display());
     }
+    if options.tiers.tiers && !options.tiers.here {
+        return tiers::in_guest(options, &binary);
+    }
     let sink = sink::Sink::start()?;
     let nginx = server::Nginx::start()?;
     let bench = traced::Bench {
@@ -70,6 +76,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         sink: sink.address(),
         nginx: &nginx,
     };
+    if options.tiers.here {
+        return tiers::here(&bench);
+    }
     let report = report::Report {
         pairs: options.pairs,
         seconds: options.seconds,

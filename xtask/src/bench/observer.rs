@@ -12,6 +12,9 @@ use anyhow::{Context, Result, bail};
 
 use super::http::Page;
 
+/// The longest that it may take to get ready: an emulated machine verifies slowly.
+const READY: Duration = Duration::from_secs(180);
+
 /// A running daemon that exports to the sink and prints nothing.
 pub(super) struct Observer {
     child: Child,
@@ -24,7 +27,7 @@ impl Observer {
     /// Starts it and returns when it is ready.
     ///
     /// # Errors
-    /// When it ends, or is not ready within thirty seconds; what it wrote to stderr is in the message.
+    /// When it ends, or is not ready in three minutes; what it wrote to stderr is in the message.
     pub(super) fn start(binary: &Path, sink: SocketAddr, selectors: &[&str]) -> Result<Self> {
         let page = free_address()?;
         let began = Instant::now();
@@ -47,11 +50,11 @@ impl Observer {
             ready_after: 0.0,
         };
         let mut said = String::new();
-        while began.elapsed() < Duration::from_secs(30) {
-            let Ok(line) = lines.recv_timeout(Duration::from_secs(30)) else {
+        while began.elapsed() < READY {
+            let Ok(line) = lines.recv_timeout(READY) else {
                 break;
             };
-            if line.contains("ready") {
+            if line.starts_with("observer: ready") {
                 observer.ready_after = began.elapsed().as_secs_f64();
                 return Ok(observer);
             }

@@ -89,7 +89,8 @@ impl Report {
     }
 }
 
-fn scenario(scenario: &Scenario) -> Value {
+/// One scenario, unrounded.
+pub(super) fn scenario(scenario: &Scenario) -> Value {
     json!({
         "bare_requests_per_second": scenario.bare_rate,
         "traced_requests_per_second": scenario.traced_rate,

@@ -85,7 +85,7 @@ fn rust_src_from_debian(release: &str, place: &Path) -> Result<()> {
     let apt = debian::PrivateApt::new(&workspace::target().join("apt"))?;
     // The upstream version ends before `+dfsg`; `1.95.0` alone would also match `1.95.01`.
     let version = apt.version("rust-src", &format!("{release}+"))?;
-    let files = apt.unpack("rust-src", &version)?;
+    let files = apt.unpack("rust-src", Some(&version))?;
     let library = files.join(format!("usr/src/rustc-{release}/library"));
     install_library(&library, place)?;
     fs::remove_dir_all(files)?;

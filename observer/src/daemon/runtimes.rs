@@ -1,0 +1,64 @@
+//! The thread that looks at executables: what it reads may be large, so nobody waits for it.
+
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+        mpsc::{Receiver, RecvTimeoutError},
+    },
+    time::{Duration, Instant},
+};
+
+use super::{memory, pipeline::Shared};
+use crate::kernel::{Kernel, uprobes::Runtimes};
+
+/// How often interpreters that had not begun are looked at again, and how soon it notices that it is to stop.
+const PATIENCE: Duration = Duration::from_millis(50);
+/// How often executables that nobody runs lose their breakpoints, and processes are looked at anew.
+const SWEEP: Duration = Duration::from_secs(30);
+
+/// Processes that may wait to be looked at.
+pub(super) const QUEUE: usize = 4096;
+
+pub(super) fn run(
+    stop: &AtomicBool,
+    kernel: Arc<Mutex<Kernel>>,
+    begun: &Receiver<u32>,
+    shared: &Shared,
+) {
+    let mut runtimes = match Runtimes::new(kernel) {
+        Ok(runtimes) => runtimes,
+        Err(error) => {
+            tracing::info!(
+                error = format!("{error:#}"),
+                "no uprobes: calls of event loops, Go and asyncio have no parents"
+            );
+            return;
+        }
+    };
+    let mut told = runtimes.look_at_all();
+    memory::trim();
+    let (mut swept, mut again) = (Instant::now(), Instant::now());
+    while !stop.load(Ordering::Acquire) {
+        if std::mem::take(&mut told)
+            && let Err(error) = shared.feed.raise()
+        {
+            tracing::warn!(%error, "connections could not be made to ask for their runtime");
+        }
+        match begun.recv_timeout(PATIENCE) {
+            Ok(pid) => told |= runtimes.look_at(pid),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
+        if again.elapsed() >= PATIENCE {
+            again = Instant::now();
+            told |= runtimes.look_at_beginning();
+        }
+        if swept.elapsed() >= SWEEP {
+            swept = Instant::now();
+            runtimes.sweep();
+            told |= runtimes.look_at_all();
+            memory::trim();
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! Go's table of functions (`src/internal/abi/symtab.go`, `src/runtime/symtab.go`), which stripped programs keep.
+//!
+//! Layout since 1.18, all offsets from the table's start: magic, pad, instruction quantum, pointer size; function
+//! count, file count, start of the code (not stored since 1.27), offsets of the names, units, files, program counters
+//! and functions. The function table has pairs of 32-bit numbers: start, from the start of the code, and where the
+//! function's record is, whose second word is the name's offset.
+
+use std::collections::HashMap;
+use std::ops::Range;
+
+use super::image::Image;
+
+const SECTIONS: [&str; 2] = [".gopclntab", ".data.rel.ro.gopclntab"];
+/// Most bytes of a table that are read.
+const MOST_TABLE: u64 = 128 << 20;
+/// 1.18 and 1.20 onward.
+const MAGIC: [u32; 2] = [0xffff_fff0, 0xffff_fff1];
+const LONGEST_NAME: usize = 512;
+
+/// All functions of a program.
+pub(super) struct Functions {
+    table: Vec<u8>,
+    code: u64,
+    count: usize,
+    names: usize,
+    functions: usize,
+}
+
+impl Functions {
+    pub(super) fn read(image: &Image<'_>) -> Option<Self> {
+        let table = SECTIONS
+            .iter()
+            .find_map(|name| image.section_bytes(name, MOST_TABLE))?;
+        let word = |index: usize| {
+            let at = 8 + 8 * index;
+            Some(u64::from_le_bytes(table.get(at..at + 8)?.try_into().ok()?))
+        };
+        let magic = u32::from_le_bytes(table.get(..4)?.try_into().ok()?);
+        if !MAGIC.contains(&magic) || *table.get(7)? != 8 {
+            return None;
+        }
+        let count = usize::try_from(word(0)?).ok()?;
+        // With C code in front the section's start is not the code's.
+        let code = image
+            .symbols(&["runtime.text"])
+            .remove("runtime.text")
+            .or_else(|| word(2).filter(|start| *start != 0))
+            .or_else(|| image.section_address(".text"))?;
+        let names = usize::try_from(word(3)?).ok()?;
+        let functions = usize::try_from(word(7)?).ok()?;
+        let end = functions.checked_add(count.checked_mul(8)?)?;
+        (end <= table.len()).then_some(Self {
+            code,
+            count,
+            names,
+            functions,
+            table,
+        })
+    }
+
+    fn number(&self, at: usize) -> Option<u32> {
+        Some(u32::from_le_bytes(
+            self.table.get(at..at + 4)?.try_into().ok()?,
+        ))
+    }
+
+    fn name(&self, index: usize) -> Option<&[u8]> {
+        let record = self.number(self.functions + 8 * index + 4)? as usize;
+        let name = self.number(self.functions + record + 4)? as usize;
+        let start = self.names.checked_add(name)?;
+        let bytes = self
+            .table
+            .get(start..self.table.len().min(start + LONGEST_NAME))?;
+        bytes.split(|byte| *byte == 0).next()
+    }
+
+    fn start(&self, index: usize) -> Option<u64> {
+        Some(self.code + u64::from(self.number(self.functions + 8 * index)?))
+    }
+
+    fn addresses(&self, index: usize) -> Option<Range<u64>> {
+        Some(self.start(index)?..self.start(index + 1)?)
+    }
+
+    /// Addresses of the functions with these names.
+    pub(super) fn find(&self, names: &[&'static str]) -> HashMap<&'static str, Range<u64>> {
+        let wanted: HashMap<&[u8], &'static str> =
+            names.iter().map(|name| (name.as_bytes(), *name)).collect();
+        (0..self.count)
+            .filter_map(|index| {
+                let name = wanted.get(self.name(index)?)?;
+                Some((*name, self.addresses(index)?))
+            })
+            .collect()
+    }
+
+    /// Addresses of the longest row of functions whose names begin so.
+    pub(super) fn range(&self, prefix: &str) -> Option<Range<u64>> {
+        let mut longest: Option<Range<u64>> = None;
+        let mut current: Option<Range<u64>> = None;
+        for index in 0..self.count {
+            let ours = self
+                .name(index)
+                .is_some_and(|name| name.starts_with(prefix.as_bytes()));
+            let addresses = self.addresses(index).filter(|_| ours);
+            current = match (current, addresses) {
+                (Some(row), Some(next)) => Some(row.start..next.end),
+                (None, next) => next,
+                (Some(_), None) => None,
+            };
+            let length =
+                |row: &Option<Range<u64>>| row.as_ref().map_or(0, |row| row.end - row.start);
+            if length(&current) > length(&longest) {
+                longest.clone_from(&current);
+            }
+        }
+        longest
+    }
+}

@@ -1,0 +1,247 @@
+//! An executable file, read as far as probes need it: where symbols are, and where an address lies in the file.
+//!
+//! As for every stranger's file, each read has a limit, and what does not fit is `None`.
+
+use std::{
+    collections::{HashMap, HashSet},
+    fs::File,
+    os::unix::fs::FileExt,
+};
+
+use object::{Endianness, elf, pod, read::elf::FileHeader};
+
+/// Most sections and segments that are looked at.
+const MOST_HEADERS: usize = 512;
+/// Most bytes of section names.
+const MOST_NAMES: u64 = 64 << 10;
+/// Most bytes of one symbol or string table; Node has some tens of MB.
+const MOST_TABLE: u64 = 192 << 20;
+
+/// A 64-bit ELF file of this machine's byte order.
+pub(super) struct Image<'a> {
+    file: &'a File,
+    sections: Vec<Section>,
+    segments: Vec<Segment>,
+    /// It may be loaded anywhere.
+    pub(super) relocatable: bool,
+    /// Bytes of thread-local storage.
+    pub(super) thread_local: u64,
+}
+
+struct Section {
+    name: String,
+    address: u64,
+    offset: u64,
+    size: u64,
+    link: usize,
+}
+
+struct Segment {
+    address: u64,
+    offset: u64,
+    size: u64,
+}
+
+impl<'a> Image<'a> {
+    /// Reads the headers; `None` for what is no x86-64 ELF file.
+    pub(super) fn read(file: &'a File) -> Option<Self> {
+        let head = read_at(file, 0, size_of::<elf::FileHeader64<Endianness>>() as u64)?;
+        let head = elf::FileHeader64::<Endianness>::parse(&head[..]).ok()?;
+        let endian = head.endian().ok()?;
+        if head.e_machine.get(endian) != elf::EM_X86_64 {
+            return None;
+        }
+        let count = usize::from(head.e_phnum.get(endian)).min(MOST_HEADERS);
+        let size = size_of::<elf::ProgramHeader64<Endianness>>();
+        let table = read_at(file, head.e_phoff.get(endian), (count * size) as u64)?;
+        let (programs, _) =
+            pod::slice_from_bytes::<elf::ProgramHeader64<Endianness>>(&table, count).ok()?;
+        let of_kind = |kind| {
+            programs
+                .iter()
+                .filter(move |program| program.p_type.get(endian) == kind)
+        };
+        let segments = of_kind(elf::PT_LOAD)
+            .map(|program| Segment {
+                address: program.p_vaddr.get(endian),
+                offset: program.p_offset.get(endian),
+                size: program.p_filesz.get(endian),
+            })
+            .collect();
+        let thread_local = of_kind(elf::PT_TLS)
+            .map(|program| program.p_memsz.get(endian))
+            .sum();
+
+        let count = usize::from(head.e_shnum.get(endian)).min(MOST_HEADERS);
+        let size = size_of::<elf::SectionHeader64<Endianness>>();
+        let table = read_at(file, head.e_shoff.get(endian), (count * size) as u64)?;
+        let (headers, _) =
+            pod::slice_from_bytes::<elf::SectionHeader64<Endianness>>(&table, count).ok()?;
+        let names = headers.get(usize::from(head.e_shstrndx.get(endian).0))?;
+        let names = read_at(
+            file,
+            names.sh_offset.get(endian),
+            names.sh_size.get(endian).min(MOST_NAMES),
+        )?;
+        let sections = headers
+            .iter()
+            .map(|header| Section {
+                name: text_at(&names, header.sh_name.get(endian) as usize).unwrap_or_default(),
+                address: header.sh_addr.get(endian),
+                offset: header.sh_offset.get(endian),
+                size: if header.sh_type.get(endian) == elf::SHT_NOBITS {
+                    0
+                } else {
+                    header.sh_size.get(endian)
+                },
+                link: header.sh_link.get(endian) as usize,
+            })
+            .collect();
+        Some(Self {
+            file,
+            sections,
+            segments,
+            relocatable: head.e_type.get(endian) == elf::ET_DYN,
+            thread_local,
+        })
+    }
+
+    /// Where in the file the byte at an address lies.
+    pub(super) fn file_offset(&self, address: u64) -> Option<u64> {
+        self.segments.iter().find_map(|segment| {
+            let within = address.checked_sub(segment.address)?;
+            (within < segment.size).then(|| segment.offset.wrapping_add(within))
+        })
+    }
+
+    /// The lowest address that is loaded.
+    pub(super) fn lowest_address(&self) -> u64 {
+        let addresses = self.segments.iter().map(|segment| segment.address);
+        addresses.min().unwrap_or(0) & !0xfff
+    }
+
+    /// `size` bytes at an address.
+    pub(super) fn bytes(&self, address: u64, size: u64) -> Option<Vec<u8>> {
+        read_at(self.file, self.file_offset(address)?, size.min(MOST_TABLE))
+    }
+
+    /// A section's address.
+    pub(super) fn section_address(&self, name: &str) -> Option<u64> {
+        Some(self.section(name)?.address)
+    }
+
+    /// A section's bytes, if they are not more than `limit`.
+    pub(super) fn section_bytes(&self, name: &str, limit: u64) -> Option<Vec<u8>> {
+        let section = self.section(name)?;
+        (section.size <= limit).then(|| read_at(self.file, section.offset, section.size))?
+    }
+
+    /// Addresses of the symbols with these names that are defined, from the full table or the dynamic one.
+    pub(super) fn symbols(&self, wanted: &[&str]) -> HashMap<String, u64> {
+        let wanted: HashSet<&[u8]> = wanted.iter().map(|name| name.as_bytes()).collect();
+        let mut found = HashMap::new();
+        self.each_symbol(|name, address| {
+            if wanted.contains(name) {
+                found.insert(String::from_utf8_lossy(name).into_owned(), address);
+            }
+        });
+        found
+    }
+
+    /// Whether a defined symbol's name begins like this.
+    pub(super) fn has_symbol_like(&self, prefix: &str) -> bool {
+        let mut found = false;
+        self.each_symbol(|name, _| found |= name.starts_with(prefix.as_bytes()));
+        found
+    }
+
+    fn each_symbol(&self, mut each: impl FnMut(&[u8], u64)) {
+        for name in [".symtab", ".dynsym"] {
+            let Some(section) = self.section(name) else {
+                continue;
+            };
+            let strings = self.sections.get(section.link);
+            let Some((table, strings)) = strings.and_then(|strings| {
+                let read = |section: &Section| {
+                    (section.size <= MOST_TABLE)
+                        .then(|| read_at(self.file, section.offset, section.size))?
+                };
+                Some((read(section)?, read(strings)?))
+            }) else {
+                continue;
+            };
+            let count = table.len() / size_of::<elf::Sym64<Endianness>>();
+            let Ok((symbols, _)) = pod::slice_from_bytes::<elf::Sym64<Endianness>>(&table, count)
+            else {
+                continue;
+            };
+            for symbol in symbols {
+                let address = symbol.st_value.get(Endianness::Little);
+                if address == 0 || symbol.st_shndx.get(Endianness::Little) == elf::SHN_UNDEF {
+                    continue;
+                }
+                let start = symbol.st_name.get(Endianness::Little) as usize;
+                if let Some(name) = strings
+                    .get(start..)
+                    .and_then(|rest| rest.split(|byte| *byte == 0).next())
+                {
+                    each(name, address);
+                }
+            }
+        }
+    }
+
+    fn section(&self, name: &str) -> Option<&Section> {
+        self.sections.iter().find(|section| section.name == name)
+    }
+}
+
+/// The NUL-terminated text at a position.
+fn text_at(bytes: &[u8], start: usize) -> Option<String> {
+    let text = bytes.get(start..)?.split(|byte| *byte == 0).next()?;
+    Some(std::str::from_utf8(text).ok()?.to_owned())
+}
+
+/// Exactly `size` bytes; callers bound it.
+fn read_at(file: &File, offset: u64, size: u64) -> Option<Vec<u8>> {
+    if offset.checked_add(size)? > file.metadata().ok()?.len() {
+        return None;
+    }
+    let mut bytes = vec![0; usize::try_from(size).ok()?];
+    file.read_exact_at(&mut bytes, offset).ok()?;
+    Some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_test_itself_has_a_main_and_lies_where_its_segments_say() {
+        let file = File::open("/proc/self/exe").unwrap();
+        let image = Image::read(&file).unwrap();
+        let found = image.symbols(&["main", "no_such_symbol_at_all"]);
+        assert_eq!(found.len(), 1);
+        let main = found["main"];
+        let offset = image.file_offset(main).unwrap();
+        let mut bytes = [0; 4];
+        file.read_exact_at(&mut bytes, offset).unwrap();
+        assert_eq!(image.bytes(main, 4).unwrap(), bytes);
+        assert!(image.has_symbol_like("mai"));
+        assert_eq!(image.file_offset(u64::MAX), None);
+    }
+
+    #[test]
+    fn what_is_cut_or_no_program_is_none() {
+        let directory = std::env::temp_dir().join(format!("observer-image-{}", std::process::id()));
+        let own = std::fs::read("/proc/self/exe").unwrap();
+        for end in [0, 16, 63, 64, 200, 4096] {
+            std::fs::write(&directory, &own[..end]).unwrap();
+            assert!(
+                Image::read(&File::open(&directory).unwrap()).is_none(),
+                "{end}"
+            );
+        }
+        std::fs::remove_file(&directory).unwrap();
+    }
+}

@@ -1,0 +1,285 @@
+//! Runtimes whose work has to be asked of the runtime: event loops, goroutines, Python contexts.
+//!
+//! In: processes that run, that called exec, that loaded something.
+//! Out: breakpoints in their executables, and what the kernel programs must know of each process.
+//! Owns: the links, by executable; an executable that nobody runs any more loses its breakpoints.
+//!
+//! A process is told to the kernel only once every breakpoint of its executable is in place.
+
+mod code;
+mod event_loop;
+mod functions;
+mod go;
+mod image;
+mod plan;
+mod python;
+
+use std::{
+    collections::{HashMap, HashSet},
+    fs::{self, File},
+    os::{fd::AsRawFd, unix::fs::MetadataExt},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use anyhow::Result;
+use aya::{
+    maps::{HashMap as KernelMap, MapData},
+    programs::uprobe::UProbeLink,
+};
+use observer_abi::process::{Runtime, runtime};
+
+use self::{image::Image, plan::Plan};
+use super::Kernel;
+
+/// Most executables that have breakpoints at a time.
+const MOST_EXECUTABLES: usize = 256;
+
+/// Kernel programs that are attached to executables.
+pub(crate) const PROGRAMS: &[&str] = &[
+    "loop_turned",
+    "work_submitted",
+    "work_done",
+    "go_round_trip",
+    "go_connection_write",
+    "go_created",
+    "go_received",
+    "python_context_copied",
+    "python_context_entered",
+];
+
+/// Times that a Python process is looked at again until it has begun.
+const MOST_TRIES: u32 = 100;
+
+/// An executable, whatever its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Executable {
+    device: u64,
+    inode: u64,
+    changed_ns: i64,
+}
+
+impl Executable {
+    fn of(file: &File) -> Option<Self> {
+        let metadata = file.metadata().ok()?;
+        metadata.is_file().then(|| Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            changed_ns: metadata
+                .mtime()
+                .wrapping_mul(1_000_000_000)
+                .wrapping_add(metadata.mtime_nsec()),
+        })
+    }
+}
+
+/// What was found out about an executable.
+struct Known {
+    runtime: Runtime,
+    /// The lowest address in the file, where that may be loaded anywhere.
+    relocatable_from: Option<u64>,
+    /// Python: the address of its runtime.
+    python: Option<u64>,
+    /// Held for what dropping them does.
+    _links: Vec<UProbeLink>,
+}
+
+/// All executables with breakpoints, and the processes that the kernel was told about.
+pub struct Runtimes {
+    kernel: Arc<Mutex<Kernel>>,
+    map: KernelMap<MapData, u32, Runtime>,
+    executables: HashMap<Executable, Option<Known>>,
+    /// Python processes that have not begun, and how often they were looked at.
+    beginning: Vec<(u32, u32)>,
+    proc: PathBuf,
+}
+
+impl Runtimes {
+    /// With nothing attached.
+    ///
+    /// # Errors
+    /// When the kernel refused the programs or their map is missing.
+    pub fn new(kernel: Arc<Mutex<Kernel>>) -> Result<Self> {
+        let map = {
+            let mut kernel = kernel.lock().unwrap_or_else(PoisonError::into_inner);
+            kernel.load_uprobes(PROGRAMS)?;
+            kernel.runtimes()?
+        };
+        Ok(Self {
+            kernel,
+            map,
+            executables: HashMap::new(),
+            beginning: Vec::new(),
+            proc: PathBuf::from("/proc"),
+        })
+    }
+
+    /// Looks at a process. Returns whether the kernel was told something new: connections must then ask it again.
+    pub fn look_at(&mut self, pid: u32) -> bool {
+        self.look_again(pid, 0)
+    }
+
+    /// Looks again at those that had not begun. Returns as [`look_at`](Self::look_at).
+    pub fn look_at_beginning(&mut self) -> bool {
+        let mut told = false;
+        for (pid, tries) in std::mem::take(&mut self.beginning) {
+            told |= self.look_again(pid, tries);
+        }
+        told
+    }
+
+    fn look_again(&mut self, pid: u32, tries: u32) -> bool {
+        let Some(found) = self.find(pid) else {
+            if tries < MOST_TRIES && self.may_begin(pid) {
+                self.beginning.push((pid, tries + 1));
+            }
+            return false;
+        };
+        if self.map.get(&pid, 0).is_ok_and(|told| told == found) {
+            return false;
+        }
+        self.map.insert(pid, found, 0).is_ok()
+    }
+
+    /// Whether a process is an interpreter that may not have begun.
+    fn may_begin(&self, pid: u32) -> bool {
+        python::is_interpreter(&program_name(&self.proc.join(pid.to_string()).join("exe")))
+    }
+
+    /// What the kernel is to be told of a process; attaches what its executable needs.
+    fn find(&mut self, pid: u32) -> Option<Runtime> {
+        let exe = self.proc.join(pid.to_string()).join("exe");
+        let name = program_name(&exe);
+        let path = if python::is_interpreter(&name) {
+            python::interpreter(&self.proc, pid)?
+        } else {
+            exe
+        };
+        let file = File::open(&path).ok()?;
+        let executable = Executable::of(&file)?;
+        if !self.executables.contains_key(&executable) {
+            if self.executables.len() >= MOST_EXECUTABLES {
+                self.sweep();
+            }
+            if self.executables.len() >= MOST_EXECUTABLES {
+                return None;
+            }
+            let known = self.examine(&name, &file);
+            self.executables.insert(executable, known);
+        }
+        let known = self.executables.get(&executable)?.as_ref()?;
+        placed(known, &self.proc, pid, &path)
+    }
+
+    /// Attaches what a file needs; `None` where it is no runtime of ours or something is missing.
+    fn examine(&self, name: &str, file: &File) -> Option<Known> {
+        let image = Image::read(file)?;
+        let (plan, python) = if python::is_interpreter(name) {
+            let (plan, runtime) = python::plan(&image)?;
+            (plan, Some(runtime))
+        } else {
+            (plan::of_executable(name, &image)?, None)
+        };
+        // By descriptor: the process may be gone by now, the file is not.
+        let held = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
+        match self.attach(&held, &plan) {
+            Ok(links) => {
+                let probes = plan.probes.len();
+                tracing::debug!(name, probes, runtime = ?plan.runtime, "breakpoints set");
+                Some(Known {
+                    runtime: plan.runtime,
+                    relocatable_from: image.relocatable.then(|| image.lowest_address()),
+                    python,
+                    _links: links,
+                })
+            }
+            Err(error) => {
+                tracing::info!(
+                    name,
+                    error = format!("{error:#}"),
+                    "no breakpoints: calls of this program have no parents"
+                );
+                None
+            }
+        }
+    }
+
+    /// Looks at every process there is. Returns as [`look_at`](Self::look_at).
+    pub fn look_at_all(&mut self) -> bool {
+        let mut told = false;
+        for pid in self.pids() {
+            told |= self.look_at(pid);
+        }
+        told
+    }
+
+    /// Takes the breakpoints out of files that nobody runs.
+    pub fn sweep(&mut self) {
+        let mut running = HashSet::new();
+        for pid in self.pids() {
+            let exe = self.proc.join(pid.to_string()).join("exe");
+            let interpreter = python::is_interpreter(&program_name(&exe))
+                .then(|| python::interpreter(&self.proc, pid))
+                .flatten();
+            for path in [Some(exe), interpreter].into_iter().flatten() {
+                running.extend(File::open(path).ok().and_then(|file| Executable::of(&file)));
+            }
+        }
+        self.executables
+            .retain(|executable, _| running.contains(executable));
+    }
+
+    fn pids(&self) -> Vec<u32> {
+        let Ok(entries) = fs::read_dir(&self.proc) else {
+            return Vec::new();
+        };
+        entries
+            .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+            .collect()
+    }
+
+    fn attach(&self, path: &Path, plan: &Plan) -> Result<Vec<UProbeLink>> {
+        let mut kernel = self.kernel.lock().unwrap_or_else(PoisonError::into_inner);
+        plan.probes
+            .iter()
+            .map(|probe| kernel.attach_uprobe(probe.program, path, probe.offset))
+            .collect()
+    }
+}
+
+/// The file name of a process's program.
+fn program_name(exe: &Path) -> String {
+    let target = fs::read_link(exe).unwrap_or_default();
+    let name = target.file_name().unwrap_or_default().to_string_lossy();
+    name.trim_end_matches(" (deleted)").to_owned()
+}
+
+/// The entry of one process: addresses are where its file was loaded.
+fn placed(known: &Known, proc: &Path, pid: u32, path: &Path) -> Option<Runtime> {
+    let mut found = known.runtime;
+    let bias = match known.relocatable_from {
+        Some(lowest) if found.kind != runtime::EVENT_LOOP => {
+            first_mapping(proc, pid, path)?.wrapping_sub(lowest)
+        }
+        _ => 0,
+    };
+    if let Some(runtime) = known.python {
+        let runtime = runtime.wrapping_add(bias);
+        found.thread_pointer_offset = python::thread_pointer_offset(proc, pid, runtime)?;
+    } else if found.library_end != 0 {
+        found.library_start = found.library_start.wrapping_add(bias);
+        found.library_end = found.library_end.wrapping_add(bias);
+    }
+    Some(found)
+}
+
+/// Where a file's first page is in a process's memory.
+fn first_mapping(proc: &Path, pid: u32, path: &Path) -> Option<u64> {
+    let inode = File::open(path).ok()?.metadata().ok()?.ino().to_string();
+    let maps = fs::read_to_string(proc.join(pid.to_string()).join("maps")).ok()?;
+    // address perms offset device inode path; the lowest mapping of a file comes first.
+    let line = maps
+        .lines()
+        .find(|line| line.split_ascii_whitespace().nth(4) == Some(&inode))?;
+    u64::from_str_radix(line.split('-').next()?, 16).ok()
+}

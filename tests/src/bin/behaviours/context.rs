@@ -1,0 +1,137 @@
+//! Spans that hang together, and counts that are exact.
+
+use std::collections::HashMap;
+
+use observer_tests::{Client, Span};
+
+use crate::behaviour::{Behaviour, Drive};
+use crate::connections::{BEGAN_BEFORE, YOUNGER};
+use crate::stage::Stage;
+
+pub(crate) const BEHAVIOURS: &[Behaviour] = &[
+    Behaviour {
+        name: "traceparent honoured",
+        drive: header,
+    },
+    Behaviour {
+        name: "one trace over gateway and backend",
+        drive: handoff,
+    },
+    Behaviour {
+        name: "metrics count every exchange, nothing is lost",
+        drive: exact,
+    },
+];
+
+fn header(stage: &Stage) -> Drive {
+    const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+    const PARENT: &str = "00f067aa0ba902b7";
+    let port = stage.python.port();
+    let mut client = Client::connect(port).unwrap();
+    let headers = format!("traceparent: 00-{TRACE}-{PARENT}-01\r\n");
+    client.request("GET", "/status/418", &headers).unwrap();
+    Drive::check(1, move |evidence| {
+        let spans = evidence.served(port, "/status/418");
+        assert_eq!(spans.len(), 1);
+        let ids = (spans[0].trace_id(), spans[0].parent_span_id());
+        assert_eq!(ids, (TRACE, Some(PARENT)));
+    })
+}
+
+const CONNECTIONS: usize = 4;
+const EACH: usize = 10;
+
+fn handoff(stage: &Stage) -> Drive {
+    let port = stage.gateway.port();
+    std::thread::scope(|scope| {
+        for connection in 0..CONNECTIONS {
+            scope.spawn(move || {
+                let mut client = Client::connect(port).unwrap();
+                for request in 0..EACH {
+                    let path = format!("/call/{}", connection * EACH + request);
+                    assert_eq!(client.request("GET", &path, "").unwrap().status, 200);
+                }
+            });
+        }
+    });
+    // Each request is served by the gateway and by its backend.
+    Drive::check(2 * CONNECTIONS * EACH, |evidence| {
+        let mut by_request: HashMap<&str, Vec<&Span>> = HashMap::new();
+        for span in &evidence.spans {
+            if let Some(id) = id(span) {
+                by_request.entry(id).or_default().push(span);
+            }
+        }
+        assert_eq!(by_request.len(), CONNECTIONS * EACH, "requests seen");
+        for (id, spans) in by_request {
+            assert_chain(id, &spans);
+        }
+    })
+}
+
+/// The request that a span belongs to, for those of the gateway and its backend.
+fn id(span: &Span) -> Option<&str> {
+    let path = match span.kind() {
+        "client" => span.attribute("url.full").as_str()?,
+        _ => span.path(),
+    };
+    let (start, id) = path.rsplit_once('/')?;
+    ["/call", "/id"]
+        .iter()
+        .any(|end| start.ends_with(end))
+        .then_some(id)
+}
+
+/// Gateway, its call, backend: one trace, each the parent of the next.
+fn assert_chain(id: &str, spans: &[&Span]) {
+    let find = |kind: &str, is_gateway: bool| {
+        let fits = |span: &&&Span| {
+            span.kind() == kind
+                && (kind == "client" || span.path().starts_with("/call") == is_gateway)
+        };
+        let found = spans.iter().find(fits);
+        *found.unwrap_or_else(|| panic!("request {id}: no {kind} span of {spans:?}"))
+    };
+    assert_eq!(spans.len(), 3, "request {id}: {spans:?}");
+    let (gateway, call, backend) = (
+        find("server", true),
+        find("client", false),
+        find("server", false),
+    );
+    for (name, child, parent) in [("call", call, gateway), ("backend", backend, call)] {
+        let joined = child.trace_id() == parent.trace_id()
+            && child.parent_span_id() == Some(parent.span_id());
+        let method = child.attribute("observer.parent.method");
+        assert!(
+            joined,
+            "request {id}: the {name}'s parent is lost, method {method}"
+        );
+    }
+}
+
+/// All but those that tiers may miss, which are looked at by themselves.
+fn exact(stage: &Stage) -> Drive {
+    let rings: Vec<u16> = ["ring", "multishot", "fixed", "poll"]
+        .iter()
+        .filter_map(|way| Some(stage.raw[way].as_ref().ok()?.port()))
+        .collect();
+    Drive::check(0, move |evidence| {
+        let served = evidence.spans.iter().filter(|span| span.kind() == "server");
+        let is_apart = |span: &&Span| {
+            let is_ring = rings
+                .iter()
+                .any(|port| span.attribute("server.port") == *port);
+            is_ring || [YOUNGER, BEGAN_BEFORE].contains(&span.path())
+        };
+        let (apart, others): (Vec<&Span>, Vec<&Span>) = served.partition(is_apart);
+        assert_eq!(
+            others.len() as u64,
+            evidence.driven,
+            "spans, exchanges driven"
+        );
+        let all = (apart.len() + others.len()) as u64;
+        assert_eq!(evidence.page.served(&[]), all, "counted, spans");
+        let lost = evidence.page.lost();
+        assert!(lost < 1.0, "{lost} losses");
+    })
+}

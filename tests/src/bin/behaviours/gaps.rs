@@ -1,0 +1,44 @@
+//! What tiers are known not to see, and why. Everything else must pass.
+
+/// Why this behaviour may fail in a tier on the kernel with this release (`uname -r`).
+pub(crate) fn known(behaviour: &str, tier: &str, release: &str) -> Option<&'static str> {
+    let sees_late = tier == "syscall" || (tier == "socket" && version(release) < (6, 16));
+    match (behaviour, tier) {
+        (ring, "socket") if ring.starts_with("io_uring") => {
+            Some("io_uring receives are counted, not read: only the ring knows the buffer")
+        }
+        (ring, "syscall") if ring.starts_with("io_uring") => {
+            Some("no system call of the process moves the bytes")
+        }
+        ("read that began before observer", "fentry" | "kprobe") => {
+            Some("the kernel's function was entered before it was hooked")
+        }
+        ("one trace over gateway and backend", _) if sees_late => {
+            Some("sends are seen when they are over, and the other end may have read by then")
+        }
+        _ => None,
+    }
+}
+
+/// `6.12.117+deb12-cloud-amd64` is (6, 12).
+fn version(release: &str) -> (u32, u32) {
+    let mut numbers = release
+        .split(|c: char| !c.is_ascii_digit())
+        .map_while(|number| number.parse().ok());
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gaps_depend_on_tier_and_kernel() {
+        let trace = "one trace over gateway and backend";
+        assert!(known(trace, "socket", "6.12.117+deb12-cloud-amd64").is_some());
+        assert!(known(trace, "socket", "6.18.15").is_none());
+        assert!(known(trace, "fentry", "5.10.0-46-cloud-amd64").is_none());
+        assert!(known("io_uring SQPOLL", "socket", "7.2.13").is_some());
+        assert!(known("sendfile", "syscall", "5.10").is_none());
+    }
+}

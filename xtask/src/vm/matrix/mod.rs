@@ -1,0 +1,157 @@
+//! The kernel matrix: the behaviour suite in every tier on every kernel.
+//!
+//! Comes in: the release build of the daemon, the suite, the kernels. Goes out: `docs/kernels.md`, a line a cell on
+//! stderr, an error when a cell that must pass does not. Owns: `target/vm/matrix/`, the output of every boot.
+//!
+//! A kernel first boots to say which tiers it can (`observer doctor`), then once for each of them. An emulated machine
+//! uses one core of ours, so as many run at once as we have.
+
+mod cell;
+mod expected;
+mod page;
+mod queue;
+
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+
+use super::Kernel;
+use crate::{command, debian, workspace};
+use cell::{Bench, Cell, Row};
+
+/// What to run, and what to do with the result.
+#[derive(clap::Args)]
+pub(crate) struct MatrixOptions {
+    /// Only this kernel (repeatable); the page is not written then
+    #[arg(long = "kernel", value_name = "VERSION")]
+    kernels: Vec<String>,
+    /// Only this tier (repeatable); the page is not written then
+    #[arg(long = "tier", value_name = "TIER")]
+    tiers: Vec<String>,
+    /// Use this daemon instead of building one
+    #[arg(long, value_name = "FILE")]
+    binary: Option<PathBuf>,
+    /// Fail where docs/kernels.md does not say what was found, instead of writing it
+    #[arg(long)]
+    check: bool,
+}
+
+/// A kernel, and words for its command line.
+struct Column {
+    version: &'static str,
+    append: &'static str,
+    /// As it is called in the table.
+    name: &'static str,
+}
+
+/// Debian 11, 12, 13, the first kernels with `tcp_sendmsg_locked`, the newest. Control groups are mounted as each
+/// generation had them.
+const COLUMNS: [Column; 6] = [
+    column("5.10", "5.10", "observer.cgroups=v1"),
+    column("6.1", "6.1", "observer.cgroups=hybrid"),
+    column("6.12", "6.12", ""),
+    column("6.18", "6.18", ""),
+    column("7.2", "7.2", ""),
+    column("6.12, lockdown", "6.12", "lockdown=confidentiality"),
+];
+
+const fn column(name: &'static str, version: &'static str, append: &'static str) -> Column {
+    Column {
+        version,
+        append,
+        name,
+    }
+}
+
+/// The versions that the matrix boots.
+pub(super) fn versions() -> Vec<String> {
+    let mut versions: Vec<String> = COLUMNS.iter().map(|it| it.version.to_owned()).collect();
+    versions.sort();
+    versions.dedup();
+    versions
+}
+
+/// Runs the matrix.
+///
+/// # Errors
+/// When something can't be built or booted, or a cell that must pass does not.
+pub(crate) fn run(options: &MatrixOptions) -> Result<()> {
+    let bench = prepare(options)?;
+    let mut rows = Vec::new();
+    for column in &COLUMNS {
+        let wanted = &options.kernels;
+        if wanted.is_empty() || wanted.iter().any(|it| it == column.version) {
+            rows.push(Row::new(
+                column.name,
+                column.append,
+                Kernel::get(column.version)?,
+            ));
+        }
+    }
+    if rows.is_empty() {
+        bail!(
+            "the matrix has none of these kernels, only {}",
+            versions().join(", ")
+        );
+    }
+    queue::run(&bench, &mut rows, &options.tiers)?;
+    let failures: Vec<String> = rows.iter().flat_map(expected::failures).collect();
+    let page = page::render(&rows);
+    let mut problems = failures;
+    if options.kernels.is_empty() && options.tiers.is_empty() {
+        let file = workspace::root().join("docs/kernels.md");
+        if options.check {
+            let committed = fs::read_to_string(&file).unwrap_or_default();
+            problems.extend(page::differences(&committed, &page));
+        } else {
+            fs::write(&file, &page).with_context(|| file.display().to_string())?;
+        }
+    } else {
+        println!("{page}");
+    }
+    if !problems.is_empty() {
+        bail!(
+            "{} problems; all output is below {}\n  {}",
+            problems.len(),
+            bench.output.display(),
+            problems.join("\n  ")
+        );
+    }
+    let ran = rows.iter().flat_map(|row| row.cells.values());
+    let ran = ran.filter(|cell| matches!(cell, Cell::Ran { .. })).count();
+    println!("{ran} cells of kernel and tier pass");
+    Ok(())
+}
+
+/// Installs and builds.
+fn prepare(options: &MatrixOptions) -> Result<Bench> {
+    debian::install(&[
+        ("bpftool", "bpftool"),
+        ("ip", "iproute2"),
+        ("nginx", "nginx-light"),
+        ("python3", "python3"),
+        ("unshare", "util-linux"),
+    ])?;
+    let binary = match &options.binary {
+        Some(binary) => std::path::absolute(binary)?,
+        None => {
+            command::run(workspace::cargo().args(["build", "--release", "--package", "observer"]))?;
+            workspace::target().join("release/observer")
+        }
+    };
+    if !binary.is_file() {
+        bail!("{} is no file", binary.display());
+    }
+    command::run(workspace::cargo().args(["build", "--package", "observer-tests", "--bins"]))?;
+    let output = workspace::target().join("vm/matrix");
+    if output.exists() {
+        fs::remove_dir_all(&output)?;
+    }
+    fs::create_dir_all(&output)?;
+    Ok(Bench {
+        binary,
+        suite: workspace::target().join("debug/behaviours"),
+        output,
+    })
+}

@@ -1,0 +1,279 @@
+//! `docs/kernels.md`.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use super::cell::{Cell, Row, TIERS};
+
+const HEAD: &str = "# Kernels
+
+Which tier does what on which kernel. `cargo xtask vm` writes this page: it boots each kernel, asks `observer doctor`, and
+runs the behaviour suite (`tests/src/bin/behaviours/`) in every tier that the kernel allows. The kernels are Debian's;
+*lockdown* is the same kernel with `lockdown=confidentiality`. 5.10 has control groups v1, 6.1 hybrid ones, the others v2.
+
+✓ holds · ✗ fails · a number: does not hold, see the note · – can't be tried, see the note
+";
+/// Begins what differs from run to run.
+const MEASURED: &str = "\n## Measured\n";
+const INSTRUCTIONS: &str = "\n### Instructions that the verifier looks at\n";
+/// A program may grow by this factor before `--check` objects: kernels change a little, too.
+const GROWTH: f64 = 1.25;
+
+/// Numbered notes, each text once.
+#[derive(Default)]
+struct Notes(Vec<String>);
+
+impl Notes {
+    fn number(&mut self, text: &str) -> usize {
+        let known = self.0.iter().position(|note| note == text);
+        known.map_or_else(
+            || {
+                self.0.push(text.to_owned());
+                self.0.len()
+            },
+            |at| at + 1,
+        )
+    }
+}
+
+/// The whole page.
+pub(super) fn render(rows: &[Row]) -> String {
+    let mut page = HEAD.to_owned();
+    let mut notes = Notes::default();
+    page += "\n## Tiers\n\n";
+    overview(&mut page, rows, &mut notes);
+    for tier in TIERS {
+        behaviours(&mut page, rows, tier, &mut notes);
+    }
+    page += "\n## Notes\n\n";
+    for (number, note) in notes.0.iter().enumerate() {
+        line(&mut page, &format!("{}. {}", number + 1, escape(note)));
+    }
+    page += MEASURED;
+    releases(&mut page, rows);
+    instructions(&mut page, rows);
+    times(&mut page, rows);
+    page
+}
+
+fn line(page: &mut String, text: &str) {
+    page.push_str(text);
+    page.push('\n');
+}
+
+/// A table's head: a first column, then one a kernel.
+fn head(page: &mut String, first: &str, rows: &[Row]) {
+    let names: String = rows.iter().map(|row| format!(" {} |", row.name)).collect();
+    line(page, &format!("| {first} |{names}"));
+    line(page, &format!("|---|{}", "---|".repeat(rows.len())));
+}
+
+/// Behaviours that hold, of those that were tried.
+fn overview(page: &mut String, rows: &[Row], notes: &mut Notes) {
+    head(page, "tier", rows);
+    for tier in TIERS {
+        let mut text = format!("| `{tier}` |");
+        for row in rows {
+            let mark = match row.cells.get(tier) {
+                None => String::new(),
+                Some(Cell::Unavailable(why_not)) => format!("– ({})", notes.number(why_not)),
+                Some(Cell::Broken(reason)) => {
+                    let reason = reason.lines().next().unwrap_or_default();
+                    format!("✗ ({})", notes.number(reason))
+                }
+                Some(Cell::Ran { behaviours, .. }) => {
+                    let count = |result| behaviours.iter().filter(|it| it.result == result).count();
+                    format!("{} of {}", count("pass"), behaviours.len() - count("skip"))
+                }
+            };
+            // Writing to a String does not fail.
+            let _ = write!(text, " {mark} |");
+        }
+        line(page, &text);
+    }
+}
+
+fn behaviours(page: &mut String, rows: &[Row], tier: &str, notes: &mut Notes) {
+    let mut names: Vec<&str> = Vec::new();
+    for row in rows {
+        if let Some(Cell::Ran { behaviours, .. }) = row.cells.get(tier) {
+            for behaviour in behaviours {
+                if !names.contains(&behaviour.name.as_str()) {
+                    names.push(&behaviour.name);
+                }
+            }
+        }
+    }
+    if names.is_empty() {
+        return;
+    }
+    line(page, &format!("\n## `{tier}`\n"));
+    head(page, "behaviour", rows);
+    for name in names {
+        let mut text = format!("| {name} |");
+        for row in rows {
+            let found = match row.cells.get(tier) {
+                Some(Cell::Ran { behaviours, .. }) => behaviours.iter().find(|it| it.name == name),
+                _ => None,
+            };
+            let mark = match found.map(|it| (it.result.as_str(), &it.reason)) {
+                None => String::new(),
+                Some(("pass", _)) => "✓".to_owned(),
+                Some(("gap", why)) => format!("({})", notes.number(why)),
+                Some(("skip", why)) => format!("– ({})", notes.number(why)),
+                Some(_) => "✗".to_owned(),
+            };
+            let _ = write!(text, " {mark} |");
+        }
+        line(page, &text);
+    }
+}
+
+fn releases(page: &mut String, rows: &[Row]) {
+    page.push('\n');
+    for row in rows {
+        line(page, &format!("- {}: `{}`", row.name, row.kernel.release));
+    }
+}
+
+fn loads(row: &Row) -> impl Iterator<Item = (&'static str, &super::cell::Load)> {
+    row.cells.iter().filter_map(|(tier, cell)| match cell {
+        Cell::Ran {
+            load: Some(load), ..
+        } => Some((*tier, load)),
+        _ => None,
+    })
+}
+
+fn instructions(page: &mut String, rows: &[Row]) {
+    page.push_str(INSTRUCTIONS);
+    line(
+        page,
+        "\nThe kernel's limit is a million a program. 5.10 does not tell.\n",
+    );
+    head(page, "program", rows);
+    let mut programs: BTreeMap<&str, Vec<Option<u64>>> = BTreeMap::new();
+    for (at, row) in rows.iter().enumerate() {
+        for (_, load) in loads(row) {
+            for (name, count) in &load.instructions {
+                let counts = programs
+                    .entry(name)
+                    .or_insert_with(|| vec![None; rows.len()]);
+                counts[at] = counts[at].max(Some(*count));
+            }
+        }
+    }
+    for (name, counts) in programs {
+        let mut text = format!("| `{name}` |");
+        for count in counts {
+            let _ = write!(
+                text,
+                " {} |",
+                count.map(|it| it.to_string()).unwrap_or_default()
+            );
+        }
+        line(page, &text);
+    }
+}
+
+fn times(page: &mut String, rows: &[Row]) {
+    line(page, "\n### Loading and detaching, in seconds\n");
+    line(
+        page,
+        "Load, verify and attach all programs / from SIGTERM until nothing is left. Under software emulation, which is \
+         ten times and more slower than a machine, beside other guests: compare within a column only.\n",
+    );
+    head(page, "tier", rows);
+    for tier in TIERS {
+        let mut text = format!("| `{tier}` |");
+        for row in rows {
+            let load = loads(row).find(|(name, _)| *name == tier);
+            let cell = load.map(|(_, load)| format!("{:.1} / {:.1}", load.programs, load.end));
+            let _ = write!(text, " {} |", cell.unwrap_or_default());
+        }
+        line(page, &text);
+    }
+}
+
+/// What a new page says otherwise than the committed one, a line each: every behaviour, and programs that have grown.
+pub(super) fn differences(committed: &str, new: &str) -> Vec<String> {
+    let behaviours = |page: &str| -> Vec<String> {
+        let (part, _) = page.split_once(MEASURED).unwrap_or((page, ""));
+        part.lines().map(str::to_owned).collect()
+    };
+    let (old, now) = (behaviours(committed), behaviours(new));
+    let only = |these: &[String], those: &[String], mark: &str| -> Vec<String> {
+        let missing = these.iter().filter(|line| !those.contains(line));
+        missing
+            .map(|line| format!("docs/kernels.md: {mark} {line}"))
+            .collect()
+    };
+    let mut lines = only(&old, &now, "says");
+    lines.extend(only(&now, &old, "but found"));
+    let old = counts(committed);
+    for (key, count) in counts(new) {
+        if let Some(before) = old.get(&key)
+            && count as f64 > *before as f64 * GROWTH
+        {
+            let (program, kernel) = key;
+            lines.push(format!(
+                "{program} on {kernel}: the verifier looks at {count} instructions, was {before}"
+            ));
+        }
+    }
+    lines
+}
+
+/// The table of instructions: (program, kernel) to count.
+fn counts(page: &str) -> BTreeMap<(String, String), u64> {
+    let (_, table) = page.split_once(INSTRUCTIONS).unwrap_or_default();
+    let lines = table.lines().skip_while(|line| !line.starts_with('|'));
+    let cells = |line: &str| -> Vec<String> {
+        let cells = line.trim_matches('|').split('|');
+        cells
+            .map(|cell| cell.trim().trim_matches('`').to_owned())
+            .collect()
+    };
+    let mut lines = lines.take_while(|line| line.starts_with('|')).map(cells);
+    let kernels = lines.next().unwrap_or_default();
+    let mut counts = BTreeMap::new();
+    for line in lines {
+        for (kernel, count) in kernels.iter().zip(&line).skip(1) {
+            if let Ok(count) = count.parse() {
+                counts.insert((line[0].clone(), kernel.clone()), count);
+            }
+        }
+    }
+    counts
+}
+
+/// Text inside a page: one line, no table's border.
+fn escape(text: &str) -> String {
+    text.replace('\n', " ").replace('|', "\\|")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn page(mark: &str, count: u64) -> String {
+        format!(
+            "# Kernels\n| older | {mark} |\n{MEASURED}\n- x: `y`\n{INSTRUCTIONS}\ntext\n\n\
+             | program | 6.1 | 6.12, lockdown |\n|---|---|---|\n| `a` | {count} | |\n\n### next\n| `b` | 9 |\n"
+        )
+    }
+
+    #[test]
+    fn equal_pages_do_not_differ_and_a_little_growth_is_none() {
+        assert!(differences(&page("✓", 1000), &page("✓", 1000)).is_empty());
+        assert!(differences(&page("✓", 1000), &page("✓", 1200)).is_empty());
+        assert_eq!(counts(&page("✓", 7)).len(), 1);
+    }
+
+    #[test]
+    fn another_behaviour_and_a_program_that_has_grown_are_told() {
+        let told = differences(&page("✓", 1000), &page("✗", 1300));
+        assert_eq!(told.len(), 3, "{told:?}");
+        assert!(told[2].starts_with("a on 6.1: the verifier looks at 1300"));
+    }
+}
