@@ -7,14 +7,14 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 
 /// One page, as (name with labels, value).
-pub(super) struct Page(Vec<(String, f64)>);
+pub(crate) struct Page(Vec<(String, f64)>);
 
 impl Page {
     /// Fetches the page.
     ///
     /// # Errors
     /// When the daemon does not answer with 200 within ten seconds.
-    pub(super) fn fetch(address: SocketAddr) -> Result<Self> {
+    pub(crate) fn fetch(address: SocketAddr) -> Result<Self> {
         let mut stream = TcpStream::connect(address).context("connecting to the metrics page")?;
         stream.set_read_timeout(Some(Duration::from_secs(10)))?;
         stream.write_all(
@@ -48,7 +48,7 @@ impl Page {
     }
 
     /// (labels, value) of a family's series.
-    pub(super) fn family(&self, family: &str) -> impl Iterator<Item = (&str, f64)> {
+    pub(crate) fn family(&self, family: &str) -> impl Iterator<Item = (&str, f64)> {
         self.0.iter().filter_map(move |(series, value)| {
             let (name, labels) = series.split_once('{').unwrap_or((series, ""));
             let name = name.strip_suffix("_total").unwrap_or(name);

@@ -12,6 +12,8 @@ mod load;
 mod observer;
 mod report;
 mod server;
+pub(crate) use http::Page;
+pub(crate) use observer::free_address;
 pub(crate) use server::terminate;
 mod sink;
 mod statistics;

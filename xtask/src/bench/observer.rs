@@ -155,6 +155,6 @@ fn read_lines(stderr: impl Read, sender: &mpsc::Sender<String>) {
 ///
 /// # Errors
 /// When no port is free.
-pub(super) fn free_address() -> Result<SocketAddr> {
+pub(crate) fn free_address() -> Result<SocketAddr> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
 }

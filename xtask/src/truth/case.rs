@@ -15,6 +15,8 @@ pub(super) struct Case {
     delays: &'static [u32],
     /// Whether services make calls that nothing caused: then some of them must be seen, or nothing was proven.
     pub(super) background: bool,
+    /// Whether the load writes requests in two pieces, or two in one.
+    pub(super) in_pieces: bool,
 }
 
 /// A proxy can do nothing else.
@@ -24,6 +26,7 @@ pub(super) const PROXY: Case = Case {
     modes: &["direct"],
     delays: &[0, 0, 0, 1, 5, 20],
     background: false,
+    in_pieces: false,
 };
 
 pub(super) const SUBREQUESTS: Case = Case {
@@ -33,6 +36,7 @@ pub(super) const SUBREQUESTS: Case = Case {
     modes: &["twice-twice", "direct"],
     delays: &[0, 0, 0, 1, 5, 20],
     background: false,
+    in_pieces: false,
 };
 
 pub(super) const CALLS: Case = Case {
@@ -41,6 +45,7 @@ pub(super) const CALLS: Case = Case {
     modes: &["direct", "twice", "sleep", "direct-twice", "twice-sleep"],
     delays: &[0, 0, 0, 1, 5, 20],
     background: false,
+    in_pieces: false,
 };
 
 pub(super) const PARALLEL: Case = Case {
@@ -49,6 +54,7 @@ pub(super) const PARALLEL: Case = Case {
     modes: &["parallel", "parallel-sleep"],
     delays: &[0, 1, 5],
     background: false,
+    in_pieces: false,
 };
 
 pub(super) const HANDOFF: Case = Case {
@@ -57,6 +63,7 @@ pub(super) const HANDOFF: Case = Case {
     modes: &["handoff", "handoff-handoff", "thread", "direct-thread"],
     delays: &[0, 0, 1, 5],
     background: false,
+    in_pieces: false,
 };
 
 pub(super) const SPIN: Case = Case {
@@ -65,6 +72,22 @@ pub(super) const SPIN: Case = Case {
     modes: &["spin", "direct-spin", "spin-twice"],
     delays: &[0, 0, 1, 5],
     background: false,
+    in_pieces: false,
+};
+
+pub(super) const PIECES: Case = Case {
+    name: "pieces",
+    about: "by turns, the load writes two requests in one piece (pipelining), and one request in two pieces",
+    modes: &["direct", "sleep", "twice"],
+    delays: &[0, 0, 1, 5],
+    background: false,
+    in_pieces: true,
+};
+
+/// The same for a proxy.
+pub(super) const PROXY_PIECES: Case = Case {
+    modes: &["direct"],
+    ..PIECES
 };
 
 pub(super) const AFTER: Case = Case {
@@ -73,6 +96,7 @@ pub(super) const AFTER: Case = Case {
     modes: &["after", "direct", "direct-after"],
     delays: &[0, 1, 10],
     background: true,
+    in_pieces: false,
 };
 
 pub(super) const TIMER: Case = Case {
@@ -81,6 +105,7 @@ pub(super) const TIMER: Case = Case {
     modes: &["timer", "timer-timer"],
     delays: &[30, 10],
     background: true,
+    in_pieces: false,
 };
 
 impl Case {

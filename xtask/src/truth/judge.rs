@@ -8,6 +8,9 @@ use super::path::Key;
 use super::row::Row;
 use super::span::Span;
 
+/// Lost spans of a row that are named: the others were mostly lost at the same moment.
+const LOST_NAMED: usize = 20;
+
 /// Edges of one kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Edges {
@@ -51,7 +54,7 @@ pub(super) struct Verdict {
     pub(super) malformed: usize,
     /// Traces with spans that have nothing to do with each other.
     pub(super) merged: usize,
-    /// One line for each of the wrong, merged and malformed ones.
+    /// For people: each of the wrong, merged and malformed ones, and the first that were lost.
     pub(super) details: Vec<String>,
     /// How many edges each method made.
     pub(super) methods: HashMap<String, usize>,
@@ -112,6 +115,13 @@ impl<'a> Spans<'a> {
                 let spans = self.at(key, is_client);
                 if spans.is_empty() {
                     verdict.lost += 1;
+                    if verdict.lost <= LOST_NAMED {
+                        let kind = if is_client { "client" } else { "server" };
+                        let Key { tag, hop } = key;
+                        verdict
+                            .details
+                            .push(format!("lost: {kind} span of tag {tag} hop {hop}"));
+                    }
                 }
                 verdict.repeated += spans.len().saturating_sub(1);
                 for span in spans {

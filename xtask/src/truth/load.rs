@@ -2,6 +2,7 @@
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
+use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -12,25 +13,31 @@ use super::row::Row;
 /// Far above any answer of a service that works.
 const PATIENCE: Duration = Duration::from_secs(60);
 const STACK: usize = 256 << 10;
+/// Long enough for a server to read the first piece on its own.
+const BETWEEN_PIECES: Duration = Duration::from_millis(2);
 
-/// Sends all requests of a row to a port on 127.0.0.1; `row.concurrency` threads, each with one request at a time.
-/// Returns how many failed, and says why for the first.
+/// Sends all requests of a row to a port on 127.0.0.1; `row.concurrency` threads, each with one request at a time (or one
+/// pair, where the case asks for pairs). Returns how many failed, and says why for the first.
 ///
 /// # Errors
 /// When no thread can be started.
 pub(super) fn drive(row: &Row, port: u16) -> Result<usize> {
     let (next, failed) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let at_once = if row.case.in_pieces { 2 } else { 1 };
     let work = || {
         let mut connection = None;
         loop {
-            let number = next.fetch_add(1, Ordering::Relaxed);
-            if number >= row.requests {
+            let first = next.fetch_add(at_once, Ordering::Relaxed);
+            let numbers = first..row.requests.min(first + at_once);
+            if numbers.is_empty() {
                 break;
             }
-            if let Err(error) = request(&mut connection, port, row, number)
-                && failed.fetch_add(1, Ordering::Relaxed) == 0
-            {
-                eprintln!("{row}: request {number} failed: {error}");
+            for message in messages(row, numbers) {
+                if let Err(error) = send(&mut connection, port, &message, row.keeps_alive())
+                    && failed.fetch_add(message.requests, Ordering::Relaxed) == 0
+                {
+                    eprintln!("{row}: request {first} failed: {error}");
+                }
             }
         }
     };
@@ -46,13 +53,57 @@ pub(super) fn drive(row: &Row, port: u16) -> Result<usize> {
     Ok(failed.into_inner())
 }
 
+/// What is written before an answer is waited for.
+struct Message {
+    /// Written one after the other, with time for the server to read each.
+    pieces: Vec<Vec<u8>>,
+    /// How many answers there will be.
+    requests: usize,
+}
+
+/// One request, or for cases that ask for it: by turns, a pair in one piece, and two requests in two pieces each.
+fn messages(row: &Row, numbers: Range<usize>) -> Vec<Message> {
+    let head = |number: usize, is_last: bool| {
+        let path = row.path(number);
+        let close = if row.keeps_alive() || !is_last {
+            ""
+        } else {
+            "Connection: close\r\n"
+        };
+        format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n{close}\r\n").into_bytes()
+    };
+    if row.case.in_pieces && numbers.len() == 2 && numbers.start.is_multiple_of(4) {
+        let pair = [head(numbers.start, false), head(numbers.start + 1, true)];
+        return vec![Message {
+            pieces: vec![pair.concat()],
+            requests: 2,
+        }];
+    }
+    numbers
+        .map(|number| {
+            let head = head(number, true);
+            let pieces = match row.case.in_pieces {
+                true => {
+                    // Within the path, so that the first piece does not tell what is asked.
+                    let (start, rest) = head.split_at(12);
+                    vec![start.to_vec(), rest.to_vec()]
+                }
+                false => vec![head],
+            };
+            Message {
+                pieces,
+                requests: 1,
+            }
+        })
+        .collect()
+}
+
 type Connection = BufReader<TcpStream>;
 
-/// Sends one request over the connection, or over a new one, and keeps it where both ends want that.
-fn request(kept: &mut Option<Connection>, port: u16, row: &Row, number: usize) -> io::Result<()> {
-    let path = row.path(number);
+/// Sends a message over the connection, or over a new one, and keeps it where both ends want that.
+fn send(kept: &mut Option<Connection>, port: u16, message: &Message, keep: bool) -> io::Result<()> {
     if let Some(connection) = kept.take() {
-        match exchange(connection, &path, row.keeps_alive()) {
+        match exchange(connection, message, keep) {
             // The server closed it while it was idle, which it may: nothing of an answer came.
             Err(error) if was_closed(&error) => {}
             Err(error) => return Err(error),
@@ -65,7 +116,7 @@ fn request(kept: &mut Option<Connection>, port: u16, row: &Row, number: usize) -
     let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(PATIENCE))?;
-    *kept = exchange(BufReader::new(stream), &path, row.keeps_alive())?;
+    *kept = exchange(BufReader::new(stream), message, keep)?;
     Ok(())
 }
 
@@ -74,19 +125,35 @@ fn was_closed(error: &io::Error) -> bool {
     [BrokenPipe, ConnectionReset, UnexpectedEof].contains(&error.kind())
 }
 
-/// One request and its response; the connection, if it stays open.
-fn exchange(mut connection: Connection, path: &str, keep: bool) -> io::Result<Option<Connection>> {
-    let close = if keep { "" } else { "Connection: close\r\n" };
-    let head = format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n{close}\r\n");
-    connection.get_mut().write_all(head.as_bytes())?;
+/// Writes a message and reads its answers; the connection, if it stays open.
+fn exchange(
+    mut connection: Connection,
+    message: &Message,
+    keep: bool,
+) -> io::Result<Option<Connection>> {
+    for (index, piece) in message.pieces.iter().enumerate() {
+        if index > 0 {
+            std::thread::sleep(BETWEEN_PIECES);
+        }
+        connection.get_mut().write_all(piece)?;
+    }
+    let mut open = keep;
+    for _ in 0..message.requests {
+        open &= read_answer(&mut connection)?;
+    }
+    Ok(open.then_some(connection))
+}
+
+/// Reads one answer; whether the connection stays open.
+fn read_answer(connection: &mut Connection) -> io::Result<bool> {
     let mut line = String::new();
     if connection.read_line(&mut line)? == 0 {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }
     if line.split(' ').nth(1) != Some("200") {
-        return Err(io::Error::other(format!("{path} was answered {line:?}")));
+        return Err(io::Error::other(format!("the answer is {line:?}")));
     }
-    let (mut length, mut open) = (None, keep && line.starts_with("HTTP/1.1"));
+    let (mut length, mut open) = (None, line.starts_with("HTTP/1.1"));
     loop {
         line.clear();
         if connection.read_line(&mut line)? == 0 {
@@ -113,5 +180,5 @@ fn exchange(mut connection: Connection, path: &str, keep: bool) -> io::Result<Op
     if body.is_empty() {
         return Err(io::Error::other("the connection ended within a body"));
     }
-    Ok(open.then_some(connection))
+    Ok(open)
 }

@@ -15,7 +15,8 @@
 //! cargo xtask truth --no-floors                         # only wrong parents fail
 //! ```
 //!
-//! What the daemon printed is in `target/truth/RUNTIME.jsonl`, each wrong edge in `target/truth/RUNTIME.wrong.txt`.
+//! What the daemon printed is in `target/truth/RUNTIME.jsonl`, each wrong edge in
+//! `target/truth/RUNTIME.wrong.txt`, with the spans that were lost.
 
 mod case;
 mod chain;

@@ -1,7 +1,9 @@
 //! The daemon as a child, and every span that it prints.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufRead, BufReader, BufWriter, Read, Write};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, Receiver};
@@ -9,12 +11,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
+use super::service::ends_with_us;
 use super::span::Span;
-use crate::bench::terminate;
+use crate::bench::{Page, free_address, terminate};
 
 /// A running daemon; killed when dropped.
 pub(super) struct Observer {
     child: Child,
+    page: SocketAddr,
     spans: Receiver<Span>,
     log: Receiver<String>,
     printed: Vec<Span>,
@@ -26,7 +30,7 @@ impl Observer {
     /// `observer run --print json` with selectors; returns when it is ready. All that it prints is kept in a file, too.
     ///
     /// # Errors
-    /// When it ends, or is not ready within thirty seconds; what it wrote to stderr is in the message.
+    /// When it ends, or is not ready within two minutes (of an emulated machine); what it wrote to stderr is in the message.
     pub(super) fn start(binary: &Path, arguments: &[String], copy: &Path) -> Result<Self> {
         let mut command = Command::new(binary);
         for (name, _) in std::env::vars_os() {
@@ -34,9 +38,12 @@ impl Observer {
                 command.env_remove(name);
             }
         }
-        let mut child = command
-            .args(["run", "--print=json", "--prometheus=off"])
-            .args(arguments)
+        let page = free_address()?;
+        command
+            .args(["run", "--print=json"])
+            .arg(format!("--prometheus={page}"))
+            .args(arguments);
+        let mut child = ends_with_us(&command)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -54,6 +61,7 @@ impl Observer {
         });
         let mut observer = Self {
             child,
+            page,
             spans,
             log: read(stderr, Some),
             printed: Vec::new(),
@@ -61,7 +69,7 @@ impl Observer {
         };
         let mut said = String::new();
         loop {
-            match observer.log.recv_timeout(Duration::from_secs(30)) {
+            match observer.log.recv_timeout(Duration::from_mins(2)) {
                 Ok(line) if line.contains("ready") => {
                     let tier = line.split("tier=").nth(1).unwrap_or_default();
                     tier.split(' ')
@@ -84,6 +92,19 @@ impl Observer {
         {
             self.printed.push(span);
         }
+    }
+
+    /// What it says that it lost so far: (reason, how often), none that is zero.
+    ///
+    /// # Errors
+    /// When its metrics page does not answer.
+    pub(super) fn losses(&self) -> Result<BTreeMap<String, u64>> {
+        let page = Page::fetch(self.page)?;
+        Ok(page
+            .family("observer_lost")
+            .filter(|(_, count)| *count > 0.0)
+            .map(|(reason, count)| (reason.to_owned(), count as u64))
+            .collect())
     }
 
     /// Asks it to end, and returns every span that it printed.

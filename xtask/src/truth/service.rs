@@ -19,8 +19,8 @@ impl Service {
     ///
     /// # Errors
     /// When it can't be started, ends, or does not listen within a minute.
-    pub(super) fn start(command: &mut Command, port: u16) -> Result<Self> {
-        let child = command
+    pub(super) fn start(command: &Command, port: u16) -> Result<Self> {
+        let child = ends_with_us(command)
             .process_group(0)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -39,6 +39,25 @@ impl Service {
         }
         Ok(service)
     }
+}
+
+/// The same command, sent SIGTERM when this process ends in whatever way: an interrupted run leaves nothing behind.
+pub(super) fn ends_with_us(command: &Command) -> Command {
+    let mut wrapped = Command::new("setpriv");
+    wrapped
+        .args(["--pdeathsig=TERM", "--"])
+        .arg(command.get_program())
+        .args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => wrapped.env(name, value),
+            None => wrapped.env_remove(name),
+        };
+    }
+    if let Some(folder) = command.get_current_dir() {
+        wrapped.current_dir(folder);
+    }
+    wrapped
 }
 
 impl Drop for Service {

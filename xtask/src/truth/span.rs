@@ -7,6 +7,8 @@ use super::path::Key;
 #[derive(Clone, Debug)]
 pub(super) struct Span {
     pub(super) key: Key,
+    /// As it was asked for.
+    pub(super) path: String,
     /// A client span, else a server span.
     pub(super) is_client: bool,
     pub(super) trace_id: String,
@@ -37,6 +39,7 @@ impl Span {
         let start = value["start_unix_nano"].as_u64()?;
         Some(Self {
             key: Key::parse(path)?,
+            path: path.to_owned(),
             is_client,
             trace_id: text(&value["trace_id"])?,
             span_id: text(&value["span_id"])?,
@@ -51,10 +54,17 @@ impl Span {
     /// For people: which span this is.
     pub(super) fn describe(&self) -> String {
         let kind = if self.is_client { "client" } else { "server" };
-        let Self { service, key, .. } = self;
+        let Self {
+            service,
+            path,
+            span_id,
+            trace_id,
+            start,
+            end,
+            ..
+        } = self;
         format!(
-            "{kind} span of {service}, tag {} hop {}, {} in trace {}",
-            key.tag, key.hop, self.span_id, self.trace_id
+            "{kind} span of {service}, {path}, {span_id} in trace {trace_id}, from {start} to {end}"
         )
     }
 }

@@ -62,16 +62,14 @@ fn remarks(outcome: &Outcome<'_>) -> String {
     count(outcome.verdict.malformed, "MALFORMED");
     count(outcome.failed, "requests FAILED");
     count(outcome.verdict.repeated, "repeated");
-    if outcome.row.case.background && outcome.verdict.background == 0 {
-        remarks.push("NO background call seen".to_owned());
-    }
+    remarks.extend(outcome.is_void().map(str::to_owned));
     if outcome.right() < outcome.row.floor {
         remarks.push(format!("below {:.0} %", outcome.row.floor * 100.0));
     }
     remarks.join(", ")
 }
 
-/// Every wrong, merged or malformed span of each row.
+/// Every wrong, merged or malformed span of each row, and some of the lost ones.
 pub(super) fn details(outcomes: &[Outcome<'_>]) -> String {
     let mut out = String::new();
     for outcome in outcomes {

@@ -4,7 +4,7 @@ use std::process::Command;
 
 use anyhow::Result;
 
-use super::super::case::{self, AFTER, CALLS, HANDOFF, PARALLEL, TIMER};
+use super::super::case::{self, AFTER, CALLS, HANDOFF, PARALLEL, PIECES, TIMER};
 use super::{Machine, Place, Runtime};
 use crate::test::environment;
 
@@ -17,6 +17,7 @@ pub(super) const NET_HTTP: Runtime = Runtime {
         (&CALLS, 0.99),
         (&PARALLEL, 0.99),
         (&HANDOFF, 0.0),
+        (&PIECES, 0.0),
         (&AFTER, 0.99),
         (&TIMER, 0.99),
     ],

@@ -4,7 +4,7 @@ use std::process::Command;
 
 use anyhow::Result;
 
-use super::super::case::{AFTER, CALLS, Case, HANDOFF, PARALLEL, SPIN, TIMER};
+use super::super::case::{AFTER, CALLS, Case, HANDOFF, PARALLEL, PIECES, SPIN, TIMER};
 use super::{Machine, Place, Runtime, nothing, script};
 
 const CASES: &[(&Case, f64)] = &[
@@ -12,6 +12,7 @@ const CASES: &[(&Case, f64)] = &[
     (&PARALLEL, 0.99),
     (&HANDOFF, 0.0),
     (&SPIN, 0.99),
+    (&PIECES, 0.0),
     (&AFTER, 0.99),
     (&TIMER, 0.99),
 ];

@@ -3,14 +3,14 @@
 use std::fs;
 use std::process::Command;
 
-use super::super::case::{PROXY, SUBREQUESTS};
+use super::super::case::{PROXY, PROXY_PIECES, SUBREQUESTS};
 use super::{Place, Runtime, nothing};
 use crate::debian;
 
 pub(super) const NGINX: Runtime = Runtime {
     name: "nginx",
     about: "proxy_pass, two workers; auth_request for subrequests",
-    cases: &[(&PROXY, 1.0), (&SUBREQUESTS, 1.0)],
+    cases: &[(&PROXY, 1.0), (&SUBREQUESTS, 1.0), (&PROXY_PIECES, 0.0)],
     prepare: nothing,
     command: |_, place| {
         let file = place.folder.join("nginx.conf");
@@ -24,7 +24,7 @@ pub(super) const NGINX: Runtime = Runtime {
 pub(super) const HAPROXY: Runtime = Runtime {
     name: "haproxy",
     about: "HTTP mode, two threads that share idle connections",
-    cases: &[(&PROXY, 1.0)],
+    cases: &[(&PROXY, 1.0), (&PROXY_PIECES, 0.0)],
     prepare: |_| debian::install(&[("haproxy", "haproxy")]),
     command: |_, place| {
         let file = place.folder.join("haproxy.cfg");

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use anyhow::Result;
 
-use super::super::case::{AFTER, CALLS, Case, HANDOFF, PARALLEL, SPIN, TIMER};
+use super::super::case::{AFTER, CALLS, Case, HANDOFF, PARALLEL, PIECES, SPIN, TIMER};
 use super::{Machine, Place, Runtime, nothing, script};
 
 /// One thread does all that a request needs, one call after the other.
@@ -22,6 +22,7 @@ const LOOP: &[(&Case, f64)] = &[
     (&PARALLEL, 0.99),
     (&HANDOFF, 0.0),
     (&SPIN, 0.99),
+    (&PIECES, 0.0),
     (&AFTER, 0.99),
     (&TIMER, 0.99),
 ];
@@ -29,7 +30,14 @@ const LOOP: &[(&Case, f64)] = &[
 pub(super) const THREADS: Runtime = Runtime {
     name: "python-threads",
     about: "http.server, a thread a connection; http.client over connections shared by all threads, urllib for fresh ones",
-    cases: BLOCKING,
+    cases: &[
+        (&CALLS, 1.0),
+        (&PARALLEL, 0.0),
+        (&HANDOFF, 0.0),
+        (&PIECES, 0.0),
+        (&AFTER, 1.0),
+        (&TIMER, 1.0),
+    ],
     prepare: nothing,
     command: |machine, place| {
         let source = machine.programs.join("threads.py");
