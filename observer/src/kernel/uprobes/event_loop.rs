@@ -37,6 +37,7 @@ const PROGRAMS: &[Program] = &[
             ("ngx_event_expire_timers", TURNED),
             ("ngx_event_process_posted", TURNED),
             ("ngx_event_accept", TURNED),
+            ("ngx_udp_unix_recv", TURNED),
         ],
         optional: &[],
         excluded: &["ngx_http_lua_", "ngx_http_js_", "ngx_http_perl_"],
