@@ -42,12 +42,8 @@ pub struct Runtime {
     /// Event loop: 1 where the program lets work wait for other work to end (promises, connection pools), so that the
     /// answer to one request's call may set off another one's: then only reading a request tells what is worked on.
     pub strict: u32,
-    /// Go: the program's addresses of net/http: what waits there does not take work from elsewhere.
-    pub library_start: u64,
-    /// Go: the end of these.
-    pub library_end: u64,
 }
-plain!(Runtime, 40);
+plain!(Runtime, 24);
 
 /// Kinds of [`ProcessEvent`].
 pub mod event {

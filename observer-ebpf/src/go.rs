@@ -4,11 +4,11 @@
 //! |---|---|---|
 //! | `go_round_trip` | `net/http.(*persistConn).roundTrip` | RAX: the connection |
 //! | `go_connection_write` | `net/http.persistConnWriter.Write` | RAX: the connection |
-//! | `go_created` | in `runtime.newproc.func1`, behind the call of `runtime.newproc1` | RAX: the new goroutine |
-//! | `go_received` | `runtime.chanrecv1`, `chanrecv2`, `selectgo` | – |
+//! | `go_created` | in `runtime.newproc.func1`, at the call of `runtime.runqput` | RBX: the new goroutine |
+//! | `go_received` | calls of `runtime.chanrecv1`, `chanrecv2`, `selectgo` outside of the standard library | – |
 //!
-//! Cost: a breakpoint each time: a client request meets the first two once, each `go` statement the third. Only
-//! function entries and one place behind a call: a goroutine's stack moves, which return probes do not survive.
+//! Cost: a breakpoint each time: a client request meets the first two once, each `go` statement the third. No return
+//! probes: a goroutine's stack moves, which they do not survive.
 
 use aya_ebpf::{macros::uprobe, programs::ProbeContext};
 use observer_abi::context::{UnitKey, unit as kind};
@@ -49,7 +49,7 @@ pub(crate) fn go_connection_write(ctx: ProbeContext) -> u32 {
 #[uprobe]
 pub(crate) fn go_created(ctx: ProbeContext) -> u32 {
     // SAFETY: the registers of the probe.
-    let created = unsafe { (*ctx.regs).rax };
+    let created = unsafe { (*ctx.regs).rbx };
     let tgid = (unit::pid_tgid() >> 32) as u32;
     go_created_by(created, tgid);
     0
@@ -72,25 +72,18 @@ fn go_created_by(created: u64, tgid: u32) -> Option<()> {
 }
 
 /// A goroutine that was begun for a request takes something from a channel: from here on it may work for others. What
-/// the client library itself waits for is no work.
+/// the standard library itself waits for is no work.
 #[uprobe]
-pub(crate) fn go_received(ctx: ProbeContext) -> u32 {
-    // SAFETY: the registers of the probe.
-    let stack = unsafe { (*ctx.regs).rsp };
+pub(crate) fn go_received(_: ProbeContext) -> u32 {
     let tgid = (unit::pid_tgid() >> 32) as u32;
     let Some(own) = unit::current(tgid) else { return 0 };
-    let Some(known) = UNITS.get_ptr(own) else { return 0 };
-    // SAFETY: live map values.
-    unsafe {
-        if (*known).inherited == 0 {
-            return 0;
-        }
-        let Some(found) = RUNTIMES.get_ptr(tgid) else { return 0 };
-        let caller = unit::user(stack).unwrap_or(0);
-        if caller >= (*found).library_start && caller < (*found).library_end {
-            return 0;
-        }
+    let inherited = match UNITS.get_ptr(own) {
+        // SAFETY: a live map value.
+        Some(known) => unsafe { (*known).inherited != 0 },
+        None => false,
+    };
+    if inherited {
+        let _ = UNITS.remove(own);
     }
-    let _ = UNITS.remove(own);
     0
 }

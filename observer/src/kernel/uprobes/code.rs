@@ -1,8 +1,17 @@
-//! Machine code, followed to where a function returns.
+//! Machine code: where a function returns, what it calls, and where in it a breakpoint is cheap.
+//!
+//! A breakpoint anywhere but at the first byte of an instruction would break the program: every place that is given
+//! here was reached by decoding from the function's start.
 
-use std::collections::{BTreeSet, HashSet};
+use std::{
+    collections::{BTreeSet, HashSet},
+    ops::Range,
+};
 
-use iced_x86::{Decoder, DecoderOptions, FlowControl, OpKind};
+use iced_x86::{
+    Decoder, DecoderOptions, FlowControl, Instruction, InstructionInfoFactory, Mnemonic, OpAccess,
+    OpKind, Register,
+};
 
 use super::image::Image;
 
@@ -55,6 +64,83 @@ pub(super) fn returns(image: &Image<'_>, start: u64) -> Option<BTreeSet<u64>> {
     (!returns.is_empty()).then_some(returns)
 }
 
+/// Bytes at a function's start among which a cheap place is looked for.
+const PROLOGUE: u64 = 40;
+
+/// The first place at or behind `start`, a function's first byte, at which the kernel emulates the instruction (it
+/// steps through others, which takes a second trap: `arch/x86/kernel/uprobes.c`) and `argument` still holds what was
+/// passed. `start` itself where there is none.
+pub(super) fn cheap_place(image: &Image<'_>, start: u64, argument: Register) -> u64 {
+    let Some(bytes) = image.bytes(start, PROLOGUE) else {
+        return start;
+    };
+    let mut factory = InstructionInfoFactory::new();
+    for instruction in &mut Decoder::with_ip(64, &bytes, start, DecoderOptions::NONE) {
+        if is_emulated(&instruction) {
+            return instruction.ip();
+        }
+        let plain = match instruction.flow_control() {
+            FlowControl::Next => true,
+            // Go: a stack that is too small is grown, and the function begins anew.
+            FlowControl::ConditionalBranch => instruction.near_branch_target() > instruction.ip(),
+            _ => false,
+        };
+        let overwritten = factory
+            .info(&instruction)
+            .used_registers()
+            .iter()
+            .any(|used| {
+                used.register().full_register() == argument && used.access() != OpAccess::Read
+            });
+        if !plain || overwritten || instruction.is_invalid() {
+            break;
+        }
+    }
+    start
+}
+
+/// `push` of a register.
+fn is_emulated(instruction: &Instruction) -> bool {
+    instruction.mnemonic() == Mnemonic::Push && instruction.op0_kind() == OpKind::Register
+}
+
+/// Where the function at `addresses` calls one of `targets` directly.
+pub(super) fn calls(image: &Image<'_>, addresses: &Range<u64>, targets: &[u64]) -> Vec<u64> {
+    let size = addresses.end.saturating_sub(addresses.start);
+    let Some(code) = image.bytes(addresses.start, size) else {
+        return Vec::new();
+    };
+    calls_in(&code, addresses.start, targets)
+}
+
+/// [`calls`] in code that was read.
+pub(super) fn calls_in(code: &[u8], start: u64, targets: &[u64]) -> Vec<u64> {
+    // Most functions have no such call: a look at the bytes tells faster than decoding.
+    let might = code.windows(5).enumerate().any(|(index, bytes)| {
+        matches!(bytes, [0xe8, a, b, c, d] if {
+            let distance = i64::from(i32::from_le_bytes([*a, *b, *c, *d]));
+            let behind = start.wrapping_add(index as u64 + 5);
+            targets.contains(&behind.wrapping_add_signed(distance))
+        })
+    });
+    if !might {
+        return Vec::new();
+    }
+    let mut found = Vec::new();
+    for instruction in &mut Decoder::with_ip(64, code, start, DecoderOptions::NONE) {
+        if instruction.is_invalid() {
+            return Vec::new();
+        }
+        if instruction.flow_control() == FlowControl::Call
+            && instruction.op0_kind() == OpKind::NearBranch64
+            && targets.contains(&instruction.near_branch_target())
+        {
+            found.push(instruction.ip());
+        }
+    }
+    found
+}
+
 #[cfg(test)]
 mod tests {
     use std::fs::File;
@@ -68,6 +154,17 @@ mod tests {
             return std::hint::black_box(7);
         }
         std::hint::black_box(number) + 1
+    }
+
+    #[test]
+    fn a_call_is_found_by_where_it_leads_and_only_where_an_instruction_begins() {
+        // nop; call +0x10; ret
+        let code = [0x90, 0xe8, 0x10, 0, 0, 0, 0xc3];
+        assert_eq!(calls_in(&code, 0x1000, &[0x1016]), [0x1001]);
+        assert!(calls_in(&code, 0x1000, &[0x1017]).is_empty());
+        // The same bytes inside of movabs $…, %rax.
+        let hidden = [0x48, 0xb8, 0x90, 0xe8, 0x10, 0, 0, 0, 0xc3, 0x90, 0xc3];
+        assert!(calls_in(&hidden, 0x1000, &[0x1018]).is_empty());
     }
 
     #[test]

@@ -4,9 +4,11 @@
 //! where every function is found at which its loop turns to something else: a timer that fires in between must not
 //! inherit what was done before it.
 
+use iced_x86::Register;
 use observer_abi::process::{Runtime, runtime};
 
 use super::{
+    code,
     image::Image,
     plan::{Plan, Probe},
 };
@@ -37,6 +39,7 @@ const PROGRAMS: &[Program] = &[
             ("ngx_event_expire_timers", TURNED),
             ("ngx_event_process_posted", TURNED),
             ("ngx_event_accept", TURNED),
+            ("ngx_udp_unix_recv", TURNED),
         ],
         optional: &[],
         excluded: &["ngx_http_lua_", "ngx_http_js_", "ngx_http_perl_"],
@@ -65,6 +68,15 @@ const PROGRAMS: &[Program] = &[
     },
 ];
 
+/// The register whose value at the function's entry a kernel program needs.
+fn argument(program: &str) -> Register {
+    if program == "work_submitted" {
+        Register::RSI
+    } else {
+        Register::RDI
+    }
+}
+
 /// What an executable of this name needs, if it is in the table.
 pub(super) fn plan(name: &str, image: &Image<'_>) -> Option<Plan> {
     let program = PROGRAMS.iter().find(|program| name == program.name)?;
@@ -89,7 +101,11 @@ pub(super) fn plan(name: &str, image: &Image<'_>) -> Option<Plan> {
         .filter_map(|(name, program)| {
             Some(Probe {
                 program,
-                offset: image.file_offset(*found.get(*name)?)?,
+                offset: image.file_offset(code::cheap_place(
+                    image,
+                    *found.get(*name)?,
+                    argument(program),
+                ))?,
             })
         })
         .collect();

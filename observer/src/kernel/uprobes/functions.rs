@@ -94,26 +94,8 @@ impl Functions {
             .collect()
     }
 
-    /// Addresses of the longest row of functions whose names begin so.
-    pub(super) fn range(&self, prefix: &str) -> Option<Range<u64>> {
-        let mut longest: Option<Range<u64>> = None;
-        let mut current: Option<Range<u64>> = None;
-        for index in 0..self.count {
-            let ours = self
-                .name(index)
-                .is_some_and(|name| name.starts_with(prefix.as_bytes()));
-            let addresses = self.addresses(index).filter(|_| ours);
-            current = match (current, addresses) {
-                (Some(row), Some(next)) => Some(row.start..next.end),
-                (None, next) => next,
-                (Some(_), None) => None,
-            };
-            let length =
-                |row: &Option<Range<u64>>| row.as_ref().map_or(0, |row| row.end - row.start);
-            if length(&current) > length(&longest) {
-                longest.clone_from(&current);
-            }
-        }
-        longest
+    /// Names and addresses of all functions, in the order of their addresses.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&[u8], Range<u64>)> {
+        (0..self.count).filter_map(|index| Some((self.name(index)?, self.addresses(index)?)))
     }
 }

@@ -1,8 +1,12 @@
 //! Go programs: where the goroutine's id is in this version, and where a request passes from goroutine to goroutine.
 
+use std::{collections::HashMap, ops::Range};
+
+use iced_x86::Register;
 use observer_abi::process::{Runtime, runtime};
 
 use super::{
+    code,
     functions::Functions,
     image::Image,
     plan::{Plan, Probe},
@@ -27,11 +31,68 @@ fn offsets(minor: u32) -> Option<(u32, u32)> {
 
 const ROUND_TRIP: &str = "net/http.(*persistConn).roundTrip";
 const CONNECTION_WRITE: &str = "net/http.persistConnWriter.Write";
-const NEW_GOROUTINE: &str = "runtime.newproc1";
+const QUEUE: &str = "runtime.runqput";
 const GO_STATEMENT: &str = "runtime.newproc.func1";
 const RECEIVES: [&str; 3] = ["runtime.chanrecv1", "runtime.chanrecv2", "runtime.selectgo"];
-/// Functions of the package whose own waits are no work.
-const LIBRARY: &str = "net/http.";
+/// Most calls of these that breakpoints are set on. A program with more has no parents in goroutines that a request
+/// begins.
+const MOST_RECEIVES: usize = 192;
+
+/// First elements of the standard library's import paths (`src/` of Go 1.17 to 1.27).
+const STANDARD: &[&str] = &[
+    "archive",
+    "bufio",
+    "builtin",
+    "bytes",
+    "cmp",
+    "compress",
+    "container",
+    "context",
+    "crypto",
+    "database",
+    "debug",
+    "embed",
+    "encoding",
+    "errors",
+    "expvar",
+    "flag",
+    "fmt",
+    "go",
+    "hash",
+    "html",
+    "image",
+    "index",
+    "internal",
+    "io",
+    "iter",
+    "log",
+    "maps",
+    "math",
+    "mime",
+    "net",
+    "os",
+    "path",
+    "plugin",
+    "reflect",
+    "regexp",
+    "runtime",
+    "slices",
+    "sort",
+    "strconv",
+    "strings",
+    "structs",
+    "sync",
+    "syscall",
+    "testing",
+    "text",
+    "time",
+    "type",
+    "unicode",
+    "unique",
+    "unsafe",
+    "vendor",
+    "weak",
+];
 
 /// The plan for a Go program of a version that is known.
 pub(super) fn plan(image: &Image<'_>) -> Option<Plan> {
@@ -41,64 +102,75 @@ pub(super) fn plan(image: &Image<'_>) -> Option<Plan> {
         return None;
     }
     let functions = Functions::read(image)?;
-    let mut names = vec![ROUND_TRIP, CONNECTION_WRITE, NEW_GOROUTINE, GO_STATEMENT];
+    let mut names = vec![ROUND_TRIP, CONNECTION_WRITE, QUEUE, GO_STATEMENT];
     names.extend(RECEIVES);
     let found = functions.find(&names);
-    let mut probes = Vec::new();
-    // Without them no request passes from the goroutine that it came to.
-    let mut add = |program, address: u64| {
-        probes.push(Probe {
-            program,
-            offset: image.file_offset(address)?,
-        });
-        Some(())
-    };
-    if let (Some(round_trip), Some(write)) = (found.get(ROUND_TRIP), found.get(CONNECTION_WRITE)) {
-        add("go_round_trip", round_trip.start)?;
-        add("go_connection_write", write.start)?;
+    let start = |name| Some(found.get(name)?.start);
+    let mut places: Vec<(&'static str, u64)> = Vec::new();
+    // Without both, requests do not pass to the goroutine that writes them.
+    if let (Some(round_trip), Some(write)) = (start(ROUND_TRIP), start(CONNECTION_WRITE)) {
+        for (program, start) in [
+            ("go_round_trip", round_trip),
+            ("go_connection_write", write),
+        ] {
+            places.push((program, code::cheap_place(image, start, Register::RAX)));
+        }
     }
-    let statement = found.get(GO_STATEMENT)?;
-    let created = found.get(NEW_GOROUTINE)?;
-    let code = image.bytes(statement.start, statement.end.checked_sub(statement.start)?)?;
-    add(
-        "go_created",
-        behind_call(&code, statement.start, created.start)?,
-    )?;
-    for receive in RECEIVES {
-        add("go_received", found.get(receive)?.start)?;
-    }
-    let library = functions.range(LIBRARY);
+    places.extend(inheritance(image, &functions, &found).unwrap_or_default());
+    let probes = places
+        .into_iter()
+        .map(|(program, address)| {
+            let offset = image.file_offset(address)?;
+            Some(Probe { program, offset })
+        })
+        .collect::<Option<Vec<_>>>()?;
     Some(Plan {
         runtime: Runtime {
             thread_pointer_offset: THREAD_WORD,
             kind: runtime::GO,
             unit_offset: goid,
             second_offset: running,
-            library_start: library.as_ref().map_or(0, |range| range.start),
-            library_end: library.as_ref().map_or(0, |range| range.end),
             ..Runtime::default()
         },
         probes,
     })
 }
 
-/// The address behind the only direct call of `target` in `code`, which lies at `start`. (An instruction begins there,
-/// whatever lies before.)
-fn behind_call(code: &[u8], start: u64, target: u64) -> Option<u64> {
-    let mut found = None;
-    for (index, call) in code.windows(5).enumerate() {
-        let [0xe8, distance @ ..] = call else {
+/// Where goroutines begin, and everywhere that one may take work of others: all of it or nothing.
+fn inheritance(
+    image: &Image<'_>,
+    functions: &Functions,
+    found: &HashMap<&'static str, Range<u64>>,
+) -> Option<Vec<(&'static str, u64)>> {
+    let queue = found.get(QUEUE)?.start;
+    let begins = code::calls(image, found.get(GO_STATEMENT)?, &[queue]);
+    let [begins] = begins[..] else { return None };
+    let mut places = vec![("go_created", begins)];
+    let receives = RECEIVES
+        .iter()
+        .map(|name| Some(found.get(name)?.start))
+        .collect::<Option<Vec<u64>>>()?;
+    for (name, addresses) in functions.iter() {
+        if is_standard(name) {
             continue;
-        };
-        let behind = start + index as u64 + 5;
-        let distance = i32::from_le_bytes(distance.try_into().ok()?);
-        if behind.wrapping_add_signed(i64::from(distance)) == target
-            && found.replace(behind).is_some()
-        {
+        }
+        for place in code::calls(image, &addresses, &receives) {
+            places.push(("go_received", place));
+        }
+        if places.len() > MOST_RECEIVES {
             return None;
         }
     }
-    found
+    Some(places)
+}
+
+/// Whether a function belongs to the standard library, by its full name.
+fn is_standard(name: &[u8]) -> bool {
+    let first = name
+        .split(|byte| matches!(byte, b'/' | b'.' | b':'))
+        .next()
+        .unwrap_or_default();
+    STANDARD.iter().any(|known| known.as_bytes() == first)
 }
 
 /// The minor version in `.go.buildinfo` (debug/buildinfo in Go's source): from Go 1.18 the flag 2 says that a string
@@ -137,12 +209,17 @@ mod tests {
     }
 
     #[test]
-    fn a_call_is_found_by_where_it_leads() {
-        // nop; call +0x10; ret
-        let code = [0x90, 0xe8, 0x10, 0, 0, 0, 0xc3];
-        assert_eq!(behind_call(&code, 0x1000, 0x1016), Some(0x1006));
-        assert_eq!(behind_call(&code, 0x1000, 0x1017), None);
-        let twice = [code, code].concat();
-        assert_eq!(behind_call(&twice, 0x1000, 0x1016), Some(0x1006));
+    fn a_functions_name_tells_whether_it_is_the_standard_librarys() {
+        for name in [
+            "net/http.(*Client).do",
+            "runtime.main",
+            "type:.eq.x",
+            "vendor/golang.org/x/net/idna.x",
+        ] {
+            assert!(is_standard(name.as_bytes()), "{name}");
+        }
+        for name in ["main.main", "github.com/a/b.F", "shop/net.F", "networks.F"] {
+            assert!(!is_standard(name.as_bytes()), "{name}");
+        }
     }
 }

@@ -27,7 +27,7 @@ use aya::{
     maps::{HashMap as KernelMap, MapData},
     programs::uprobe::UProbeLink,
 };
-use observer_abi::process::{Runtime, runtime};
+use observer_abi::process::Runtime;
 
 use self::{image::Image, plan::Plan};
 use super::Kernel;
@@ -254,22 +254,18 @@ fn program_name(exe: &Path) -> String {
     name.trim_end_matches(" (deleted)").to_owned()
 }
 
-/// The entry of one process: addresses are where its file was loaded.
+/// The entry of one process; Python's depends on where its file was loaded.
 fn placed(known: &Known, proc: &Path, pid: u32, path: &Path) -> Option<Runtime> {
     let mut found = known.runtime;
-    let bias = match known.relocatable_from {
-        Some(lowest) if found.kind != runtime::EVENT_LOOP => {
-            first_mapping(proc, pid, path)?.wrapping_sub(lowest)
-        }
-        _ => 0,
+    let Some(runtime) = known.python else {
+        return Some(found);
     };
-    if let Some(runtime) = known.python {
-        let runtime = runtime.wrapping_add(bias);
-        found.thread_pointer_offset = python::thread_pointer_offset(proc, pid, runtime)?;
-    } else if found.library_end != 0 {
-        found.library_start = found.library_start.wrapping_add(bias);
-        found.library_end = found.library_end.wrapping_add(bias);
-    }
+    let bias = match known.relocatable_from {
+        Some(lowest) => first_mapping(proc, pid, path)?.wrapping_sub(lowest),
+        None => 0,
+    };
+    let runtime = runtime.wrapping_add(bias);
+    found.thread_pointer_offset = python::thread_pointer_offset(proc, pid, runtime)?;
     Some(found)
 }
 

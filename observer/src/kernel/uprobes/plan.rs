@@ -16,7 +16,6 @@ pub(super) struct Probe {
 /// An executable's probes and what its processes' entry in the kernel says.
 #[derive(Clone, Debug)]
 pub(super) struct Plan {
-    /// Addresses in it are the file's own.
     pub(super) runtime: Runtime,
     pub(super) probes: Vec<Probe>,
 }
