@@ -26,7 +26,7 @@ use observer_abi::{
 use super::{
     lockdown::Programs,
     offsets::KernelTypes,
-    tier::{Features, Hook, Tier},
+    tier::{Features, Hook, SPARES, Tier, spares},
 };
 use crate::exchange::ConnectionKey;
 
@@ -76,6 +76,8 @@ pub struct Kernel {
     tier: Tier,
     refused: Vec<(Tier, String)>,
     load_time: Duration,
+    /// Programs that have a spare.
+    spared: Vec<&'static str>,
 }
 
 impl Kernel {
@@ -98,6 +100,10 @@ impl Kernel {
                         tier,
                         refused,
                         load_time: begin.elapsed(),
+                        spared: match features.preemptible {
+                            true => SPARES.iter().map(|(program, _)| *program).collect(),
+                            false => Vec::new(),
+                        },
                     });
                 }
                 Err(error) => {
@@ -148,7 +154,10 @@ impl Kernel {
         features: &Features,
         options: &LoadOptions,
     ) -> Result<(Ebpf, Vec<OwnedFd>)> {
-        let wanted = tier.plan(types)?;
+        let mut wanted = tier.plan(types)?;
+        if features.preemptible {
+            wanted.extend(spares(&wanted));
+        }
         let mut ebpf = Self::open(tier, btf, types, features, options)?;
         let mut links = Vec::new();
         if features.may_probe_read() {
@@ -198,6 +207,7 @@ impl Kernel {
             task_registers: u32::from(features.task_registers),
             kernel_workers: u32::from(features.kernel_workers),
             unix_sock_helper: u32::from(types.has_function("bpf_skc_to_unix_sock")),
+            spares: u32::from(features.preemptible),
         };
         let mut loader = EbpfLoader::new();
         loader.btf(Some(btf));
@@ -215,6 +225,11 @@ impl Kernel {
                     4096
                 },
             );
+        }
+        if features.preemptible {
+            for (name, entries) in SCRATCHES {
+                loader.map_max_entries(name, 2 * entries);
+            }
         }
         if tier != Tier::Kprobe {
             loader.map_max_entries("RECEIVES", 1);
@@ -343,9 +358,8 @@ impl Kernel {
             .collect()
     }
 
-    /// Run time in ns and runs of each attached program, from `/proc/self/fdinfo`; zero while
-    /// `kernel.bpf_stats_enabled` is off.
-    pub fn program_stats(&self) -> Vec<(String, u64, u64)> {
+    /// What the kernel tells of each attached program in `/proc/self/fdinfo`.
+    pub fn program_stats(&self) -> Vec<ProgramStats> {
         let mut stats = Vec::new();
         for (name, program) in self.ebpf.programs() {
             let Ok(info) = program.info() else { continue };
@@ -356,7 +370,13 @@ impl Kernel {
                     .find_map(|line| line.strip_prefix(key)?.trim().parse::<u64>().ok())
                     .unwrap_or(0)
             };
-            stats.push((name.to_owned(), field("run_time_ns:"), field("run_cnt:")));
+            stats.push(ProgramStats {
+                name: name.to_owned(),
+                run_time_ns: field("run_time_ns:"),
+                runs: field("run_cnt:"),
+                missed: field("recursion_misses:"),
+                has_spare: self.spared.contains(&name),
+            });
         }
         stats
     }
@@ -374,6 +394,24 @@ impl Kernel {
             .collect()
     }
 }
+
+/// What the kernel tells of a program.
+pub struct ProgramStats {
+    /// Its name.
+    pub name: String,
+    /// Time spent in it, ns; zero while `kernel.bpf_stats_enabled` is off.
+    pub run_time_ns: u64,
+    /// How often it ran; zero while `kernel.bpf_stats_enabled` is off.
+    pub runs: u64,
+    /// How often the kernel left it out, because the CPU was in the middle of it already: a thread that was preempted
+    /// there, or an interrupt (`bpf_prog_inc_misses_counter`, since 5.12).
+    pub missed: u64,
+    /// Another one does its work then, whose misses are losses.
+    pub has_spare: bool,
+}
+
+/// Room of programs, and how many there are of it without spares (`maps` in `observer-ebpf`).
+const SCRATCHES: [(&str, u32); 2] = [("SCRATCH", 5), ("SCRATCH_CREATE", 5)];
 
 const RINGS: [&str; MAX_RINGS] = ["RECORDS_0", "RECORDS_1", "RECORDS_2", "RECORDS_3"];
 

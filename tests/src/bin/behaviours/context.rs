@@ -124,14 +124,14 @@ fn exact(stage: &Stage) -> Drive {
             is_ring || [YOUNGER, BEGAN_BEFORE].contains(&span.path())
         };
         let (apart, others): (Vec<&Span>, Vec<&Span>) = served.partition(is_apart);
+        let losses = evidence.page.losses();
         assert_eq!(
             others.len() as u64,
             evidence.driven,
-            "spans, exchanges driven"
+            "spans, exchanges driven; lost: {losses:?}"
         );
         let all = (apart.len() + others.len()) as u64;
         assert_eq!(evidence.page.served(&[]), all, "counted, spans");
-        let losses = evidence.page.losses();
         assert!(losses.is_empty(), "{losses:?}");
     })
 }
