@@ -3,7 +3,6 @@
 use std::{
     collections::BTreeMap,
     os::fd::{AsFd, AsRawFd, OwnedFd},
-    path::Path,
     time::{Duration, Instant},
 };
 
@@ -11,10 +10,7 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use aya::{
     Btf, Ebpf, EbpfError, EbpfLoader,
     maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, RingBuf},
-    programs::{
-        BtfTracePoint, FEntry, FExit, KProbe, Program, UProbe,
-        uprobe::{UProbeLink, UProbeScope},
-    },
+    programs::{BtfTracePoint, FEntry, FExit, KProbe, Program},
 };
 use observer_abi::{
     connection::Connection,
@@ -24,13 +20,13 @@ use observer_abi::{
 };
 
 use super::{
-    lockdown::Programs,
     offsets::KernelTypes,
+    programs::{Loaded, Programs},
     tier::{Features, Hook, SPARES, Tier, spares},
 };
 use crate::exchange::ConnectionKey;
 
-static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("OBSERVER_EBPF_OBJECT"));
+pub(super) static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("OBSERVER_EBPF_OBJECT"));
 
 /// Sizes and choices for a load.
 #[derive(Clone, Debug)]
@@ -70,7 +66,7 @@ impl Default for LoadOptions {
 
 /// The programs at work. Dropping it detaches everything.
 pub struct Kernel {
-    ebpf: Ebpf,
+    pub(super) ebpf: Ebpf,
     /// What aya did not attach itself.
     _links: Vec<OwnedFd>,
     tier: Tier,
@@ -78,6 +74,10 @@ pub struct Kernel {
     load_time: Duration,
     /// Programs that have a spare.
     spared: Vec<&'static str>,
+    /// Many uprobes may share a link (6.6).
+    pub(super) has_many_uprobes: bool,
+    /// Programs that aya does not hold.
+    pub(super) loaded: Vec<(&'static str, Loaded)>,
 }
 
 impl Kernel {
@@ -93,7 +93,7 @@ impl Kernel {
         };
         for tier in candidates {
             match Self::load_tier(tier, &btf, types, features, options) {
-                Ok((ebpf, links)) => {
+                Ok((ebpf, links, loaded)) => {
                     return Ok(Self {
                         ebpf,
                         _links: links,
@@ -104,6 +104,8 @@ impl Kernel {
                             true => SPARES.iter().map(|(program, _)| *program).collect(),
                             false => Vec::new(),
                         },
+                        has_many_uprobes: types.has_function("bpf_uprobe_multi_link_attach"),
+                        loaded,
                     });
                 }
                 Err(error) => {
@@ -153,13 +155,13 @@ impl Kernel {
         types: &KernelTypes,
         features: &Features,
         options: &LoadOptions,
-    ) -> Result<(Ebpf, Vec<OwnedFd>)> {
+    ) -> Result<(Ebpf, Vec<OwnedFd>, Vec<(&'static str, Loaded)>)> {
         let mut wanted = tier.plan(types)?;
         if features.preemptible {
             wanted.extend(spares(&wanted));
         }
         let mut ebpf = Self::open(tier, btf, types, features, options)?;
-        let mut links = Vec::new();
+        let (mut links, mut loaded) = (Vec::new(), Vec::new());
         if features.may_probe_read() {
             for (name, hook) in &wanted {
                 load(&mut ebpf, name, *hook, btf)
@@ -172,17 +174,17 @@ impl Kernel {
         } else {
             let descriptor = |name: &str| map_descriptor(ebpf.map(name)?);
             let programs = Programs::new(OBJECT, descriptor)?;
-            let mut loaded = Vec::new();
             for (name, hook) in &wanted {
                 let program = programs.load(name, *hook, btf);
-                loaded.push(program.with_context(|| format!("{name} on {}", hook.name()))?);
+                let program = program.with_context(|| format!("{name} on {}", hook.name()))?;
+                loaded.push((*name, program));
             }
-            for (program, (name, hook)) in loaded.iter().zip(&wanted) {
+            for ((_, program), (name, hook)) in loaded.iter().zip(&wanted) {
                 let link = program.attach();
                 links.push(link.with_context(|| format!("{name} on {}", hook.name()))?);
             }
         }
-        Ok((ebpf, links))
+        Ok((ebpf, links, loaded))
     }
 
     fn open(
@@ -299,37 +301,6 @@ impl Kernel {
         })
     }
 
-    /// Loads programs for executables.
-    pub(crate) fn load_uprobes(&mut self, names: &[&str]) -> Result<()> {
-        for name in names {
-            let program: &mut UProbe = self
-                .ebpf
-                .program_mut(name)
-                .ok_or_else(|| anyhow!("the object has no program {name}"))?
-                .try_into()?;
-            program.load().with_context(|| (*name).to_owned())?;
-        }
-        Ok(())
-    }
-
-    /// Attaches one of these to every process that runs the file, until the link is dropped.
-    pub(crate) fn attach_uprobe(
-        &mut self,
-        name: &str,
-        file: &Path,
-        offset: u64,
-    ) -> Result<UProbeLink> {
-        let program: &mut UProbe = self
-            .ebpf
-            .program_mut(name)
-            .ok_or_else(|| anyhow!("the object has no program {name}"))?
-            .try_into()?;
-        let link = program
-            .attach(offset, file, UProbeScope::AllProcesses)
-            .with_context(|| format!("{name} at {offset:#x}"))?;
-        Ok(program.take_link(link)?)
-    }
-
     /// What the kernel is told about the runtimes of processes.
     pub(crate) fn runtimes(&self) -> Result<HashMap<MapData, u32, Runtime>> {
         Ok(HashMap::try_from(duplicate(&self.ebpf, "RUNTIMES")?)?)
@@ -358,40 +329,42 @@ impl Kernel {
             .collect()
     }
 
-    /// What the kernel tells of each attached program in `/proc/self/fdinfo`.
+    /// What the kernel tells of each loaded program in `/proc/self/fdinfo`.
     pub fn program_stats(&self) -> Vec<ProgramStats> {
         let mut stats = Vec::new();
         for (name, program) in self.ebpf.programs() {
             let Ok(info) = program.info() else { continue };
             let Ok(descriptor) = info.fd() else { continue };
-            let text = fdinfo(descriptor.as_fd().as_raw_fd()).unwrap_or_default();
-            let field = |key: &str| {
-                text.lines()
-                    .find_map(|line| line.strip_prefix(key)?.trim().parse::<u64>().ok())
-                    .unwrap_or(0)
-            };
-            stats.push(ProgramStats {
-                name: name.to_owned(),
-                run_time_ns: field("run_time_ns:"),
-                runs: field("run_cnt:"),
-                missed: field("recursion_misses:"),
-                has_spare: self.spared.contains(&name),
-            });
+            stats.push(self.stats_of(name, descriptor.as_fd().as_raw_fd()));
+        }
+        for (name, program) in &self.loaded {
+            stats.push(self.stats_of(name, program.as_raw_fd()));
         }
         stats
     }
 
     /// Instructions that the verifier looked at, per loaded program.
-    pub fn verified_instructions(&self) -> Vec<(String, u32)> {
-        self.ebpf
-            .programs()
-            .filter_map(|(name, program)| {
-                Some((
-                    name.to_owned(),
-                    program.info().ok()?.verified_instruction_count()?,
-                ))
-            })
+    pub fn verified_instructions(&self) -> Vec<(String, u64)> {
+        self.program_stats()
+            .into_iter()
+            .filter_map(|program| Some((program.name, program.verified?)))
             .collect()
+    }
+
+    fn stats_of(&self, name: &str, descriptor: i32) -> ProgramStats {
+        let text = fdinfo(descriptor).unwrap_or_default();
+        let field = |key: &str| {
+            text.lines()
+                .find_map(|line| line.strip_prefix(key)?.trim().parse::<u64>().ok())
+        };
+        ProgramStats {
+            name: name.to_owned(),
+            run_time_ns: field("run_time_ns:").unwrap_or(0),
+            runs: field("run_cnt:").unwrap_or(0),
+            missed: field("recursion_misses:").unwrap_or(0),
+            has_spare: self.spared.contains(&name),
+            verified: field("verified_insns:"),
+        }
     }
 }
 
@@ -408,6 +381,8 @@ pub struct ProgramStats {
     pub missed: u64,
     /// Another one does its work then, whose misses are losses.
     pub has_spare: bool,
+    /// Instructions that the verifier looked at (5.16).
+    pub verified: Option<u64>,
 }
 
 /// Room of programs, and how many there are of it without spares (`maps` in `observer-ebpf`).
@@ -468,7 +443,7 @@ fn attach(ebpf: &mut Ebpf, name: &str, hook: Hook) -> Result<()> {
     Ok(())
 }
 
-fn map_descriptor(map: &Map) -> Option<i32> {
+pub(super) fn map_descriptor(map: &Map) -> Option<i32> {
     let data = match map {
         Map::Array(data)
         | Map::HashMap(data)
@@ -550,6 +525,11 @@ impl PolicyMaps {
         self.control
             .set(0, self.state, 0)
             .context("cannot switch capture")
+    }
+
+    /// What was said of a process; `None` where nothing was.
+    pub fn is_captured(&self, tgid: u32) -> Option<bool> {
+        Some(self.policy.get(&tgid, 0).ok()?.capture != 0)
     }
 
     /// Makes connections ask again.
