@@ -43,7 +43,8 @@ pub struct LoadOptions {
     pub ring_bytes: u32,
     /// Connections tracked at once.
     pub connections: u32,
-    /// Bytes of a request's run that are shipped, at most [`observer_abi::record::MAX_PAYLOAD`].
+    /// Bytes of a request's run that are shipped, in records of at most [`observer_abi::record::MAX_PAYLOAD`], one a
+    /// call.
     pub request_budget: u32,
     /// The same for responses.
     pub response_budget: u32,
@@ -58,7 +59,7 @@ impl Default for LoadOptions {
             rings: 1,
             ring_bytes: 8 << 20,
             connections: 16384,
-            request_budget: 8192,
+            request_budget: 16 << 10,
             response_budget: 4096,
         }
     }
