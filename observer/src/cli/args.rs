@@ -97,7 +97,7 @@ pub struct RunArguments {
         allow_hyphen_values = true
     )]
     pub span_rate: Option<SpanRate>,
-    /// Breakpoints in Node, nginx, haproxy, Go and CPython executables, by which the parent of a call is found where one
+    /// Breakpoints in Node, nginx, Go and CPython executables, by which the parent of a call is found where one
     /// thread works for several requests: on or off [default: on]. A breakpoint costs the service about 1 to 2 µs a call
     #[arg(long, value_name = "CHOICE")]
     pub breakpoints: Option<Breakpoints>,

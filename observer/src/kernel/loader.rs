@@ -94,20 +94,10 @@ impl Kernel {
         };
         for tier in candidates {
             match Self::load_tier(tier, &btf, types, features, options) {
-                Ok((ebpf, links, loaded)) => {
-                    return Ok(Self {
-                        ebpf,
-                        _links: links,
-                        tier,
-                        refused,
-                        load_time: begin.elapsed(),
-                        spared: match features.preemptible {
-                            true => SPARES.iter().map(|(program, _)| *program).collect(),
-                            false => Vec::new(),
-                        },
-                        has_many_uprobes: types.has_function("bpf_uprobe_multi_link_attach"),
-                        loaded,
-                    });
+                Ok(mut kernel) => {
+                    kernel.refused = refused;
+                    kernel.load_time = begin.elapsed();
+                    return Ok(kernel);
                 }
                 Err(error) => {
                     tracing::debug!(%tier, error = format!("{error:#}"), "tier refused");
@@ -136,7 +126,7 @@ impl Kernel {
         )
     }
 
-    /// Loads and attaches one tier, and takes it away again.
+    /// Loads and attaches one tier.
     ///
     /// # Errors
     /// Why it does not work here.
@@ -145,9 +135,9 @@ impl Kernel {
         types: &KernelTypes,
         features: &Features,
         options: &LoadOptions,
-    ) -> Result<()> {
+    ) -> Result<Self> {
         let btf = Btf::from_sys_fs().context("cannot read the kernel's type information")?;
-        Self::load_tier(tier, &btf, types, features, options).map(drop)
+        Self::load_tier(tier, &btf, types, features, options)
     }
 
     fn load_tier(
@@ -156,7 +146,8 @@ impl Kernel {
         types: &KernelTypes,
         features: &Features,
         options: &LoadOptions,
-    ) -> Result<(Ebpf, Vec<OwnedFd>, Vec<(&'static str, Loaded)>)> {
+    ) -> Result<Self> {
+        let begin = Instant::now();
         let mut wanted = tier.plan(types)?;
         if features.preemptible {
             wanted.extend(spares(&wanted));
@@ -185,7 +176,20 @@ impl Kernel {
                 links.push(link.with_context(|| format!("{name} on {}", hook.name()))?);
             }
         }
-        Ok((ebpf, links, loaded))
+        let spared = match features.preemptible {
+            true => SPARES.iter().map(|(program, _)| *program).collect(),
+            false => Vec::new(),
+        };
+        Ok(Self {
+            ebpf,
+            _links: links,
+            tier,
+            refused: Vec::new(),
+            load_time: begin.elapsed(),
+            spared,
+            has_many_uprobes: features.many_uprobes,
+            loaded,
+        })
     }
 
     fn open(

@@ -243,6 +243,8 @@ pub struct Features {
     pub task_registers: bool,
     /// io_uring works in kernel threads, not in threads of the process (before 5.12).
     pub kernel_workers: bool,
+    /// Many uprobes may share a link (6.6).
+    pub many_uprobes: bool,
     /// Tasks may lose their CPU in the middle of kernel code.
     pub preemptible: bool,
 }
@@ -268,6 +270,7 @@ impl Features {
             typed_task: types.has_helper("get_current_task_btf"),
             task_registers: types.has_helper("task_pt_regs"),
             kernel_workers: !types.has_function("create_io_thread"),
+            many_uprobes: types.has_function("bpf_uprobe_multi_link_attach"),
             preemptible: preemption::is_possible(
                 &system.version().to_string_lossy(),
                 &system.release().to_string_lossy(),
