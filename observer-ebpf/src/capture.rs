@@ -93,7 +93,8 @@ pub(crate) fn is_selected(tgid: u32) -> bool {
 }
 
 /// Takes the bytes of the call that lies in the scratch of `slot`, with its buffer. Called in the context of the task
-/// that moves the data, after the connection was announced.
+/// that moves the data, after the connection was announced. Returns how many bytes lie in the scratch's payload, with
+/// [`OPENED`] where a run began with them.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn capture_data(slot: u32) -> u32 {
@@ -169,8 +170,58 @@ pub(crate) extern "C" fn capture_data(slot: u32) -> u32 {
                 (*entry).flags &= !flag::SEND_PENDING;
             }
         }
+        if opens { copied | OPENED } else { copied }
     }
-    0
+}
+
+/// See [`capture_data`].
+const OPENED: u32 = 1 << 31;
+
+/// Whether a server's read brought more than one request, or one while another is open (pipelining). `taken` is what
+/// [`capture_data`] returned. A word of a head or body that looks like the end of a request line counts, too.
+#[inline(always)]
+pub(crate) fn is_pipelined(slot: u32, taken: u32) -> bool {
+    let copied = taken & !OPENED;
+    let own = if taken & OPENED != 0 { 1 } else { 0 };
+    let mut lines = 0;
+    let mut from = 0;
+    while from < MAX_PAYLOAD as u32 {
+        if from < copied {
+            lines += request_lines(slot, from, copied);
+        }
+        from += STRETCH;
+    }
+    lines > own
+}
+
+/// Bytes that [`request_lines`] looks at: the verifier follows a few thousand branches in a row.
+const STRETCH: u32 = 2048;
+
+/// Ends of request lines in a stretch of the scratch's payload from `from`, a multiple of [`STRETCH`], to `copied`.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn request_lines(slot: u32, from: u32, copied: u32) -> u32 {
+    let Some(scratch) = maps::scratch(slot) else { return 0 };
+    let from = from & (MAX_PAYLOAD as u32 - 1);
+    let mut lines = 0;
+    let mut index = 0u32;
+    // SAFETY: from and index stay within the payload's room, which is twice MAX_PAYLOAD.
+    unsafe {
+        let payload: *const u8 = (&raw const (*scratch).payload).cast();
+        let stretch = payload.add(from as usize);
+        while index < STRETCH {
+            if from + index + 4 > copied {
+                break;
+            }
+            // Each `HTTP/1.` has one of these at a multiple of four.
+            let word = u32::from_be(stretch.add(index as usize).cast::<u32>().read_volatile());
+            if matches!(word, 0x48_54_54_50 | 0x54_54_50_2f | 0x54_50_2f_31 | 0x50_2f_31_2e) {
+                lines += 1;
+            }
+            index += 4;
+        }
+    }
+    lines
 }
 
 #[inline(always)]

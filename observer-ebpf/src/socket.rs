@@ -11,7 +11,7 @@
 
 use aya_ebpf::{helpers::generated::bpf_ktime_get_ns, macros::btf_tracepoint, programs::BtfTracePointContext};
 use observer_abi::{
-    connection::{Connection, INBOUND, OUTBOUND, flag},
+    connection::{Connection, INBOUND, OUTBOUND, flag, role},
     control::mode,
     process::runtime,
 };
@@ -271,8 +271,14 @@ pub(crate) unsafe fn after_call<R: KernelRead>(sock: *const u8, kind: Kind, move
             Buffer::Known => {}
             Buffer::None => Source::Unknown.store(scratch),
         }
-        capture::capture_data(slot);
+        let taken = capture::capture_data(slot);
         if direction == INBOUND && (*entry).runtime != runtime::THREADS {
+            if (*entry).runtime == runtime::EVENT_LOOP && (*entry).role == role::SERVER && unit::is_strict(tgid) {
+                // Its loop may work on all of them before it answers the first.
+                if taken != 0 && capture::is_pipelined(slot, taken) {
+                    unit::close(entry);
+                }
+            }
             unit::received(sock as u64, entry, pid_tgid);
         }
     }

@@ -90,6 +90,16 @@ pub(crate) unsafe fn is_unanswered(entry: *const Connection) -> bool {
     }
 }
 
+/// Makes references to the open request of a server's connection lead nowhere.
+///
+/// # Safety
+/// `entry` is a live map value.
+#[inline(always)]
+pub(crate) unsafe fn close(entry: *mut Connection) {
+    // SAFETY: as promised.
+    unsafe { (*entry).context.response_at_open = u64::MAX };
+}
+
 /// The entry that the request lies in, while it is open.
 #[inline(always)]
 pub(crate) fn resolve(request: &RequestReference) -> Option<*const Connection> {
