@@ -69,6 +69,17 @@ pub(crate) unsafe fn tcp_sending<R: KernelRead>(sock: *const u8, message: *const
         let out = &raw mut (*entry).directions[OUTBOUND as usize];
         let start = connection::extend((*out).end, base, sock::write_seq::<R>(tcp));
         let now = bpf_ktime_get_ns();
+        if settings().inject() != 0 && (*entry).flags & flag::SOCKET_MAP != 0 {
+            if start < (*out).announced && iterator::is_in_pages::<R>(message) {
+                // What the injecting program has told already, on its way.
+                if (*entry).flags & flag::SEND_PENDING != 0 && start > (*out).end {
+                    (*out).end = start;
+                    (*out).last_ns = now;
+                }
+                return;
+            }
+            (*entry).flags &= !flag::SOCKET_MAP;
+        }
         if tgid == settings().observer_tgid() {
             (*entry).flags |= flag::OBSERVER;
             context::mark_observer(&*entry, start, now);
@@ -246,6 +257,10 @@ pub(crate) unsafe fn after_call<R: KernelRead>(sock: *const u8, kind: Kind, move
         } else {
             ((*this).end, (*this).end.wrapping_add(length))
         };
+        if settings().inject() != 0 && direction == OUTBOUND && kind == Kind::Tcp && end == (*this).end {
+            // The injecting program told it.
+            return;
+        }
         let blocking = direction == INBOUND && sock::is_plainly_blocking::<R>(file);
         let call = Call {
             sock: sock as u64,
@@ -278,7 +293,7 @@ pub(crate) unsafe fn after_call<R: KernelRead>(sock: *const u8, kind: Kind, move
 /// # Safety
 /// `entry` is the live map value of `sock`.
 #[inline(always)]
-unsafe fn tell<R: KernelRead>(
+pub(crate) unsafe fn tell<R: KernelRead>(
     call: &Call,
     sock: *const u8,
     kind: Kind,

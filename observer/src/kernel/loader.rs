@@ -198,6 +198,7 @@ impl Kernel {
             task_registers: u32::from(features.task_registers),
             kernel_workers: u32::from(features.kernel_workers),
             unix_sock_helper: u32::from(types.has_function("bpf_skc_to_unix_sock")),
+            inject: u32::from(options.inject),
         };
         let mut loader = EbpfLoader::new();
         loader.btf(Some(btf));
