@@ -93,6 +93,9 @@ pub struct InjectionControl {
 }
 plain!(InjectionControl, 8);
 
+/// Scratches of the programs that inject nothing.
+pub const OTHER_SCRATCHES: u32 = 5;
+
 /// Bytes of an injected line: `traceparent: 00-<32 hex digits>-<16 hex digits>-01` and its end.
 pub const INJECTED_LINE: u32 = 70;
 

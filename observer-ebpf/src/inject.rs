@@ -35,7 +35,7 @@ use observer_abi::{
 
 use crate::{
     buffer::{Source, barrier, bounded},
-    capture::{self, Call, message},
+    capture::{self, Call},
     connection,
     globals::{offset, settings},
     head::{self, verdict},
@@ -204,7 +204,7 @@ unsafe fn sending(msg: *mut sk_msg_md) -> u32 {
 unsafe fn told(msg: *mut sk_msg_md, sending: &Sending, slot: u32) -> u32 {
     // SAFETY: as for `sending`.
     unsafe {
-        let &Sending { entry, tcp, sequence, size, own, .. } = sending;
+        let &Sending { entry, sequence, size, own, .. } = sending;
         let Some(scratch) = maps::scratch(slot) else { return sk_action::SK_PASS };
         let to_next = (*entry).next_request.wrapping_sub(sequence) as i32;
         let runs = (*entry).directions[OUTBOUND as usize].runs;

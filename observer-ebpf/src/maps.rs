@@ -109,7 +109,7 @@ pub(crate) mod slot {
     pub(crate) const UNIX_SENT: u32 = 3;
     pub(crate) const UNIX_RECEIVED: u32 = 4;
     /// The first of the injecting program's: any task may interrupt it, so it takes what is free.
-    pub(crate) const MESSAGE: u32 = 5;
+    pub(crate) const MESSAGE: u32 = observer_abi::control::OTHER_SCRATCHES;
     /// How many those are.
     pub(crate) const MESSAGES: u32 = 3;
     /// How many there are.
@@ -130,4 +130,4 @@ pub(crate) fn scratch(slot: u32) -> Option<*mut Scratch> {
 pub(crate) static SCRATCH_STATE: PerCpuArray<ConnectionClosed> = PerCpuArray::with_max_entries(1, 0);
 /// For `connection::create` in system call context, one a program as in [`slot`].
 #[map]
-pub(crate) static SCRATCH_CREATE: PerCpuArray<Connection> = PerCpuArray::with_max_entries(slot::COUNT, 0);
+pub(crate) static SCRATCH_CREATE: PerCpuArray<Connection> = PerCpuArray::with_max_entries(slot::MESSAGE, 0);

@@ -21,7 +21,7 @@ pub use selection::{Glob, Pid, PortRange, RoutePattern, Selection};
 pub use settings::{Limits, Log, Metrics, Otlp, OtlpVariables, Settings, Spans};
 pub use size::{ByteSize, ConnectionLimit, RingSize, SeriesLimit};
 pub use value::{
-    Endpoint, Instrumented, Listen, LogFormat, LogLevel, OtlpProtocol, Print, RunFor, SpanRate,
+    Endpoint, InjectHeaders, Instrumented, Listen, LogFormat, LogLevel, OtlpProtocol, Print, RunFor, SpanRate,
     Tier,
 };
 

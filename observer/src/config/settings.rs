@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, env, net::SocketAddr, time::Duration};
 
 use super::{
-    ByteSize, ConnectionLimit, Instrumented, Listen, LogFormat, LogLevel, OtlpProtocol, Print,
+    ByteSize, ConnectionLimit, InjectHeaders, Instrumented, Listen, LogFormat, LogLevel, OtlpProtocol, Print,
     RingSize, RoutePattern, Selection, SeriesLimit, SpanRate, Tier,
 };
 
@@ -26,6 +26,8 @@ pub struct Settings {
     pub spans: Spans,
     /// Metrics.
     pub metrics: Metrics,
+    /// Whether `traceparent` is injected into HTTP/1 requests.
+    pub inject_headers: InjectHeaders,
     /// Resource attributes that every service gets, unless its own environment names them.
     pub resource: BTreeMap<String, String>,
     /// Bounds of memory.
@@ -54,6 +56,7 @@ impl Default for Settings {
                 routes: Vec::new(),
                 max_series: SeriesLimit(2000),
             },
+            inject_headers: InjectHeaders::Off,
             resource: BTreeMap::new(),
             limits: Limits {
                 ring_bytes: RingSize(4 << 20),

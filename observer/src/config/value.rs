@@ -56,6 +56,18 @@ choice! {
 }
 
 choice! {
+    /// Whether `traceparent` is injected into HTTP/1 requests.
+    InjectHeaders, "a treatment of headers", "off, auto or force";
+    /// Never.
+    #[default]
+    Off = "off",
+    /// Where a self-test at start shows that this kernel does it without harm.
+    Auto = "auto",
+    /// Whatever the self-test would say.
+    Force = "force",
+}
+
+choice! {
     /// How much observer says about itself on standard error.
     LogLevel, "a log level", "error, warn, info, debug or trace";
     /// Failures.

@@ -18,7 +18,7 @@ use aya::{
 };
 use observer_abi::{
     connection::Connection,
-    control::{ConnectionControl, ControlBlock, MAX_RINGS, Settings, mode},
+    control::{ConnectionControl, ControlBlock, MAX_RINGS, OTHER_SCRATCHES, Settings, mode},
     loss::{self, Counter},
     process::{Policy, Runtime},
 };
@@ -51,6 +51,8 @@ pub struct LoadOptions {
     pub request_budget: u32,
     /// The same for responses.
     pub response_budget: u32,
+    /// Headers may be injected, see [`super::inject`].
+    pub inject: bool,
 }
 
 impl Default for LoadOptions {
@@ -64,13 +66,14 @@ impl Default for LoadOptions {
             connections: 16384,
             request_budget: 8192,
             response_budget: 4096,
+            inject: false,
         }
     }
 }
 
 /// The programs at work. Dropping it detaches everything.
 pub struct Kernel {
-    ebpf: Ebpf,
+    pub(super) ebpf: Ebpf,
     /// What aya did not attach itself.
     _links: Vec<OwnedFd>,
     tier: Tier,
@@ -223,7 +226,18 @@ impl Kernel {
         if !matches!(tier, Tier::Kprobe | Tier::Syscall) {
             loader.map_max_entries("CALLS", 1);
         }
-        loader.load(OBJECT).map_err(|error| match refused_map(&error) {
+        let plain;
+        let object = if options.inject {
+            loader.map_max_entries("INJECTED", options.connections);
+            OBJECT
+        } else {
+            for (name, entries) in WITHOUT_INJECTION {
+                loader.map_max_entries(name, entries);
+            }
+            plain = super::inject::without_socket_map(OBJECT)?;
+            &plain
+        };
+        loader.load(object).map_err(|error| match refused_map(&error) {
             Some(name) => anyhow!(
                 "the kernel refused to make the map {name}: the limit of locked memory is too low for it and may not be \
                  raised (before 5.11 maps count; ulimit -l unlimited, LimitMEMLOCK=infinity)"
@@ -378,6 +392,15 @@ impl Kernel {
 
 const RINGS: [&str; MAX_RINGS] = ["RECORDS_0", "RECORDS_1", "RECORDS_2", "RECORDS_3"];
 
+/// Sizes of the maps that only header injection needs; the scratches are those of the other programs.
+const WITHOUT_INJECTION: [(&str, u32); 5] = [
+    ("INJECTED", 1),
+    ("JOINING", 1),
+    ("LEAVING", 4096),
+    ("SCRATCH", OTHER_SCRATCHES),
+    ("SCRATCH_TAKEN", 1),
+];
+
 /// The map that the kernel had no locked memory for.
 fn refused_map(error: &EbpfError) -> Option<&str> {
     match error {
@@ -437,7 +460,8 @@ fn map_descriptor(map: &Map) -> Option<i32> {
         | Map::HashMap(data)
         | Map::LruHashMap(data)
         | Map::PerCpuArray(data)
-        | Map::RingBuf(data) => data,
+        | Map::RingBuf(data)
+        | Map::SockHash(data) => data,
         _ => return None,
     };
     Some(data.fd().as_fd().as_raw_fd())

@@ -5,6 +5,7 @@
 //! Owns: every program, link and map; nothing is pinned, so all of it goes with the daemon.
 
 pub mod counters;
+pub mod inject;
 pub mod loader;
 mod lockdown;
 pub mod offsets;
