@@ -69,18 +69,22 @@ pub(crate) unsafe fn tcp_sending<R: KernelRead>(sock: *const u8, message: *const
         let out = &raw mut (*entry).directions[OUTBOUND as usize];
         let start = connection::extend((*out).end, base, sock::write_seq::<R>(tcp));
         let now = bpf_ktime_get_ns();
-        if settings().inject() != 0 && (*entry).flags & flag::SOCKET_MAP != 0 {
-            if start < (*out).announced && iterator::is_in_pages::<R>(message) {
+        let own = tgid == settings().observer_tgid();
+        if settings().inject() != 0 && !own && (*entry).flags & flag::SOCKET_MAP != 0 {
+            // The inserted line lies before position 0.
+            let told = (start.wrapping_sub((*out).announced) as i64) < 0;
+            if told && iterator::is_in_pages::<R>(message) {
                 // What the injecting program has told already, on its way.
-                if (*entry).flags & flag::SEND_PENDING != 0 && start > (*out).end {
+                if (*entry).flags & flag::SEND_PENDING != 0 && start.wrapping_sub((*out).end) as i64 > 0 {
                     (*out).end = start;
                     (*out).last_ns = now;
                 }
                 return;
             }
+            // It left the map.
             (*entry).flags &= !flag::SOCKET_MAP;
         }
-        if tgid == settings().observer_tgid() {
+        if own {
             (*entry).flags |= flag::OBSERVER;
             context::mark_observer(&*entry, start, now);
             return;
