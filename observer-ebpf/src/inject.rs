@@ -43,7 +43,7 @@ use crate::{
     output::count,
     read::{Direct, KernelRead},
     sock::{self, Kind},
-    socket, task,
+    task,
 };
 
 /// BPF_ANY of `bpf_map_update_elem`.
@@ -325,19 +325,23 @@ unsafe fn capture(sending: &Sending, slot: u32, copied: u64, tail: u64) {
         }
         let start = connection::extend((*out).end, (*entry).outbound_base, sequence);
         let pending = u32::from(size as i64 > i64::from(sock::send_room::<Direct>(tcp)));
-        let call = Call {
-            sock: sending.key,
-            start,
-            end: start.wrapping_add(size),
-            now: bpf_ktime_get_ns(),
-            pid_tgid,
-            direction: u32::from(OUTBOUND),
-            pending,
-            blocking: 0,
-            reserved: 0,
-            peer: sock::NO_PEER,
-        };
-        let Some(scratch) = socket::tell::<Direct>(&call, tcp, Kind::Tcp, file, entry, slot) else { return };
+        let Some(scratch) = maps::scratch(slot) else { return };
+        // Field by field: there is no room for a call on the stack.
+        let call: *mut Call = &raw mut (*scratch).call;
+        let now = bpf_ktime_get_ns();
+        (*call).sock = sending.key;
+        (*call).start = start;
+        (*call).end = start.wrapping_add(size);
+        (*call).now = now;
+        (*call).pid_tgid = pid_tgid;
+        (*call).direction = u32::from(OUTBOUND);
+        (*call).pending = pending;
+        (*call).blocking = 0;
+        (*call).peer = sock::NO_PEER;
+        if (*entry).flags & flag::ANNOUNCED == 0 {
+            let tgid = (pid_tgid >> 32) as u32;
+            connection::announce::<Direct>(tcp, Kind::Tcp, file, entry, scratch.cast(), now, tgid);
+        }
         if copied == 0 { Source::Unknown } else { Source::Copied(copied, tail) }.store(scratch);
         capture::capture_data(slot);
     }

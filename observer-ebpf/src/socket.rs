@@ -297,7 +297,7 @@ pub(crate) unsafe fn after_call<R: KernelRead>(sock: *const u8, kind: Kind, move
 /// # Safety
 /// `entry` is the live map value of `sock`.
 #[inline(always)]
-pub(crate) unsafe fn tell<R: KernelRead>(
+unsafe fn tell<R: KernelRead>(
     call: &Call,
     sock: *const u8,
     kind: Kind,
