@@ -6,8 +6,8 @@ use clap::{Args, Parser, Subcommand};
 
 use super::demo::service;
 use crate::config::{
-    ConfigError, Endpoint, File, Glob, InjectHeaders, Listen, LogFormat, LogLevel, OtlpProtocol, Pid, PortRange,
-    Print, RoutePattern, RunFor, Settings, SpanRate, Tier,
+    ConfigError, Endpoint, File, Glob, InjectHeaders, Listen, LogFormat, LogLevel, OtlpProtocol,
+    Pid, PortRange, Print, RoutePattern, RunFor, Settings, SpanRate, Tier,
 };
 
 /// Traces services that carry no instrumentation.

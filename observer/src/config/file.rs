@@ -9,9 +9,9 @@ use std::{
 use serde::Deserialize;
 
 use super::{
-    ByteSize, ConnectionLimit, Endpoint, Glob, InjectHeaders, Instrumented, Listen, LogFormat, LogLevel,
-    OtlpProtocol, Pid, PortRange, Print, RingSize, RoutePattern, RunFor, SeriesLimit, SpanRate,
-    Tier,
+    ByteSize, ConnectionLimit, Endpoint, Glob, InjectHeaders, Instrumented, Listen, LogFormat,
+    LogLevel, OtlpProtocol, Pid, PortRange, Print, RingSize, RoutePattern, RunFor, SeriesLimit,
+    SpanRate, Tier,
 };
 
 /// The largest file that is read, bytes.

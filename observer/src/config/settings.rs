@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, env, net::SocketAddr, time::Duration};
 
 use super::{
-    ByteSize, ConnectionLimit, InjectHeaders, Instrumented, Listen, LogFormat, LogLevel, OtlpProtocol, Print,
-    RingSize, RoutePattern, Selection, SeriesLimit, SpanRate, Tier,
+    ByteSize, ConnectionLimit, InjectHeaders, Instrumented, Listen, LogFormat, LogLevel,
+    OtlpProtocol, Print, RingSize, RoutePattern, Selection, SeriesLimit, SpanRate, Tier,
 };
 
 /// Everything a person may decide, complete and checked. [`Settings::default`] is the one place of defaults.

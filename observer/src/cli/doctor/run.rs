@@ -215,8 +215,7 @@ fn injection(
         ..LoadOptions::default()
     };
     let tried = inject::precondition(features).and_then(|()| {
-        let mut kernel =
-            Kernel::load(types, features, &options).map_err(|error| brief(&error))?;
+        let mut kernel = Kernel::load(types, features, &options).map_err(|error| brief(&error))?;
         match inject::begin(&mut kernel, InjectHeaders::Auto) {
             Injection::Off(reason) => Err(reason),
             _ => Ok(()),

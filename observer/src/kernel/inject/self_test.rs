@@ -64,7 +64,8 @@ fn connection() -> io::Result<(TcpStream, TcpStream)> {
 const REQUEST_LINE: &str = "POST /observer-self-test HTTP/1.1\r\n";
 
 fn request(body: usize) -> Vec<u8> {
-    let mut text = format!("{REQUEST_LINE}Host: localhost\r\nContent-Length: {body}\r\n\r\n").into_bytes();
+    let mut text =
+        format!("{REQUEST_LINE}Host: localhost\r\nContent-Length: {body}\r\n\r\n").into_bytes();
     text.extend(pattern(body));
     text
 }
@@ -156,7 +157,8 @@ fn woken() -> io::Result<Outcome> {
                 })
             };
             let events = wait(&set)?;
-            late.join().map_err(|_| io::Error::other("a thread panicked"))??;
+            late.join()
+                .map_err(|_| io::Error::other("a thread panicked"))??;
             if !events.contains(EventFlags::IN) {
                 return Ok(Err(format!("epoll does not tell of bytes (round {round})")));
             }
@@ -239,7 +241,14 @@ fn spliced() -> io::Result<Outcome> {
     io::Write::write_all(&mut std::fs::File::from(into.try_clone()?), &body)?;
     let mut moved = 0;
     while moved < BYTES {
-        moved += splice(&out, None, &client, None, BYTES - moved, SpliceFlags::empty())?;
+        moved += splice(
+            &out,
+            None,
+            &client,
+            None,
+            BYTES - moved,
+            SpliceFlags::empty(),
+        )?;
     }
     let mut sent = head.into_bytes();
     sent.extend(&body);
@@ -250,7 +259,14 @@ fn spliced() -> io::Result<Outcome> {
     server.write_all(&body)?;
     let mut moved = 0;
     while moved < BYTES {
-        match splice(&client, None, &into, None, BYTES - moved, SpliceFlags::empty())? {
+        match splice(
+            &client,
+            None,
+            &into,
+            None,
+            BYTES - moved,
+            SpliceFlags::empty(),
+        )? {
             0 => return Ok(Err("splice from a socket ends too early".to_owned())),
             count => moved += count,
         }
