@@ -18,7 +18,7 @@
 //! Limits: connections that are older than observer; `docs/limitations.md` has the rest.
 
 use aya_ebpf::{
-    bindings::{bpf_sock_ops, sk_action, sk_msg_md},
+    bindings::{BPF_RB_NO_WAKEUP, bpf_sock_ops, sk_action, sk_msg_md},
     helpers::generated::{
         bpf_ktime_get_ns, bpf_msg_pop_data, bpf_msg_pull_data, bpf_msg_push_data, bpf_probe_read_kernel,
         bpf_skc_to_tcp_sock, bpf_sock_hash_update,
@@ -170,8 +170,13 @@ unsafe fn sending(msg: *mut sk_msg_md) -> u32 {
             return sk_action::SK_PASS;
         }
         let key = sk as u64;
-        let Some(entry) = CONNECTIONS.get_ptr_mut(key) else { return sk_action::SK_PASS };
+        let Some(entry) = CONNECTIONS.get_ptr_mut(key) else {
+            tell_to_leave(key);
+            return sk_action::SK_PASS;
+        };
         if (*entry).flags & flag::SOCKET_MAP == 0 {
+            // The entry was made anew. Outside of the map the tier's own hooks see the sends.
+            tell_to_leave(key);
             return sk_action::SK_PASS;
         }
         let tcp = bpf_skc_to_tcp_sock(sk.cast()).cast::<u8>().cast_const();
@@ -323,7 +328,7 @@ unsafe fn capture(sending: &Sending, slot: u32, copied: u64, tail: u64) {
         if (*entry).flags & flag::SEND_PENDING != 0 {
             capture::send_done(entry, sequence, (*out).last_ns);
         }
-        let start = connection::extend((*out).end, (*entry).outbound_base, sequence);
+        let start = catch_up(entry, sequence);
         let pending = u32::from(size as i64 > i64::from(sock::send_room::<Direct>(tcp)));
         let Some(scratch) = maps::scratch(slot) else { return };
         // Field by field: there is no room for a call on the stack.
@@ -344,6 +349,24 @@ unsafe fn capture(sending: &Sending, slot: u32, copied: u64, tail: u64) {
         }
         if copied == 0 { Source::Unknown } else { Source::Copied(copied, tail) }.store(scratch);
         capture::capture_data(slot);
+    }
+}
+
+/// Takes bytes into account that passed this program: after a send that found no room the kernel gives the next one the
+/// verdict of that one, unasked. Returns the position of the next byte.
+///
+/// # Safety
+/// `entry` is the live map value of a TCP sock.
+#[inline(always)]
+pub(crate) unsafe fn catch_up(entry: *mut Connection, write_seq: u32) -> u64 {
+    // SAFETY: as promised.
+    unsafe {
+        let out = &raw mut (*entry).directions[OUTBOUND as usize];
+        let position = connection::extend((*out).end, (*entry).outbound_base, write_seq);
+        if position.wrapping_sub((*out).end) as i64 > 0 {
+            (*out).end = position;
+        }
+        position
     }
 }
 
@@ -404,8 +427,14 @@ unsafe fn leave(sending: &Sending, added: u32, reason: Counter) {
             return;
         }
         count(reason, 1);
-        let _ = LEAVING.output::<u64>(&key, 0);
+        tell_to_leave(key);
     }
+}
+
+/// Programs of this type may not take sockets out of the map (since 6.9); the daemon does.
+#[inline(always)]
+fn tell_to_leave(key: u64) {
+    let _ = LEAVING.output::<u64>(&key, u64::from(BPF_RB_NO_WAKEUP));
 }
 
 /// A scratch that nobody has.

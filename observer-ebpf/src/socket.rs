@@ -21,7 +21,7 @@ use crate::{
     capture::{self, Call},
     connection, context,
     globals::settings,
-    iterator,
+    inject, iterator,
     maps::{self, CONNECTIONS, Scratch, slot},
     output,
     read::{Direct, KernelRead},
@@ -71,18 +71,17 @@ pub(crate) unsafe fn tcp_sending<R: KernelRead>(sock: *const u8, message: *const
         let now = bpf_ktime_get_ns();
         let own = tgid == settings().observer_tgid();
         if settings().inject() != 0 && !own && (*entry).flags & flag::SOCKET_MAP != 0 {
-            // The inserted line lies before position 0.
-            let told = (start.wrapping_sub((*out).announced) as i64) < 0;
-            if told && iterator::is_in_pages::<R>(message) {
-                // What the injecting program has told already, on its way.
+            if !iterator::is_in_pages::<R>(message) {
+                // It left the map.
+                (*entry).flags &= !flag::SOCKET_MAP;
+            } else if (start.wrapping_sub((*out).announced) as i64) < 0 {
+                // What the injecting program has told already, on its way. (The inserted line lies before position 0.)
                 if (*entry).flags & flag::SEND_PENDING != 0 && start.wrapping_sub((*out).end) as i64 > 0 {
                     (*out).end = start;
                     (*out).last_ns = now;
                 }
                 return;
             }
-            // It left the map.
-            (*entry).flags &= !flag::SOCKET_MAP;
         }
         if own {
             (*entry).flags |= flag::OBSERVER;
@@ -245,6 +244,9 @@ pub(crate) unsafe fn after_call<R: KernelRead>(sock: *const u8, kind: Kind, move
             if (*entry).flags & flag::SEND_PENDING != 0 {
                 let last = (*entry).directions[OUTBOUND as usize].last_ns;
                 capture::send_done(entry, sock::write_seq::<R>(tcp), last);
+            }
+            if settings().inject() != 0 && (*entry).flags & flag::SOCKET_MAP != 0 {
+                inject::catch_up(entry, sock::write_seq::<R>(tcp));
             }
             let (base, seq) = if direction == INBOUND {
                 ((*entry).inbound_base, sock::copied_seq::<R>(tcp))

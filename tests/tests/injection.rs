@@ -359,6 +359,46 @@ fn requests_of_one_connection_get_a_line_each_and_chunks_end_that() {
 }
 
 #[test]
+fn sends_that_do_not_fit_into_the_buffer_lose_and_repeat_nothing() {
+    let Some(environment) = Environment::enter() else {
+        return;
+    };
+    let Some(observer) = force(&environment, std::process::id()) else {
+        return;
+    };
+    let recorder = Recorder::start();
+    let mut stream = connect(&recorder);
+    let body = bytes(20 << 20);
+    let mut parts = 0;
+    for index in 0..3 {
+        let head = head(&format!("/{index}"), "", &body);
+        let message = [&head[..], &body].concat();
+        stream.set_nonblocking(true).unwrap();
+        let mut sent = 0;
+        while sent < message.len() {
+            match stream.write(&message[sent..]) {
+                Ok(count) => (sent, parts) = (sent + count, parts + 1),
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                    std::thread::yield_now();
+                }
+                Err(error) => panic!("{error}"),
+            }
+        }
+        stream.set_nonblocking(false).unwrap();
+        answers(&mut stream, 1).unwrap();
+        let pattern = pattern("in parts", &[], &[(&head, &body, true)]);
+        compare(&pattern, &recorder.take());
+    }
+    assert!(parts > 3, "every send fitted: this shows nothing");
+    observer.page_with(3);
+    let spans = observer.stop();
+    let sizes = |span: &&observer_tests::Span| {
+        !span.is_incomplete() && span.attribute("http.request.body.size").as_u64() == Some(20 << 20)
+    };
+    assert_eq!(spans.iter().filter(sizes).count(), 6, "{spans:?}");
+}
+
+#[test]
 fn processes_that_are_not_traced_get_no_line() {
     let Some(environment) = Environment::enter() else {
         return;
@@ -373,10 +413,7 @@ fn processes_that_are_not_traced_get_no_line() {
         write(&mut stream, &pattern);
         answers(&mut stream, 1).unwrap();
         compare(&pattern, &recorder.take());
-        assert_eq!(
-            observer.page().sum("observer_headers_injected", &[]),
-            0.0
-        );
+        assert_eq!(observer.page().sum("observer_headers_injected", &[]), 0.0);
     }
     other.kill().unwrap();
     other.wait().unwrap();
