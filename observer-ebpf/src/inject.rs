@@ -249,7 +249,9 @@ unsafe fn told(msg: *mut sk_msg_md, sending: &Sending, slot: u32) -> u32 {
                     }
                 }
                 if added != 0 {
-                    count(Counter::HeaderInjected, 1);
+                    if !own {
+                        count(Counter::HeaderInjected, 1);
+                    }
                     (*entry).outbound_base = (*entry).outbound_base.wrapping_add(added);
                 }
                 (*entry).next_request = sequence.wrapping_add(added).wrapping_add(total as u32);
