@@ -69,8 +69,10 @@ pub struct Settings {
     pub unix_sock_helper: u32,
     /// Headers may be injected: connections may be in the socket map.
     pub inject: u32,
+    /// Programs have spares, since kernel code can be preempted.
+    pub spares: u32,
 }
-plain!(Settings, 52);
+plain!(Settings, 56);
 
 /// What [`InjectionControl`] says.
 pub mod injection {
@@ -93,8 +95,8 @@ pub struct InjectionControl {
 }
 plain!(InjectionControl, 8);
 
-/// Scratches of the programs that inject nothing.
-pub const OTHER_SCRATCHES: u32 = 5;
+/// Scratches, where headers are injected: those of the other programs and of their spares, and three.
+pub const SCRATCHES_TO_INJECT: u32 = 2 * 5 + 3;
 
 /// Bytes of an injected line: `traceparent: 00-<32 hex digits>-<16 hex digits>-01` and its end.
 pub const INJECTED_LINE: u32 = 70;

@@ -82,6 +82,14 @@ pub struct Offsets {
     pub iter_ubuf_pointer: u32,
     /// `iov_iter.nr_segs`
     pub iter_segments: u32,
+    /// `msghdr.msg_iocb` (until 7.x); `u32::MAX` where there is none.
+    pub msg_iocb: u32,
+    /// `kiocb.ki_complete`; `u32::MAX` where there is none.
+    pub kiocb_complete: u32,
+    /// `io_rw.addr` (io_uring; a `struct kiocb` is its start); `u32::MAX` where there is none.
+    pub io_rw_address: u32,
+    /// `io_rw.len`; `u32::MAX` where there is none.
+    pub io_rw_length: u32,
     /// `task_struct.group_leader`
     pub task_group_leader: u32,
     /// `task_struct.start_boottime`
@@ -121,4 +129,4 @@ pub struct Offsets {
     /// `inet_connection_sock.icsk_ulp_ops`: not null where a protocol of the kernel's own (TLS) lies above.
     pub sock_protocol_above: u32,
 }
-plain!(Offsets, 57 * 4);
+plain!(Offsets, 61 * 4);

@@ -276,6 +276,13 @@ fn whatever_the_write_pattern_a_request_arrives_as_it_was_but_for_one_line_with_
         0.0
     );
     let spans = observer.stop();
+    for span in &spans {
+        let incomplete = span.attribute("observer.incomplete");
+        assert!(
+            incomplete.is_null() || incomplete == "head_too_large",
+            "{span:?}"
+        );
+    }
     let of = |kind: &str| {
         spans
             .iter()

@@ -10,6 +10,9 @@ pub(crate) fn known(behaviour: &str, tier: &str, release: &str) -> Option<&'stat
         (ring, "syscall") if ring.starts_with("io_uring") => {
             Some("no system call of the process moves the bytes")
         }
+        ("io_uring fixed buffers", _) if version(release) >= (7, 0) => {
+            Some("the kernel's message does not name the request any more, and with it the buffer")
+        }
         ("read that began before observer", "fentry" | "kprobe") => {
             Some("the kernel's function was entered before it was hooked")
         }
@@ -42,6 +45,8 @@ mod tests {
         assert!(known(trace, "socket", "6.18.15").is_none());
         assert!(known(trace, "fentry", "5.10.0-46-cloud-amd64").is_none());
         assert!(known("io_uring SQPOLL", "socket", "7.2.13").is_some());
+        assert!(known("io_uring fixed buffers", "fentry", "7.2.13").is_some());
+        assert!(known("io_uring fixed buffers", "fentry", "6.18.15").is_none());
         assert!(known("sendfile", "syscall", "5.10").is_none());
     }
 }
