@@ -137,9 +137,10 @@ impl Daemon {
             ..LoadOptions::default()
         };
         let mut kernel = Kernel::load(&types, &features, &options)?;
-        let leaving = injection.begin(&mut kernel)?;
         let breakpoints =
             settings.spans.breakpoints == config::Breakpoints::On && load_breakpoints(&mut kernel);
+        // Takes maps out of the object, which programs that are loaded need to find there.
+        let leaving = injection.begin(&mut kernel)?;
         drop(types);
         memory::trim();
         let tier = kernel.tier();
