@@ -5,10 +5,11 @@
 #![allow(clippy::unwrap_used, reason = "tests panic, they don't return errors")]
 
 use std::collections::HashMap;
-use std::io::{IoSlice, Read, Write};
+use std::io::{ErrorKind, IoSlice, Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Instant;
 
 use observer_tests::{Environment, Observer, Received, Recorder, patience, until};
 
@@ -36,9 +37,21 @@ fn connect(recorder: &Recorder) -> TcpStream {
 }
 
 /// Reads `count` answers of a [`Recorder`].
+///
+/// A blocking receive on a socket in a map may end with EAGAIN: it is asked again.
 fn answers(stream: &mut TcpStream, count: usize) -> std::io::Result<()> {
-    let mut answer = vec![0; count * b"HTTP/1.1 204 No Content\r\n\r\n".len()];
-    stream.read_exact(&mut answer)
+    let wanted = count * b"HTTP/1.1 204 No Content\r\n\r\n".len();
+    let (mut read, mut answer, began) = (0, vec![0; wanted], Instant::now());
+    while read < wanted {
+        match stream.read(&mut answer[read..]) {
+            Ok(0) => return Err(std::io::ErrorKind::UnexpectedEof.into()),
+            Ok(count) => read += count,
+            Err(error) if error.kind() == ErrorKind::WouldBlock && began.elapsed() < patience() => {
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 fn head(path: &str, more: &str, body: &[u8]) -> Vec<u8> {

@@ -105,8 +105,8 @@ pub struct RunArguments {
     #[arg(long, value_name = "PATTERN")]
     pub route: Vec<RoutePattern>,
     /// Put a traceparent line into HTTP/1 requests of traced processes that carry none: off, auto (where a self-test shows
-    /// that the kernel does it without harm) or force [default: off]. What force breaks where auto ends up off: programs
-    /// that ask how many bytes wait (FIONREAD: nginx, Java) may stall
+    /// that the kernel does it without harm) or force [default: off]. What force breaks where auto ends up off (so far
+    /// everywhere): blocking receives may end with EAGAIN; programs that ask how many bytes wait (FIONREAD: nginx) may stall
     #[arg(long, value_name = "WHEN")]
     pub inject_headers: Option<InjectHeaders>,
     /// How much observer says about itself: error, warn, info, debug or trace [default: info]

@@ -32,11 +32,12 @@ type Check = fn() -> io::Result<Outcome>;
 /// # Errors
 /// The first that fails.
 pub(super) fn run() -> Outcome {
-    let checks: [(&str, Check); 6] = [
+    let checks: [(&str, Check); 7] = [
         ("a request with its line", injected),
         ("bytes waiting", waiting),
         ("epoll", woken),
         ("large bodies", large),
+        ("a blocking receive", undisturbed),
         ("splice and sendfile", spliced),
         ("half-close", half_closed),
     ];
@@ -234,6 +235,41 @@ fn large() -> io::Result<Outcome> {
         Ok(())
     } else {
         Err("a large answer arrived altered".to_owned())
+    })
+}
+
+/// A blocking receive waits on, whatever else wakes the thread: here, that the send buffer gets room. (`tcp_bpf_recvmsg`
+/// waits once and then says EAGAIN, to a signal too.)
+fn undisturbed() -> io::Result<Outcome> {
+    const ANSWER: &[u8] = b"an answer";
+    let (mut client, mut server) = connection()?;
+    let message = request(LARGE);
+    client.set_nonblocking(true)?;
+    let mut sent = 0;
+    loop {
+        // More than the buffers hold, so that the kernel remembers that somebody waits for room.
+        match client.write(message.get(sent..).unwrap_or(&message)) {
+            Ok(count) => sent += count,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+            Err(error) => return Err(error),
+        }
+    }
+    client.set_nonblocking(false)?;
+    let answering = thread::spawn(move || -> io::Result<()> {
+        thread::sleep(Duration::from_millis(50));
+        read(&mut server, sent + INJECTED_LINE as usize)?;
+        thread::sleep(Duration::from_millis(50));
+        server.write_all(ANSWER)
+    });
+    let received = client.read(&mut [0; ANSWER.len()]);
+    answering
+        .join()
+        .map_err(|_| io::Error::other("a thread panicked"))??;
+    Ok(match received {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+            Err("a blocking receive ends with EAGAIN before anything came".to_owned())
+        }
+        other => other.map(|_| Ok(()))?,
     })
 }
 
