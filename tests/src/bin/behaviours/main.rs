@@ -106,6 +106,7 @@ fn run_shared<'a>(
     }
     let release = rustix::system::uname();
     let release = release.release().to_string_lossy();
+    let locked_down = gaps::is_locked_down();
     let missed = matches!(&ended, Ok((evidence, _)) if evidence.missed() > 0);
     let mut again = Vec::new();
     for (behaviour, drive) in driven {
@@ -115,7 +116,7 @@ fn run_shared<'a>(
             (Err(reason), _) => Outcome::Fail(reason),
             (Ok(Drive::Check { .. }), Err(reason)) => Outcome::Fail(reason.clone()),
             (Ok(Drive::Check { check, .. }), Ok((evidence, load))) => {
-                let gap = gaps::known(name, &load.tier, &release);
+                let gap = gaps::known(name, &load.tier, &release, locked_down);
                 match (attempt(|| check(evidence)), gap) {
                     // Where it is a matter of luck it may hold, but nobody should count on it.
                     (held, Some(why)) => Outcome::Gap {
