@@ -44,6 +44,8 @@ pub mod flag {
     pub const ACTIVE: u8 = 1 << 4;
     /// A Unix socket's handoff keys are valid: both ends were seen from their start.
     pub const UNIX_PEER: u8 = 1 << 5;
+    /// The socket joined the socket map: the injecting program sees its sends first.
+    pub const SOCKET_MAP: u8 = 1 << 6;
     /// The process in `tgid` may not be captured (under the policy of `policy_epoch`).
     pub const DENIED: u8 = 1 << 7;
 }
@@ -114,7 +116,7 @@ pub struct Connection {
     pub owner: RequestReference,
     /// Kind of `tgid`'s [`Runtime`](crate::process::Runtime), as of `policy_epoch`.
     pub runtime: u32,
-    /// Explicit padding.
-    pub reserved: u32,
+    /// Sequence number of the first byte of the next request, for header injection.
+    pub next_request: u32,
 }
 plain!(Connection, 32 + 2 * 64 + 64 + 16 + 8 + 24 + 8);

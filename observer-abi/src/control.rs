@@ -67,10 +67,39 @@ pub struct Settings {
     pub kernel_workers: u32,
     /// `bpf_skc_to_unix_sock` is there (5.16).
     pub unix_sock_helper: u32,
+    /// Headers may be injected: connections may be in the socket map.
+    pub inject: u32,
     /// Programs have spares, since kernel code can be preempted.
     pub spares: u32,
 }
-plain!(Settings, 52);
+plain!(Settings, 56);
+
+/// What [`InjectionControl`] says.
+pub mod injection {
+    /// No connection joins the socket map.
+    pub const OFF: u32 = 0;
+    /// Only connections of observer's own: the self-test.
+    pub const SELF_TEST: u32 = 1;
+    /// Those that captured processes make.
+    pub const ON: u32 = 2;
+}
+
+/// Whose connections get headers injected. Written by the daemon.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct InjectionControl {
+    /// One of [`injection`].
+    pub mode: u32,
+    /// Explicit padding.
+    pub reserved: u32,
+}
+plain!(InjectionControl, 8);
+
+/// Scratches, where headers are injected: those of the other programs and of their spares, and three.
+pub const SCRATCHES_TO_INJECT: u32 = 2 * 5 + 3;
+
+/// Bytes of an injected line: `traceparent: 00-<32 hex digits>-<16 hex digits>-01` and its end.
+pub const INJECTED_LINE: u32 = 70;
 
 /// Rings that the object declares; unused ones are shrunk to a page.
 pub const MAX_RINGS: usize = 4;

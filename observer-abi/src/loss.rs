@@ -38,10 +38,24 @@ pub enum Counter {
     UnitParent = 15,
     /// What goroutines, contexts or waiting work do was not kept because the table refused the entry.
     UnitTableFull = 16,
+    /// Requests that got a `traceparent` line.
+    HeaderInjected = 17,
+    /// Requests that got none: they carry a context already.
+    HeaderPresent = 18,
+    /// The head was not wholly in one send.
+    HeaderSplit = 19,
+    /// The request was sent before the one before it was answered, or in one send with it.
+    HeaderPipelined = 20,
+    /// Where the next request begins is not certain: nothing more is injected into this connection.
+    HeaderUncertain = 21,
+    /// Connections of captured processes that carry something else than HTTP/1 requests.
+    HeaderNotHttp = 22,
+    /// The kernel had no room, or refused.
+    HeaderFailed = 23,
 }
 
 /// Number of counters.
-pub const COUNTERS: u32 = 17;
+pub const COUNTERS: u32 = 24;
 
 impl Counter {
     /// Every counter with the name under which the daemon exports it.
@@ -63,5 +77,12 @@ impl Counter {
         (Counter::DescriptorChanged, "descriptor_changed"),
         (Counter::UnitParent, "unit_parent"),
         (Counter::UnitTableFull, "unit_table_full"),
+        (Counter::HeaderInjected, "header_injected"),
+        (Counter::HeaderPresent, "header_present"),
+        (Counter::HeaderSplit, "header_split"),
+        (Counter::HeaderPipelined, "header_pipelined"),
+        (Counter::HeaderUncertain, "header_uncertain"),
+        (Counter::HeaderNotHttp, "header_not_http"),
+        (Counter::HeaderFailed, "header_failed"),
     ];
 }

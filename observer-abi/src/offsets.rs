@@ -126,5 +126,7 @@ pub struct Offsets {
     pub inode_mode: u32,
     /// `task_struct.thread.fsbase`: the thread pointer (x86-64).
     pub task_thread_pointer: u32,
+    /// `inet_connection_sock.icsk_ulp_ops`: not null where a protocol of the kernel's own (TLS) lies above.
+    pub sock_protocol_above: u32,
 }
-plain!(Offsets, 60 * 4);
+plain!(Offsets, 61 * 4);

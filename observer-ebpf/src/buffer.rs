@@ -23,6 +23,8 @@ pub(crate) enum Source {
     Vector(u64, u64),
     /// The same in kernel memory, and the bytes of the first segment that come before the call's first byte.
     KernelVector(u64, u64, u64),
+    /// So many bytes lie in the scratch's payload already; and the last eight bytes of the stream after the call.
+    Copied(u64, u64),
     /// Bytes move, but nobody told from where: sendfile, splice, io_uring in some tiers.
     Unknown,
 }
@@ -33,6 +35,7 @@ mod kind {
     pub(super) const VECTOR: u64 = 1;
     pub(super) const KERNEL_VECTOR: u64 = 2;
     pub(super) const UNKNOWN: u64 = 3;
+    pub(super) const COPIED: u64 = 4;
 }
 
 impl Source {
@@ -48,6 +51,7 @@ impl Source {
             Self::First(user, bytes) => [kind::FLAT, user, bytes, 0],
             Self::Vector(array, segments) => [kind::VECTOR, array, segments, 0],
             Self::KernelVector(array, segments, skip) => [kind::KERNEL_VECTOR, array, segments, skip],
+            Self::Copied(bytes, tail) => [kind::COPIED, bytes, tail, 0],
             Self::Unknown => [kind::UNKNOWN, 0, 0, 0],
         };
         // SAFETY: as promised.
@@ -103,6 +107,7 @@ pub(crate) extern "C" fn copy_payload(slot: u32, wanted: u64) -> u64 {
                 count(Counter::BufferUnknown, 1);
                 return 0;
             }
+            kind::COPIED if settings().inject() != 0 => return wanted.min(first),
             _ => {}
         }
         let in_kernel = (*scratch).source[0] == kind::KERNEL_VECTOR;
@@ -142,6 +147,7 @@ pub(crate) extern "C" fn read_tail(slot: u32, before: u64) -> u64 {
         let length = (*scratch).call.end.wrapping_sub((*scratch).call.start);
         let (user, size) = match (*scratch).source[0] {
             kind::FLAT if length <= (*scratch).source[2] => ((*scratch).source[1], length),
+            kind::COPIED if settings().inject() != 0 => return (*scratch).source[2],
             kind::FLAT | kind::UNKNOWN => return 0,
             found => {
                 if !last_segment(scratch, found == kind::KERNEL_VECTOR, length) {

@@ -245,6 +245,20 @@ fn room(entry: &Connection, direction: u8, shipped: u32) -> u32 {
     budget.saturating_sub(shipped)
 }
 
+/// Whether bytes that are sent now would be shipped.
+///
+/// # Safety
+/// `entry` is a live map value.
+#[inline(always)]
+pub(crate) unsafe fn wants_sent(entry: *const Connection) -> bool {
+    // SAFETY: as promised.
+    unsafe {
+        let out = &raw const (*entry).directions[OUTBOUND as usize];
+        let opens = (*out).runs == 0 || (*out).other_at_start != (*entry).directions[INBOUND as usize].end;
+        opens || room(&*entry, OUTBOUND, (*out).shipped) != 0
+    }
+}
+
 /// Moves the direction's end.
 #[inline(always)]
 unsafe fn account(this: *mut observer_abi::connection::Direction, call: &Call, tail: u64) {
@@ -304,10 +318,10 @@ pub(crate) extern "C" fn open_run(slot: u32, copied: u32) -> u32 {
 }
 
 /// What [`first_bytes`] takes them for.
-mod message {
-    pub(super) const OTHER: u32 = 0;
-    pub(super) const REQUEST: u32 = 1;
-    pub(super) const RESPONSE: u32 = 2;
+pub(crate) mod message {
+    pub(crate) const OTHER: u32 = 0;
+    pub(crate) const REQUEST: u32 = 1;
+    pub(crate) const RESPONSE: u32 = 2;
 }
 
 /// What the first bytes of a run, `copied` of which lie in the scratch, are the beginning of.

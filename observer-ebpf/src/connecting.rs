@@ -15,7 +15,7 @@ use observer_abi::{
 };
 
 use crate::{
-    context,
+    context, inject,
     maps::{CONNECTING, CONNECTIONS, THREADS},
     sock::state,
     unit,
@@ -28,6 +28,7 @@ const ANY: u64 = 0;
 #[inline(always)]
 pub(crate) fn began(sock: *const u8) {
     let pid_tgid = unit::pid_tgid();
+    inject::connecting(sock, (pid_tgid >> 32) as u32);
     if unit::kind_of((pid_tgid >> 32) as u32) != runtime::EVENT_LOOP {
         return;
     }

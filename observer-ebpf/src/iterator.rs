@@ -39,6 +39,16 @@ unsafe fn kind<R: KernelRead>(message: *const u8) -> Kind {
     }
 }
 
+/// Whether the bytes lie in pages of the kernel, not at an address of the process.
+///
+/// # Safety
+/// `message` is a `struct msghdr *`, see [`KernelRead`].
+#[inline(always)]
+pub(crate) unsafe fn is_in_pages<R: KernelRead>(message: *const u8) -> bool {
+    // SAFETY: as promised.
+    unsafe { kind::<R>(message) == Kind::Other }
+}
+
 /// Bytes that the iterator has left.
 ///
 /// # Safety

@@ -4,12 +4,12 @@
 
 use aya_ebpf::{
     macros::map,
-    maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
+    maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf, SockHash},
 };
 use observer_abi::{
     connection::Connection,
     context::{Handoff, HandoffKey, RequestReference, Thread, Unit, UnitKey},
-    control::{ConnectionControl, ControlBlock},
+    control::{ConnectionControl, ControlBlock, InjectionControl},
     loss,
     process::{Policy, Runtime},
     record::{ConnectionClosed, RunOpened},
@@ -58,6 +58,22 @@ pub(crate) static CONTROL_BLOCK: Array<ControlBlock> = Array::with_max_entries(1
 #[map]
 pub(crate) static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(loss::COUNTERS, 0);
 
+/// Daemon: whose connections get headers injected.
+#[map]
+pub(crate) static INJECTION_CONTROL: Array<InjectionControl> = Array::with_max_entries(1, 0);
+/// Kernel: sockets that connect for a captured process and may join the socket map.
+#[map]
+pub(crate) static JOINING: LruHashMap<u64, u64> = LruHashMap::with_max_entries(4096, 0);
+/// Kernel (the daemon takes out): client sockets whose sends the injecting program sees, by sock address.
+#[map]
+pub(crate) static INJECTED: SockHash<u64> = SockHash::with_max_entries(16384, 0);
+/// Kernel: sock addresses that should leave that map.
+#[map]
+pub(crate) static LEAVING: RingBuf = RingBuf::with_byte_size(64 << 10, 0);
+/// Kernel: which of the injecting program's scratches are taken, by counting.
+#[map]
+pub(crate) static SCRATCH_TAKEN: PerCpuArray<[u64; slot::MESSAGES as usize]> = PerCpuArray::with_max_entries(1, 0);
+
 /// Records, one ring a shard.
 #[map]
 pub(crate) static RECORDS_0: RingBuf = RingBuf::with_byte_size(8 << 20, 0);
@@ -95,6 +111,10 @@ pub(crate) mod slot {
     pub(crate) const UNIX_RECEIVED: u32 = 4;
     /// How many there are.
     pub(crate) const COUNT: u32 = 5;
+    /// Behind the spares', the first of the injecting program's: any task may interrupt it, so it takes what is free.
+    pub(crate) const MESSAGE: u32 = 2 * COUNT;
+    /// How many those are.
+    pub(crate) const MESSAGES: u32 = observer_abi::control::SCRATCHES_TO_INJECT - MESSAGE;
 }
 
 #[map]

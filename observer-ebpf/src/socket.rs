@@ -21,7 +21,7 @@ use crate::{
     capture::{self, Call},
     connection, context,
     globals::settings,
-    iterator,
+    inject, iterator,
     maps::{self, CONNECTIONS, Scratch, slot},
     read::{Direct, KernelRead},
     registers,
@@ -69,7 +69,21 @@ pub(crate) unsafe fn tcp_sending<R: KernelRead>(sock: *const u8, message: *const
         let out = &raw mut (*entry).directions[OUTBOUND as usize];
         let start = connection::extend((*out).end, base, sock::write_seq::<R>(tcp));
         let now = bpf_ktime_get_ns();
-        if tgid == settings().observer_tgid() {
+        let own = tgid == settings().observer_tgid();
+        if settings().inject() != 0 && !own && (*entry).flags & flag::SOCKET_MAP != 0 {
+            if !iterator::is_in_pages::<R>(message) {
+                // It left the map.
+                (*entry).flags &= !flag::SOCKET_MAP;
+            } else if (start.wrapping_sub((*out).announced) as i64) < 0 {
+                // What the injecting program has told already, on its way. (The inserted line lies before position 0.)
+                if (*entry).flags & flag::SEND_PENDING != 0 && start.wrapping_sub((*out).end) as i64 > 0 {
+                    (*out).end = start;
+                    (*out).last_ns = now;
+                }
+                return;
+            }
+        }
+        if own {
             (*entry).flags |= flag::OBSERVER;
             context::mark_observer(&*entry, start, now);
             return;
@@ -236,6 +250,9 @@ pub(crate) unsafe fn after_call<R: KernelRead>(sock: *const u8, kind: Kind, move
                 let last = (*entry).directions[OUTBOUND as usize].last_ns;
                 capture::send_done(entry, sock::write_seq::<R>(tcp), last);
             }
+            if settings().inject() != 0 && direction == INBOUND && (*entry).flags & flag::SOCKET_MAP != 0 {
+                inject::catch_up(entry, sock::write_seq::<R>(tcp));
+            }
             let (base, seq) = if direction == INBOUND {
                 ((*entry).inbound_base, sock::copied_seq::<R>(tcp))
             } else {
@@ -251,6 +268,10 @@ pub(crate) unsafe fn after_call<R: KernelRead>(sock: *const u8, kind: Kind, move
         } else {
             ((*this).end, (*this).end.wrapping_add(length))
         };
+        if settings().inject() != 0 && direction == OUTBOUND && kind == Kind::Tcp && end == (*this).end {
+            // The injecting program told it.
+            return;
+        }
         let blocking = direction == INBOUND && sock::is_plainly_blocking::<R>(file);
         let call = Call {
             sock: sock as u64,

@@ -9,9 +9,9 @@ use std::{
 use serde::Deserialize;
 
 use super::{
-    Breakpoints, ByteSize, ConnectionLimit, Endpoint, Glob, Instrumented, Listen, LogFormat,
-    LogLevel, OtlpProtocol, Pid, PortRange, Print, RingSize, RoutePattern, RunFor, SeriesLimit,
-    SpanRate, Tier,
+    Breakpoints, ByteSize, ConnectionLimit, Endpoint, Glob, InjectHeaders, Instrumented, Listen,
+    LogFormat, LogLevel, OtlpProtocol, Pid, PortRange, Print, RingSize, RoutePattern, RunFor,
+    SeriesLimit, SpanRate, Tier,
 };
 
 /// The largest file that is read, bytes.
@@ -29,6 +29,7 @@ pub struct File {
     pub(super) otlp: Option<OtlpSection>,
     pub(super) spans: Option<SpansSection>,
     pub(super) metrics: Option<MetricsSection>,
+    pub(super) inject_headers: Option<InjectHeaders>,
     pub(super) resource: Option<BTreeMap<String, String>>,
     pub(super) limits: Option<LimitsSection>,
     pub(super) log: Option<LogSection>,

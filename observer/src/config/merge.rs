@@ -51,6 +51,7 @@ impl Settings {
         let metrics = file.metrics.unwrap_or_default();
         set(&mut settings.metrics.routes, metrics.routes);
         set(&mut settings.metrics.max_series, metrics.max_series);
+        set(&mut settings.inject_headers, file.inject_headers);
         set(&mut settings.resource, file.resource);
         let limits = file.limits.unwrap_or_default();
         set(&mut settings.limits.ring_bytes, limits.ring_bytes);
@@ -120,7 +121,7 @@ mod tests {
 
     #[test]
     fn the_example_shows_every_key() {
-        let all = "select: {pids: , exe: , exclude_exe: , ports: }\ntier:\nduration:\nprint:\nprometheus:\notlp: {endpoint: , protocol: , headers: }\nspans: {rate: , instrumented: , breakpoints: }\nmetrics: {routes: , max_series: }\nresource:\nlimits: {ring_bytes: , max_connections: , queue_bytes: }\nlog: {level: , format: }\n";
+        let all = "select: {pids: , exe: , exclude_exe: , ports: }\ntier:\nduration:\nprint:\nprometheus:\notlp: {endpoint: , protocol: , headers: }\nspans: {rate: , instrumented: , breakpoints: }\nmetrics: {routes: , max_series: }\ninject_headers:\nresource:\nlimits: {ring_bytes: , max_connections: , queue_bytes: }\nlog: {level: , format: }\n";
         File::parse(Path::new("all"), all).unwrap();
         for key in all
             .split(['{', '}', ',', '\n'])

@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, env, net::SocketAddr, time::Duration};
 
 use super::{
-    Breakpoints, ByteSize, ConnectionLimit, Instrumented, Listen, LogFormat, LogLevel,
-    OtlpProtocol, Print, RingSize, RoutePattern, Selection, SeriesLimit, SpanRate, Tier,
+    Breakpoints, ByteSize, ConnectionLimit, InjectHeaders, Instrumented, Listen, LogFormat,
+    LogLevel, OtlpProtocol, Print, RingSize, RoutePattern, Selection, SeriesLimit, SpanRate, Tier,
 };
 
 /// Everything a person may decide, complete and checked. [`Settings::default`] is the one place of defaults.
@@ -26,6 +26,8 @@ pub struct Settings {
     pub spans: Spans,
     /// Metrics.
     pub metrics: Metrics,
+    /// Whether `traceparent` is injected into HTTP/1 requests.
+    pub inject_headers: InjectHeaders,
     /// Resource attributes that every service gets, unless its own environment names them.
     pub resource: BTreeMap<String, String>,
     /// Bounds of memory.
@@ -55,6 +57,7 @@ impl Default for Settings {
                 routes: Vec::new(),
                 max_series: SeriesLimit(2000),
             },
+            inject_headers: InjectHeaders::Off,
             resource: BTreeMap::new(),
             limits: Limits {
                 ring_bytes: RingSize(4 << 20),

@@ -56,6 +56,18 @@ choice! {
 }
 
 choice! {
+    /// Whether `traceparent` is injected into HTTP/1 requests.
+    InjectHeaders, "a treatment of headers", "off, auto or force";
+    /// Never.
+    #[default]
+    Off = "off",
+    /// Where a self-test at start shows that this kernel does it without harm.
+    Auto = "auto",
+    /// Whatever the self-test would say.
+    Force = "force",
+}
+
+choice! {
     /// Whether executables of event loops (Node, nginx), Go programs and CPython get breakpoints, by which
     /// calls are told apart that one thread makes for several requests.
     Breakpoints, "a choice about breakpoints", "on or off";

@@ -8,6 +8,7 @@
 mod choices;
 mod departures;
 mod feed;
+mod injection;
 mod lineage;
 mod memory;
 mod page;
@@ -48,7 +49,7 @@ use crate::{
         otlp::{OtlpExporter, OwnMetrics},
         prometheus,
     },
-    kernel::{Features, Kernel, LoadOptions, Tier, offsets::KernelTypes},
+    kernel::{Features, Kernel, LoadOptions, Tier, inject::Leaving, offsets::KernelTypes},
     metrics::{Snapshot, routes::Routes},
     process::{self, Identifier, PolicyPlan, ProcFs, Table},
     stream::{Shard, StreamConfig, StreamCounters},
@@ -124,7 +125,9 @@ impl Daemon {
         let features = Features::probe(&types);
         let rings = choices::rings();
         let sizes = choices::map_sizes(&settings.limits, choices::host_memory());
+        let injection = injection::Plan::of(settings.inject_headers, &features)?;
         let options = LoadOptions {
+            inject: injection.is_possible(),
             tier: choices::tier(settings.tier),
             selected_only: settings.selection.is_selective(),
             observer_tgid: if private { 0 } else { std::process::id() },
@@ -136,6 +139,8 @@ impl Daemon {
         let mut kernel = Kernel::load(&types, &features, &options)?;
         let breakpoints =
             settings.spans.breakpoints == config::Breakpoints::On && load_breakpoints(&mut kernel);
+        // Takes maps out of the object, which programs that are loaded need to find there.
+        let leaving = injection.begin(&mut kernel)?;
         drop(types);
         memory::trim();
         let tier = kernel.tier();
@@ -270,7 +275,7 @@ impl Daemon {
             let stop = Arc::clone(&stop);
             let shared = Arc::clone(&shared);
             spawn("observer-process", move || {
-                run_processes(&stop, &shared, &registries, departures);
+                run_processes(&stop, &shared, &registries, departures, leaving);
             })?
         };
 
@@ -452,12 +457,16 @@ fn run_processes(
     shared: &Shared,
     registries: &Registries,
     mut departures: Departures,
+    mut leaving: Option<Leaving>,
 ) {
     let mut looked = now_ns();
     while !stop.load(Ordering::Acquire) {
         let now = now_ns();
         shared.feed.drain(&shared.table);
         shared.feed.housekeep(&shared.table, now);
+        if let Some(leaving) = &mut leaving {
+            leaving.drain();
+        }
         if now.saturating_sub(looked) > 60 * HOUSEKEEPING_NS {
             looked = now;
             let gone = shared.table.departed(registries.services());

@@ -8,6 +8,8 @@ use std::{
     },
 };
 
+use observer_abi::loss::Counter;
+
 use super::pipeline::Shared;
 use crate::{
     export::{
@@ -96,6 +98,24 @@ impl Page {
                         .map(|(_, name, value)| ((*name).to_owned(), *value as f64))
                         .chain([("program_missed".to_owned(), missed as f64)]),
                 ));
+                families.push(Family::single(
+                    "observer_headers_injected",
+                    "Requests into which a traceparent line was put.",
+                    Kind::Counter,
+                    sum("header_injected"),
+                ));
+                families.push(Family::by(
+                    "observer_headers_left_out",
+                    "What got no traceparent line, by reason: requests (present, split, pipelined, failed) and connections into which none is put any more (pipelined, uncertain, not_http, failed).",
+                    Kind::Counter,
+                    "reason",
+                    counters
+                        .iter()
+                        .filter(|(counter, ..)| *counter != Counter::HeaderInjected)
+                        .filter_map(|(_, name, value)| {
+                            Some((name.strip_prefix("header_")?.to_owned(), *value as f64))
+                        }),
+                ));
                 families.push(Family::by(
                     "observer_kernel_events",
                     "What the kernel programs did, by kind.",
@@ -104,7 +124,9 @@ impl Page {
                     counters
                         .iter()
                         .filter(|(counter, name, _)| {
-                            !is_loss(*counter) && !name.starts_with("record")
+                            !is_loss(*counter)
+                                && !name.starts_with("record")
+                                && !name.starts_with("header")
                         })
                         .map(|(_, name, value)| ((*name).to_owned(), *value as f64)),
                 ));

@@ -14,7 +14,7 @@ use aya::{
 };
 use observer_abi::{
     connection::Connection,
-    control::{ConnectionControl, ControlBlock, MAX_RINGS, Settings, mode},
+    control::{ConnectionControl, ControlBlock, MAX_RINGS, SCRATCHES_TO_INJECT, Settings, mode},
     loss::{self, Counter},
     process::{Policy, Runtime},
 };
@@ -48,6 +48,8 @@ pub struct LoadOptions {
     pub request_budget: u32,
     /// The same for responses.
     pub response_budget: u32,
+    /// Headers may be injected, see [`super::inject`].
+    pub inject: bool,
 }
 
 impl Default for LoadOptions {
@@ -61,6 +63,7 @@ impl Default for LoadOptions {
             connections: 16384,
             request_budget: 16 << 10,
             response_budget: 4096,
+            inject: false,
         }
     }
 }
@@ -214,6 +217,7 @@ impl Kernel {
             task_registers: u32::from(features.task_registers),
             kernel_workers: u32::from(features.kernel_workers),
             unix_sock_helper: u32::from(types.has_function("bpf_skc_to_unix_sock")),
+            inject: u32::from(options.inject),
             spares: u32::from(features.preemptible),
         };
         let mut loader = EbpfLoader::new();
@@ -244,7 +248,19 @@ impl Kernel {
         if !matches!(tier, Tier::Kprobe | Tier::Syscall) {
             loader.map_max_entries("CALLS", 1);
         }
-        loader.load(OBJECT).map_err(|error| match refused_map(&error) {
+        let plain;
+        let object = if options.inject {
+            loader.map_max_entries("INJECTED", options.connections);
+            loader.map_max_entries("SCRATCH", SCRATCHES_TO_INJECT);
+            OBJECT
+        } else {
+            for (name, entries) in WITHOUT_INJECTION {
+                loader.map_max_entries(name, entries);
+            }
+            plain = super::inject::without_socket_map(OBJECT)?;
+            &plain
+        };
+        loader.load(object).map_err(|error| match refused_map(&error) {
             Some(name) => anyhow!(
                 "the kernel refused to make the map {name}: the limit of locked memory is too low for it and may not be \
                  raised (before 5.11 maps count; ulimit -l unlimited, LimitMEMLOCK=infinity)"
@@ -395,6 +411,14 @@ const SCRATCHES: [(&str, u32); 2] = [("SCRATCH", 5), ("SCRATCH_CREATE", 5)];
 
 const RINGS: [&str; MAX_RINGS] = ["RECORDS_0", "RECORDS_1", "RECORDS_2", "RECORDS_3"];
 
+/// Sizes of the maps that only header injection needs.
+const WITHOUT_INJECTION: [(&str, u32); 4] = [
+    ("INJECTED", 1),
+    ("JOINING", 1),
+    ("LEAVING", 4096),
+    ("SCRATCH_TAKEN", 1),
+];
+
 /// The map that the kernel had no locked memory for.
 fn refused_map(error: &EbpfError) -> Option<&str> {
     match error {
@@ -454,7 +478,8 @@ pub(super) fn map_descriptor(map: &Map) -> Option<i32> {
         | Map::HashMap(data)
         | Map::LruHashMap(data)
         | Map::PerCpuArray(data)
-        | Map::RingBuf(data) => data,
+        | Map::RingBuf(data)
+        | Map::SockHash(data) => data,
         _ => return None,
     };
     Some(data.fd().as_fd().as_raw_fd())

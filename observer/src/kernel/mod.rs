@@ -6,6 +6,7 @@
 
 mod breakpoints;
 pub mod counters;
+pub mod inject;
 pub mod loader;
 pub mod offsets;
 mod preemption;

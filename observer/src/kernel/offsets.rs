@@ -251,6 +251,7 @@ impl KernelTypes {
             file_private: self.offset("file.private_data")?,
             inode_mode: self.offset("inode.i_mode")?,
             task_thread_pointer: self.offset("task_struct.thread.fsbase")?,
+            sock_protocol_above: self.offset("inet_connection_sock.icsk_ulp_ops")?,
         })
     }
 }

@@ -14,7 +14,13 @@ use crate::{
         palette::Palette,
         privileges::{Lacking, Privileges},
     },
-    kernel::{Features, Kernel, LoadOptions, Tier, loader::brief, offsets::KernelTypes},
+    config::InjectHeaders,
+    kernel::{
+        Features, Kernel, LoadOptions, Tier,
+        inject::{self, Injection},
+        loader::brief,
+        offsets::KernelTypes,
+    },
 };
 
 /// Runs `observer doctor`.
@@ -94,6 +100,7 @@ fn probe() -> anyhow::Result<Report> {
     if let Some(loaded) = breakpoints {
         findings.push(parents(loaded, &features));
     }
+    injection(chosen, &types, &features, &mut findings);
     namespace(&mut findings);
     containers(&mut findings);
     Ok(Report {
@@ -197,6 +204,48 @@ fn send_hook(chosen: Option<&str>, features: &Features, findings: &mut Vec<Findi
         "their bytes are counted, not read, in the socket tier",
         "a kernel that allows the fentry tier reads them",
     ));
+}
+
+/// What `--inject-headers auto` would come to, tried.
+fn injection(
+    chosen: Option<&str>,
+    types: &KernelTypes,
+    features: &Features,
+    findings: &mut Vec<Finding>,
+) {
+    let Some(tier) = Tier::AUTOMATIC
+        .into_iter()
+        .find(|tier| chosen == Some(tier.as_str()))
+    else {
+        return;
+    };
+    let options = LoadOptions {
+        tier: Some(tier),
+        connections: 64,
+        ring_bytes: 64 << 10,
+        observer_tgid: std::process::id(),
+        inject: true,
+        ..LoadOptions::default()
+    };
+    let tried = inject::precondition(features).and_then(|()| {
+        let mut kernel = Kernel::load(types, features, &options).map_err(|error| brief(&error))?;
+        match inject::begin(&mut kernel, InjectHeaders::Auto) {
+            Injection::Off(reason) => Err(reason),
+            _ => Ok(()),
+        }
+    });
+    findings.push(match tried {
+        Ok(()) => Finding::ok(
+            "header injection",
+            "works (--inject-headers auto turns it on; it is off unless asked for)",
+        ),
+        Err(reason) => Finding::lacking(
+            "header injection",
+            State::Degraded,
+            format!("off, also with --inject-headers auto: {reason}"),
+            "nothing: traces join on one host without it",
+        ),
+    });
 }
 
 fn preemption(features: &Features, findings: &mut Vec<Finding>) {

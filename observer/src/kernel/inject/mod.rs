@@ -1,0 +1,182 @@
+//! Header injection: the programs that insert `traceparent` into HTTP/1 requests, and whether they may.
+//!
+//! In: the programs of the loaded object, the root control group. Out: attached programs, or the reason why not.
+//! Owns: the wish (off, auto, force) until it is decided, and what has to leave the socket map.
+
+mod cgroup;
+mod object;
+mod self_test;
+
+use std::fmt;
+
+use anyhow::{Context as _, Result, anyhow};
+use aya::{
+    maps::{Array, Map, MapData, RingBuf, SockHash},
+    programs::{CgroupAttachMode, Program, SkMsg, SockOps},
+};
+use observer_abi::control::{InjectionControl, injection};
+
+use super::{Features, Kernel, loader::brief};
+use crate::config::InjectHeaders;
+
+pub(super) use object::without_socket_map;
+
+/// `CAP_NET_ADMIN` (capability.h), without which the kernel makes no socket map.
+const NET_ADMIN: u32 = 12;
+
+/// Whether headers are injected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Injection {
+    /// Nobody asked for it.
+    NotAskedFor,
+    /// They are, into requests of captured processes.
+    On,
+    /// They are not, for this reason.
+    Off(String),
+}
+
+impl fmt::Display for Injection {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotAskedFor => formatter.write_str("off"),
+            Self::On => formatter.write_str("on"),
+            Self::Off(reason) => write!(formatter, "off: {reason}"),
+        }
+    }
+}
+
+/// What speaks against it before anything is loaded.
+///
+/// # Errors
+/// The reason.
+pub fn precondition(features: &Features) -> Result<(), String> {
+    if !features.may_probe_read() {
+        return Err(
+            "the kernel is locked down (confidentiality): its programs may not read messages"
+                .to_owned(),
+        );
+    }
+    if !has_capability(NET_ADMIN) {
+        return Err(
+            "CAP_NET_ADMIN is missing: without it the kernel makes no socket map".to_owned(),
+        );
+    }
+    cgroup::root().map(drop)
+}
+
+fn has_capability(number: u32) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    status
+        .lines()
+        .find_map(|line| u64::from_str_radix(line.strip_prefix("CapEff:")?.trim(), 16).ok())
+        .is_some_and(|set| set & (1 << number) != 0)
+}
+
+/// Attaches the programs of a kernel that was loaded with [`super::LoadOptions::inject`], tries them, and leaves them on
+/// where they work. With `Force` the self-test is left out.
+pub fn begin(kernel: &mut Kernel, wish: InjectHeaders) -> Injection {
+    match attempt(kernel, wish) {
+        Ok(()) => Injection::On,
+        Err(error) => {
+            tracing::debug!(error = format!("{error:#}"), "header injection refused");
+            detach(kernel);
+            Injection::Off(brief(&error))
+        }
+    }
+}
+
+fn attempt(kernel: &mut Kernel, wish: InjectHeaders) -> Result<()> {
+    attach(kernel)?;
+    if wish != InjectHeaders::Force {
+        set(kernel, injection::SELF_TEST)?;
+        let tested = self_test::run();
+        set(kernel, injection::OFF)?;
+        tested.map_err(|failure| anyhow!("the self-test on loopback failed: {failure}"))?;
+    }
+    set(kernel, injection::ON)
+}
+
+/// Loads both programs and attaches them, taking in nothing yet.
+fn attach(kernel: &mut Kernel) -> Result<()> {
+    let group = cgroup::root().map_err(|reason| anyhow!(reason))?;
+    let map: SockHash<_, u64> = SockHash::try_from(
+        kernel
+            .ebpf
+            .map("INJECTED")
+            .ok_or_else(|| anyhow!("the object has no map INJECTED"))?,
+    )?;
+    let descriptor = map.fd().try_clone()?;
+    let message: &mut SkMsg = program(kernel, "inject_message")?.try_into()?;
+    message.load().context("inject_message")?;
+    message.attach(&descriptor).context("inject_message")?;
+    let established: &mut SockOps = program(kernel, "inject_established")?.try_into()?;
+    established.load().context("inject_established")?;
+    established
+        .attach(&group, CgroupAttachMode::Single)
+        .context("inject_established")?;
+    Ok(())
+}
+
+fn detach(kernel: &mut Kernel) {
+    for name in ["inject_established", "inject_message"] {
+        let unloaded = match program(kernel, name) {
+            Ok(Program::SkMsg(program)) => program.unload(),
+            Ok(Program::SockOps(program)) => program.unload(),
+            _ => continue,
+        };
+        if let Err(error) = unloaded {
+            tracing::debug!(%error, name, "not unloaded");
+        }
+    }
+}
+
+fn program<'a>(kernel: &'a mut Kernel, name: &str) -> Result<&'a mut Program> {
+    kernel
+        .ebpf
+        .program_mut(name)
+        .ok_or_else(|| anyhow!("the object has no program {name}"))
+}
+
+fn set(kernel: &mut Kernel, mode: u32) -> Result<()> {
+    let map = kernel
+        .ebpf
+        .map_mut("INJECTION_CONTROL")
+        .ok_or_else(|| anyhow!("the object has no map INJECTION_CONTROL"))?;
+    Array::try_from(map)?
+        .set(0, InjectionControl { mode, reserved: 0 }, 0)
+        .context("cannot switch header injection")
+}
+
+/// Takes connections out of the socket map into which nothing will be injected any more.
+pub struct Leaving {
+    told: RingBuf<MapData>,
+    sockets: SockHash<MapData, u64>,
+}
+
+impl Leaving {
+    /// Of a kernel where injection is on.
+    ///
+    /// # Errors
+    /// When the object is not as expected.
+    pub fn of(kernel: &mut Kernel) -> Result<Self> {
+        let mut take = |name: &str| -> Result<Map> {
+            kernel
+                .ebpf
+                .take_map(name)
+                .ok_or_else(|| anyhow!("the object has no map {name}"))
+        };
+        Ok(Self {
+            told: RingBuf::try_from(take("LEAVING")?)?,
+            sockets: SockHash::try_from(take("INJECTED")?)?,
+        })
+    }
+
+    /// Those that were told since the last time. One that was closed meanwhile is gone from the map already.
+    pub fn drain(&mut self) {
+        while let Some(key) = self.told.next() {
+            if let Ok(bytes) = <[u8; 8]>::try_from(&key[..]) {
+                let _ = self.sockets.remove(&u64::from_ne_bytes(bytes));
+            }
+        }
+    }
+}
