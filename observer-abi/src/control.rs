@@ -67,8 +67,10 @@ pub struct Settings {
     pub kernel_workers: u32,
     /// `bpf_skc_to_unix_sock` is there (5.16).
     pub unix_sock_helper: u32,
+    /// Contexts travel in TCP options, to and from the peers in the map `OPTION_PEERS`.
+    pub tcp_option: u32,
 }
-plain!(Settings, 48);
+plain!(Settings, 52);
 
 /// Rings that the object declares; unused ones are shrunk to a page.
 pub const MAX_RINGS: usize = 4;

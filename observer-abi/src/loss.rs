@@ -38,10 +38,20 @@ pub enum Counter {
     UnitParent = 15,
     /// What goroutines, contexts or waiting work do was not kept because the table refused the entry.
     UnitTableFull = 16,
+    /// Contexts that left in a TCP option.
+    OptionWritten = 17,
+    /// Contexts from a TCP option that a request was given.
+    OptionFound = 18,
+    /// TCP options of observer's kind that were not taken: from a peer outside of the configured networks, on a
+    /// connection that did not agree on them, or malformed.
+    OptionRefused = 19,
+    /// Requests that left without the TCP option although the connection agreed on it: no room next to the data or to
+    /// other options.
+    OptionLeftOut = 20,
 }
 
 /// Number of counters.
-pub const COUNTERS: u32 = 17;
+pub const COUNTERS: u32 = 21;
 
 impl Counter {
     /// Every counter with the name under which the daemon exports it.
@@ -63,5 +73,9 @@ impl Counter {
         (Counter::DescriptorChanged, "descriptor_changed"),
         (Counter::UnitParent, "unit_parent"),
         (Counter::UnitTableFull, "unit_table_full"),
+        (Counter::OptionWritten, "tcp_option_written"),
+        (Counter::OptionFound, "tcp_option_found"),
+        (Counter::OptionRefused, "tcp_option_refused"),
+        (Counter::OptionLeftOut, "tcp_option_left_out"),
     ];
 }

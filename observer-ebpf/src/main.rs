@@ -19,6 +19,7 @@ mod iterator;
 mod kprobe;
 mod go;
 mod maps;
+mod option;
 mod output;
 mod process;
 mod python;

@@ -19,7 +19,7 @@ use crate::{
     connecting, connection,
     globals::offset,
     maps::{CONN_CONTROL, CONNECTIONS, SCRATCH_STATE},
-    output,
+    option, output,
     read::{Direct, KernelRead},
     sock::{self, Kind, state},
 };
@@ -35,6 +35,7 @@ pub(crate) fn state_changed(ctx: BtfTracePointContext) -> i32 {
             ended(sock, old);
         } else if old == i32::from(state::CLOSE) && new == i32::from(state::SYN_SENT) {
             connecting::began(sock);
+            option::connecting(sock);
         } else if new == i32::from(state::FIN_WAIT1) || new == i32::from(state::LAST_ACK) {
             connecting::closed(sock);
         } else if new == i32::from(state::ESTABLISHED) {
@@ -95,6 +96,7 @@ unsafe fn established(sock: *const u8, role: u8) {
 #[inline(always)]
 unsafe fn ended(sock: *const u8, old: i32) {
     let key = sock as u64;
+    option::ended(key);
     // SAFETY: as promised; live map values.
     unsafe {
         let Some(entry) = CONNECTIONS.get_ptr_mut(key) else { return };

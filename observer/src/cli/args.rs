@@ -6,8 +6,8 @@ use clap::{Args, Parser, Subcommand};
 
 use super::demo::service;
 use crate::config::{
-    ConfigError, Endpoint, File, Glob, Listen, LogFormat, LogLevel, OtlpProtocol, Pid, PortRange,
-    Print, RoutePattern, RunFor, Settings, SpanRate, Tier,
+    ConfigError, Endpoint, File, Glob, Listen, LogFormat, LogLevel, Network, OtlpProtocol, Pid,
+    PortRange, Print, RoutePattern, RunFor, Settings, SpanRate, Tier,
 };
 
 /// Traces services that carry no instrumentation.
@@ -100,6 +100,21 @@ pub struct RunArguments {
     /// A route that is known, e.g. '/orders/{id}' or '/static/*' (repeatable); others are learned
     #[arg(long, value_name = "PATTERN")]
     pub route: Vec<RoutePattern>,
+    /// Hand trace context to, and take it from, hosts in these networks by a TCP option (repeatable) [default: off]
+    ///
+    /// Both hosts must run observer with this, each naming the other's network, and HTTP/1 is all it works for. What it
+    /// does to packets: of connections that traced processes make to these networks the SYN carries 4 bytes more (option kind 253,
+    /// RFC 6994), left out when it is repeated; the SYN-ACK answers with 4; and if both did, the segment that begins with
+    /// a request's first byte carries 28 (trace id and span id), once. Nothing else is changed, and no other connection.
+    /// It is a help, never a need: a segment that reports losses (SACK) or is full has no room for it, and a middlebox may drop it,
+    /// or, until TCP repeats it without, the segment. The ids travel in the open.
+    #[arg(
+        long,
+        value_name = "CIDR[,CIDR]",
+        value_delimiter = ',',
+        verbatim_doc_comment
+    )]
+    pub tcp_option_peers: Vec<Network>,
     /// How much observer says about itself: error, warn, info, debug or trace [default: info]
     #[arg(long, value_name = "LEVEL")]
     pub log_level: Option<LogLevel>,
@@ -170,6 +185,7 @@ impl RunArguments {
         list(&mut settings.selection.exclude_exe, self.exclude_exe);
         list(&mut settings.selection.ports, self.port);
         list(&mut settings.metrics.routes, self.route);
+        list(&mut settings.tcp_option.peers, self.tcp_option_peers);
         value(&mut settings.tier, self.tier);
         value(
             &mut settings.duration,

@@ -9,7 +9,7 @@ use std::{
 use serde::Deserialize;
 
 use super::{
-    ByteSize, ConnectionLimit, Endpoint, Glob, Instrumented, Listen, LogFormat, LogLevel,
+    ByteSize, ConnectionLimit, Endpoint, Glob, Instrumented, Listen, LogFormat, LogLevel, Network,
     OtlpProtocol, Pid, PortRange, Print, RingSize, RoutePattern, RunFor, SeriesLimit, SpanRate,
     Tier,
 };
@@ -29,6 +29,7 @@ pub struct File {
     pub(super) otlp: Option<OtlpSection>,
     pub(super) spans: Option<SpansSection>,
     pub(super) metrics: Option<MetricsSection>,
+    pub(super) tcp_option: Option<TcpOptionSection>,
     pub(super) resource: Option<BTreeMap<String, String>>,
     pub(super) limits: Option<LimitsSection>,
     pub(super) log: Option<LogSection>,
@@ -63,6 +64,12 @@ pub(super) struct SpansSection {
 pub(super) struct MetricsSection {
     pub(super) routes: Option<Vec<RoutePattern>>,
     pub(super) max_series: Option<SeriesLimit>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct TcpOptionSection {
+    pub(super) peers: Option<Vec<Network>>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]

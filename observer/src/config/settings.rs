@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, env, net::SocketAddr, time::Duration};
 
 use super::{
-    ByteSize, ConnectionLimit, Instrumented, Listen, LogFormat, LogLevel, OtlpProtocol, Print,
-    RingSize, RoutePattern, Selection, SeriesLimit, SpanRate, Tier,
+    ByteSize, ConnectionLimit, Instrumented, Listen, LogFormat, LogLevel, Network, OtlpProtocol,
+    Print, RingSize, RoutePattern, Selection, SeriesLimit, SpanRate, Tier,
 };
 
 /// Everything a person may decide, complete and checked. [`Settings::default`] is the one place of defaults.
@@ -26,6 +26,8 @@ pub struct Settings {
     pub spans: Spans,
     /// Metrics.
     pub metrics: Metrics,
+    /// Trace context in TCP options.
+    pub tcp_option: TcpOption,
     /// Resource attributes that every service gets, unless its own environment names them.
     pub resource: BTreeMap<String, String>,
     /// Bounds of memory.
@@ -54,6 +56,7 @@ impl Default for Settings {
                 routes: Vec::new(),
                 max_series: SeriesLimit(2000),
             },
+            tcp_option: TcpOption::default(),
             resource: BTreeMap::new(),
             limits: Limits {
                 ring_bytes: RingSize(4 << 20),
@@ -120,6 +123,13 @@ pub struct Metrics {
     pub routes: Vec<RoutePattern>,
     /// Series of one metric of one service; what is beyond goes to the overflow series.
     pub max_series: SeriesLimit,
+}
+
+/// Trace context in TCP options, between hosts that both run observer. Off unless networks are named.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TcpOption {
+    /// The hosts with which options are exchanged.
+    pub peers: Vec<Network>,
 }
 
 /// Bounds of memory.

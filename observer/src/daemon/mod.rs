@@ -17,6 +17,7 @@ mod runtimes;
 mod shard;
 mod show;
 mod signals;
+mod tcp_option;
 mod threads;
 
 use std::{
@@ -48,7 +49,7 @@ use crate::{
         otlp::{OtlpExporter, OwnMetrics},
         prometheus,
     },
-    kernel::{Features, Kernel, LoadOptions, Tier, offsets::KernelTypes},
+    kernel::{Features, Kernel, LoadOptions, Tier, offsets::KernelTypes, option},
     metrics::{Snapshot, routes::Routes},
     process::{self, Identifier, PolicyPlan, ProcFs, Table},
     stream::{Shard, StreamConfig, StreamCounters},
@@ -131,9 +132,11 @@ impl Daemon {
             rings,
             ring_bytes: sizes.ring_bytes,
             connections: sizes.connections,
+            option_peers: settings.tcp_option.peers.clone(),
             ..LoadOptions::default()
         };
         let mut kernel = Kernel::load(&types, &features, &options)?;
+        let can_adopt = option::can_adopt(&types);
         drop(types);
         memory::trim();
         let tier = kernel.tier();
@@ -141,6 +144,8 @@ impl Daemon {
             let reason = reason.lines().next().unwrap_or_default();
             tracing::info!(tier = %refused, reason, "tier not available");
         }
+
+        tcp_option::begin(&mut kernel, &settings.tcp_option.peers, can_adopt);
 
         let table = Table::new(Identifier::new(
             ProcFs::default(),

@@ -26,9 +26,10 @@ use observer_abi::{
 use super::{
     lockdown::Programs,
     offsets::KernelTypes,
+    option::{self, Adopted},
     tier::{Features, Hook, Tier},
 };
-use crate::exchange::ConnectionKey;
+use crate::{config::Network, exchange::ConnectionKey};
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("OBSERVER_EBPF_OBJECT"));
 
@@ -51,6 +52,8 @@ pub struct LoadOptions {
     pub request_budget: u32,
     /// The same for responses.
     pub response_budget: u32,
+    /// Hosts with which trace context is exchanged in TCP options; none turns that off.
+    pub option_peers: Vec<Network>,
 }
 
 impl Default for LoadOptions {
@@ -64,6 +67,7 @@ impl Default for LoadOptions {
             connections: 16384,
             request_budget: 8192,
             response_budget: 4096,
+            option_peers: Vec::new(),
         }
     }
 }
@@ -75,7 +79,19 @@ pub struct Kernel {
     _links: Vec<OwnedFd>,
     tier: Tier,
     refused: Vec<(Tier, String)>,
+    tcp_option: TcpOption,
     load_time: Duration,
+}
+
+/// Trace context in TCP options.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TcpOption {
+    /// Nobody asked for it.
+    Off,
+    /// In use.
+    On,
+    /// Asked for, and not possible here: why.
+    Refused(String),
 }
 
 impl Kernel {
@@ -91,12 +107,13 @@ impl Kernel {
         };
         for tier in candidates {
             match Self::load_tier(tier, &btf, types, features, options) {
-                Ok((ebpf, links)) => {
+                Ok((ebpf, links, tcp_option)) => {
                     return Ok(Self {
                         ebpf,
                         _links: links,
                         tier,
                         refused,
+                        tcp_option,
                         load_time: begin.elapsed(),
                     });
                 }
@@ -147,9 +164,9 @@ impl Kernel {
         types: &KernelTypes,
         features: &Features,
         options: &LoadOptions,
-    ) -> Result<(Ebpf, Vec<OwnedFd>)> {
+    ) -> Result<(Ebpf, Vec<OwnedFd>, TcpOption)> {
         let wanted = tier.plan(types)?;
-        let mut ebpf = Self::open(tier, btf, types, features, options)?;
+        let (mut ebpf, tcp_option) = Self::open_with_option(tier, btf, types, features, options)?;
         let mut links = Vec::new();
         if features.may_probe_read() {
             for (name, hook) in &wanted {
@@ -173,7 +190,51 @@ impl Kernel {
                 links.push(link.with_context(|| format!("{name} on {}", hook.name()))?);
             }
         }
-        Ok((ebpf, links))
+        Ok((ebpf, links, tcp_option))
+    }
+
+    /// Whether the core hands contexts over to TCP options is settled before it is loaded.
+    fn open_with_option(
+        tier: Tier,
+        btf: &Btf,
+        types: &KernelTypes,
+        features: &Features,
+        options: &LoadOptions,
+    ) -> Result<(Ebpf, TcpOption)> {
+        if options.option_peers.is_empty() {
+            let ebpf = Self::open(tier, btf, types, features, options)?;
+            return Ok((ebpf, TcpOption::Off));
+        }
+        let mut ebpf = Self::open(tier, btf, types, features, options)?;
+        match option::attach(&mut ebpf, types, &options.option_peers) {
+            Ok(()) => Ok((ebpf, TcpOption::On)),
+            Err(error) => {
+                tracing::debug!(error = format!("{error:#}"), "TCP option refused");
+                drop(ebpf);
+                let without = LoadOptions {
+                    option_peers: Vec::new(),
+                    ..options.clone()
+                };
+                let ebpf = Self::open(tier, btf, types, features, &without)?;
+                Ok((ebpf, TcpOption::Refused(brief(&error))))
+            }
+        }
+    }
+
+    /// Attaches the TCP option's program for a peer that nobody has, and takes it away again.
+    ///
+    /// # Errors
+    /// Why it does not work here.
+    pub fn try_option(types: &KernelTypes, features: &Features, peers: &[Network]) -> Result<()> {
+        let btf = Btf::from_sys_fs().context("cannot read the kernel's type information")?;
+        let options = LoadOptions {
+            connections: 64,
+            ring_bytes: 64 << 10,
+            option_peers: peers.to_vec(),
+            ..LoadOptions::default()
+        };
+        let mut ebpf = Self::open(Tier::Socket, &btf, types, features, &options)?;
+        option::attach(&mut ebpf, types, peers)
     }
 
     fn open(
@@ -198,6 +259,7 @@ impl Kernel {
             task_registers: u32::from(features.task_registers),
             kernel_workers: u32::from(features.kernel_workers),
             unix_sock_helper: u32::from(types.has_function("bpf_skc_to_unix_sock")),
+            tcp_option: u32::from(!options.option_peers.is_empty()),
         };
         let mut loader = EbpfLoader::new();
         loader.btf(Some(btf));
@@ -215,6 +277,12 @@ impl Kernel {
                     4096
                 },
             );
+        }
+        if options.option_peers.is_empty() {
+            loader.map_max_entries("OPTION_CONNECTIONS", 1);
+            loader.map_max_entries("OPTION_HANDSHAKES", 1);
+        } else {
+            loader.map_max_entries("OPTION_CONNECTIONS", options.connections);
         }
         if tier != Tier::Kprobe {
             loader.map_max_entries("RECEIVES", 1);
@@ -234,6 +302,19 @@ impl Kernel {
     /// The tier in use.
     pub fn tier(&self) -> Tier {
         self.tier
+    }
+
+    /// Whether trace context travels in TCP options.
+    pub fn tcp_option(&self) -> &TcpOption {
+        &self.tcp_option
+    }
+
+    /// Makes servers that listen already answer what TCP options ask.
+    ///
+    /// # Errors
+    /// Why this kernel does not let it.
+    pub fn adopt_listeners(&mut self) -> Result<Adopted> {
+        option::adopt(&mut self.ebpf)
     }
 
     /// Better tiers that this kernel refused, with its reason.
@@ -436,6 +517,7 @@ fn map_descriptor(map: &Map) -> Option<i32> {
         | Map::HashMap(data)
         | Map::LruHashMap(data)
         | Map::PerCpuArray(data)
+        | Map::LpmTrie(data)
         | Map::RingBuf(data) => data,
         _ => return None,
     };

@@ -8,6 +8,7 @@ pub mod counters;
 pub mod loader;
 mod lockdown;
 pub mod offsets;
+pub mod option;
 pub mod reader;
 pub mod tier;
 pub mod uprobes;
