@@ -10,7 +10,6 @@ use observer_abi::{
 
 use crate::{
     maps::HANDOFF,
-    option,
     output::count,
     task, unit,
 };
@@ -104,9 +103,6 @@ pub(crate) unsafe fn open_client(sock: u64, entry: *mut Connection, caller: &Cal
         } else if HANDOFF.insert(handoff_key(&*entry, position), &handoff, ANY).is_ok() {
             count(Counter::HandoffWritten, 1);
         }
-        if (*entry).tcp != 0 {
-            option::offer(sock, (*entry).outbound_base.wrapping_add(position as u32), &raw const (*entry).context);
-        }
     }
 }
 
@@ -196,9 +192,6 @@ pub(crate) unsafe fn open_server(
                 let _ = HANDOFF.remove(key);
                 count(Counter::HandoffFound, 1);
             }
-        }
-        if (*entry).tcp != 0 {
-            option::take(sock, (*entry).inbound_base.wrapping_add(position as u32), &raw mut (*entry).context);
         }
         if (*entry).runtime == runtime::THREADS || (*entry).runtime == runtime::PYTHON {
             unit::thread_read(caller, &unit::reference(sock, entry), blocking);

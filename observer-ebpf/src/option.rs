@@ -31,7 +31,7 @@ use aya_ebpf::{
     programs::SockOpsContext,
 };
 use observer_abi::{
-    connection::family,
+    connection::{family, role},
     context::{Context, method},
     loss::Counter,
     option::{CAPABILITY_BYTES, CONTEXT_BYTES, EXPERIMENT, KIND, OptionConnection, phase},
@@ -40,7 +40,7 @@ use observer_abi::{
 use crate::{
     capture,
     globals::{offset, settings},
-    maps::{OPTION_CONNECTIONS, OPTION_HANDSHAKES, OPTION_PEERS},
+    maps::{self, CONNECTIONS, OPTION_CONNECTIONS, OPTION_HANDSHAKES, OPTION_PEERS},
     output::count,
     read::{Direct, KernelRead},
     sock::{self, state},
@@ -120,47 +120,44 @@ pub(crate) fn ended(sock: u64) {
     }
 }
 
-/// A request of a client is about to leave, from this sequence number on.
+/// A request was opened by the call that lies in the scratch of `slot`. A client's context waits for the segment that
+/// begins with the request's first byte; a server is given what came with that.
 ///
-/// # Safety
-/// `context` is in a live map value.
-#[inline(always)]
-pub(crate) unsafe fn offer(sock: u64, sequence: u32, context: *const Context) {
-    if settings().tcp_option() == 0 {
-        return;
-    }
-    let Some(entry) = OPTION_CONNECTIONS.get_ptr_mut(sock) else { return };
-    // SAFETY: a live map value, and as promised.
+/// A function of its own, since the stack has no room for it below `capture::open_run`.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn request_opened(slot: u32) -> u32 {
+    let Some(scratch) = maps::scratch(slot) else { return 0 };
+    // SAFETY: live map values.
     unsafe {
-        if (*entry).phase == phase::CLIENT {
+        let call = &(*scratch).call;
+        let Some(connection) = CONNECTIONS.get_ptr_mut(call.sock) else { return 0 };
+        let Some(entry) = OPTION_CONNECTIONS.get_ptr_mut(call.sock) else { return 0 };
+        if (*entry).phase == phase::CLIENT && (*connection).role == role::CLIENT {
+            let context = &raw const (*connection).context;
+            let sequence = (*connection).outbound_base.wrapping_add(call.start as u32);
             leave(entry, sequence, (&raw const (*context).trace_id).cast(), (&raw const (*context).span_id).cast());
+        } else if (*entry).phase == phase::SERVER && (*entry).waiting != 0 {
+            let sequence = (*connection).inbound_base.wrapping_add(call.start as u32);
+            if (*entry).sequence == sequence && (*connection).context.parent_method == method::NONE {
+                take(entry, &raw mut (*connection).context);
+                take(entry, &raw mut (*scratch).opened.context);
+                count(Counter::OptionFound, 1);
+            }
+            // Whatever it was: it is gone.
+            (*entry).waiting = 0;
         }
     }
+    0
 }
 
-/// A server reads a request that begins at this sequence number: what came for it is its parent, unless it has one from
-/// this host. Whatever came is gone then.
-///
-/// # Safety
-/// `context` is in a live map value.
 #[inline(always)]
-pub(crate) unsafe fn take(sock: u64, sequence: u32, context: *mut Context) {
-    if settings().tcp_option() == 0 {
-        return;
-    }
-    let Some(entry) = OPTION_CONNECTIONS.get_ptr_mut(sock) else { return };
-    // SAFETY: a live map value, and as promised.
+unsafe fn take(entry: *const OptionConnection, context: *mut Context) {
+    // SAFETY: live map values.
     unsafe {
-        if (*entry).phase != phase::SERVER || (*entry).waiting == 0 {
-            return;
-        }
-        if (*entry).sequence == sequence && (*context).parent_method == method::NONE {
-            copy::<4>((&raw mut (*context).trace_id).cast(), (&raw const (*entry).trace_id).cast());
-            copy::<2>((&raw mut (*context).parent_span_id).cast(), (&raw const (*entry).span_id).cast());
-            (*context).parent_method = method::TCP_OPTION;
-            count(Counter::OptionFound, 1);
-        }
-        (*entry).waiting = 0;
+        copy::<4>((&raw mut (*context).trace_id).cast(), (&raw const (*entry).trace_id).cast());
+        copy::<2>((&raw mut (*context).parent_span_id).cast(), (&raw const (*entry).span_id).cast());
+        (*context).parent_method = method::TCP_OPTION;
     }
 }
 
