@@ -1,6 +1,7 @@
 """A client that does what it is told on stdin, and says on stdout what came of it: option_client.py SERVER PORT
 
-kept N: N requests over one connection; fresh N: a connection each; curl N: curl, a process each; post BYTES: a body in one
+kept N: N requests over one connection; fresh N: a connection each; curl N: curl, over one connection, after a
+slow one over another; post BYTES: a body in one
 write with the head; reach ADDRESS: a connection that is given three seconds.
 """
 
@@ -44,9 +45,12 @@ for line in sys.stdin:
             connection.close()
     elif command == "curl":
         host = f"[{SERVER}]" if ":" in SERVER else SERVER
-        for number, path in paths(int(argument)):
-            body = subprocess.run(["curl", "-sS", f"http://{host}:{PORT}{path}"], stdout=subprocess.PIPE, check=True)
-            assert body.stdout == b"x" * (10000 + number), path
+        wanted = list(paths(int(argument)))
+        # The first takes a while, on a connection of its own: the daemon has to decide about a new process.
+        command = ["curl", "-sS", "-H", "Connection: close", f"http://{host}:{PORT}/sleep/500", "--next", "-sS"]
+        urls = [f"http://{host}:{PORT}{path}" for _, path in wanted]
+        body = subprocess.run(command + urls, stdout=subprocess.PIPE, check=True).stdout
+        assert body == b"ok\n" + b"x" * sum(10000 + number for number, _ in wanted)
     elif command == "post":
         body = os.urandom(int(argument))
         head = f"POST /digest HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode()

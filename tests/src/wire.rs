@@ -81,15 +81,15 @@ impl Wire {
     }
 }
 
-/// A socket that is given every frame, and gives up a read after 50 ms (packet(7)).
+/// A socket that is given every frame, and gives up a read after 50 ms (packet(7)). It keeps 64 MiB for a slow reader.
 fn packet_socket() -> io::Result<OwnedFd> {
     let everything = i32::from((libc::ETH_P_ALL as u16).to_be());
     let patience = libc::timeval {
         tv_sec: 0,
         tv_usec: 50_000,
     };
-    // SAFETY: plain system calls; the descriptor is new.
-    unsafe {
+    // SAFETY: a plain system call; the descriptor is new.
+    let socket = unsafe {
         let socket = libc::socket(
             libc::AF_PACKET,
             libc::SOCK_RAW | libc::SOCK_CLOEXEC,
@@ -98,21 +98,22 @@ fn packet_socket() -> io::Result<OwnedFd> {
         if socket < 0 {
             return Err(io::Error::last_os_error());
         }
-        let socket = OwnedFd::from_raw_fd(socket);
-        let length = size_of::<libc::timeval>() as libc::socklen_t;
-        let at = (&raw const patience).cast();
-        if libc::setsockopt(
-            socket.as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_RCVTIMEO,
-            at,
-            length,
-        ) < 0
-        {
-            return Err(io::Error::last_os_error());
-        }
-        Ok(socket)
+        OwnedFd::from_raw_fd(socket)
+    };
+    set(&socket, libc::SO_RCVTIMEO, &patience)?;
+    set(&socket, libc::SO_RCVBUFFORCE, &(64_i32 << 20))?;
+    Ok(socket)
+}
+
+fn set<T>(socket: &OwnedFd, option: i32, value: &T) -> io::Result<()> {
+    let length = size_of::<T>() as libc::socklen_t;
+    let at = std::ptr::from_ref(value).cast();
+    // SAFETY: the value is as long as is said.
+    let set = unsafe { libc::setsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, option, at, length) };
+    if set < 0 {
+        return Err(io::Error::last_os_error());
     }
+    Ok(())
 }
 
 fn parse(frame: &[u8], port: u16) -> Option<Segment> {

@@ -152,9 +152,8 @@ fn two_hosts_make_one_trace_and_only_the_first_segments_carry_it() {
         let wire = Wire::listen(&hosts, server.port());
         client.tell("kept 30");
         client.tell("fresh 20");
-        client.tell("curl 5");
         client.tell("post 1000");
-        let (requests, connections) = (56, 27);
+        let (requests, connections) = (51, 22);
         let (asked, answered, clients, servers) = daemons.stop(requests);
         assert_eq!(servers.len() as u64, requests);
         assert_joined(&clients, &servers);
@@ -200,6 +199,27 @@ fn two_hosts_make_one_trace_and_only_the_first_segments_carry_it() {
                 if content.starts_with(EXPERIMENT) && content.len() == CONTEXT));
         }
     }
+}
+
+#[test]
+fn curl_is_joined_with_the_server_on_the_other_host() {
+    let Some(environment) = Environment::enter() else {
+        return;
+    };
+    let hosts = Hosts::new();
+    let server = hosts.stdlib();
+    let mut client = Client::start(&hosts, Host::Server.address().into(), server.port());
+    let peers = format!("--tcp-option-peers={NETWORKS}");
+    let daemons = Daemons {
+        client: Observer::start(&environment, &["--exe=curl", &peers]),
+        server: Observer::start(&environment, &[&format!("--pid={}", server.pid()), &peers]),
+    };
+    client.tell("curl 10");
+    let (_, _, clients, mut servers) = daemons.stop(10);
+    // The one before was for the daemon to get to know curl.
+    servers.retain(|span| span.path() != "/sleep/500");
+    assert_eq!(servers.len(), 10);
+    assert_joined(&clients, &servers);
 }
 
 #[test]
