@@ -48,6 +48,12 @@ const RUN_EXAMPLES: &str = "Examples:
 
 Without --pid, --exe and --port every process is traced except observer's own.
 OTLP goes where --otlp-endpoint or OTEL_EXPORTER_OTLP_ENDPOINT says, nowhere without either.
+--tcp-option-peers changes packets to and from these networks. The SYN of a traced process's
+connection carries 4 bytes more (option kind 253), the SYN-ACK answers with 4, and where both did,
+the segment that begins with an HTTP/1 request carries 28: trace and span id, in the open. None is
+repeated; no other segment or connection is changed. Both hosts need it, each naming the other. A
+full segment or one with SACK has no room for it, middleboxes may drop it: a help, never a need.
+
 Needs root, or CAP_BPF, CAP_PERFMON, CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH.
 
 Exit codes: 0 done, 1 cannot trace (observer doctor says why), 2 a flag, an OTEL_* variable or the file is refused.";
@@ -100,20 +106,8 @@ pub struct RunArguments {
     /// A route that is known, e.g. '/orders/{id}' or '/static/*' (repeatable); others are learned
     #[arg(long, value_name = "PATTERN")]
     pub route: Vec<RoutePattern>,
-    /// Hand trace context to, and take it from, hosts in these networks by a TCP option (repeatable) [default: off]
-    ///
-    /// Both hosts must run observer with this, each naming the other's network, and HTTP/1 is all it works for. What it
-    /// does to packets: of connections that traced processes make to these networks the SYN carries 4 bytes more (option kind 253,
-    /// RFC 6994), left out when it is repeated; the SYN-ACK answers with 4; and if both did, the segment that begins with
-    /// a request's first byte carries 28 (trace id and span id), once. Nothing else is changed, and no other connection.
-    /// It is a help, never a need: a segment that reports losses (SACK) or is full has no room for it, and a middlebox may drop it,
-    /// or, until TCP repeats it without, the segment. The ids travel in the open.
-    #[arg(
-        long,
-        value_name = "CIDR[,CIDR]",
-        value_delimiter = ',',
-        verbatim_doc_comment
-    )]
+    /// Exchange trace context with hosts in these networks by a TCP option, see below (repeatable) [default: off]
+    #[arg(long, value_name = "CIDR[,CIDR]", value_delimiter = ',')]
     pub tcp_option_peers: Vec<Network>,
     /// How much observer says about itself: error, warn, info, debug or trace [default: info]
     #[arg(long, value_name = "LEVEL")]
