@@ -69,8 +69,10 @@ pub struct Settings {
     pub unix_sock_helper: u32,
     /// Contexts travel in TCP options, to and from the peers in the map `OPTION_PEERS`.
     pub tcp_option: u32,
+    /// Programs have spares, since kernel code can be preempted.
+    pub spares: u32,
 }
-plain!(Settings, 52);
+plain!(Settings, 56);
 
 /// Rings that the object declares; unused ones are shrunk to a page.
 pub const MAX_RINGS: usize = 4;

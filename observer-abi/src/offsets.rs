@@ -82,6 +82,14 @@ pub struct Offsets {
     pub iter_ubuf_pointer: u32,
     /// `iov_iter.nr_segs`
     pub iter_segments: u32,
+    /// `msghdr.msg_iocb` (until 7.x); `u32::MAX` where there is none.
+    pub msg_iocb: u32,
+    /// `kiocb.ki_complete`; `u32::MAX` where there is none.
+    pub kiocb_complete: u32,
+    /// `io_rw.addr` (io_uring; a `struct kiocb` is its start); `u32::MAX` where there is none.
+    pub io_rw_address: u32,
+    /// `io_rw.len`; `u32::MAX` where there is none.
+    pub io_rw_length: u32,
     /// `task_struct.group_leader`
     pub task_group_leader: u32,
     /// `task_struct.start_boottime`
@@ -119,4 +127,4 @@ pub struct Offsets {
     /// `task_struct.thread.fsbase`: the thread pointer (x86-64).
     pub task_thread_pointer: u32,
 }
-plain!(Offsets, 56 * 4);
+plain!(Offsets, 60 * 4);

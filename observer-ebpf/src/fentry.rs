@@ -24,20 +24,21 @@ use crate::{
     read::{Direct, KernelRead},
     sock::Kind,
     socket::{self, Buffer, MSG_PEEK, MSG_TRUNC, Moved},
+    spare::{slot_of, spared},
 };
 
-#[fentry(function = "tcp_sendmsg")]
-pub(crate) fn fentry_tcp_sending(ctx: FEntryContext) -> i32 {
+spared! {
+    #[fentry(function = "tcp_sendmsg")]
+    fentry_tcp_sending, fentry_tcp_sending_spare, FEntryContext, SENDING,
     // SAFETY: typed arguments.
-    unsafe { socket::tcp_sending::<Direct>(ctx.arg(0), ctx.arg(1)) };
-    0
+    |ctx, spare| unsafe { socket::tcp_sending::<Direct>(ctx.arg(0), ctx.arg(1), slot_of(slot::SENDING, spare)) }
 }
 
-#[fexit(function = "tcp_sendmsg")]
-pub(crate) fn fentry_tcp_sent(ctx: FExitContext) -> i32 {
-    // SAFETY: typed arguments; slot 3 is the result.
-    unsafe { socket::tcp_sent::<Direct>(ctx.arg(0)) };
-    0
+spared! {
+    #[fexit(function = "tcp_sendmsg")]
+    fentry_tcp_sent, fentry_tcp_sent_spare, FExitContext, SENT,
+    // SAFETY: typed arguments.
+    |ctx, _spare| unsafe { socket::tcp_sent::<Direct>(ctx.arg(0)) }
 }
 
 /// A receive of `result` bytes into `message`.
@@ -50,26 +51,28 @@ fn received(message: *const u8, flags: i32, result: i32) -> Moved {
 /// `tcp_recvmsg` has four to six arguments, depending on the version. Which of these programs is loaded comes from BTF:
 /// within one program the compiler would compute the argument's address, which the verifier refuses.
 macro_rules! tcp_received {
-    ($name:ident, $flags:literal, $result:literal) => {
-        #[fexit(function = "tcp_recvmsg")]
-        pub(crate) fn $name(ctx: FExitContext) -> i32 {
-            let flags: i32 = ctx.arg($flags);
-            let result: i32 = ctx.arg($result);
-            if result > 0 && flags & MSG_PEEK == 0 {
-                // SAFETY: typed arguments.
-                unsafe {
-                    let moved = received(ctx.arg(1), flags, result);
-                    socket::after_call::<Direct>(ctx.arg(0), Kind::Tcp, &moved, slot::RECEIVED);
+    ($name:ident, $spare:ident, $flags:literal, $result:literal) => {
+        spared! {
+            #[fexit(function = "tcp_recvmsg")]
+            $name, $spare, FExitContext, RECEIVED,
+            |ctx, spare| {
+                let flags: i32 = ctx.arg($flags);
+                let result: i32 = ctx.arg($result);
+                if result > 0 && flags & MSG_PEEK == 0 {
+                    // SAFETY: typed arguments.
+                    unsafe {
+                        let moved = received(ctx.arg(1), flags, result);
+                        socket::after_call::<Direct>(ctx.arg(0), Kind::Tcp, &moved, slot_of(slot::RECEIVED, spare));
+                    }
                 }
             }
-            0
         }
     };
 }
 
-tcp_received!(fentry_tcp_received_4, 3, 4);
-tcp_received!(fentry_tcp_received_5, 3, 5);
-tcp_received!(fentry_tcp_received_6, 4, 6);
+tcp_received!(fentry_tcp_received_4, fentry_tcp_received_4_spare, 3, 4);
+tcp_received!(fentry_tcp_received_5, fentry_tcp_received_5_spare, 3, 5);
+tcp_received!(fentry_tcp_received_6, fentry_tcp_received_6_spare, 4, 6);
 
 /// sendfile before 6.5: `(struct sock *sk, struct page *page, int offset, size_t size, int flags)`. Counted, not read.
 #[fexit(function = "tcp_sendpage")]
@@ -83,33 +86,37 @@ pub(crate) fn fentry_tcp_page_sent(ctx: FExitContext) -> i32 {
     0
 }
 
-#[fexit(function = "unix_stream_sendmsg")]
-pub(crate) fn fentry_unix_sent(ctx: FExitContext) -> i32 {
-    let result: i32 = ctx.arg(3);
-    if result > 0 {
-        // SAFETY: typed arguments.
-        unsafe {
-            let sock: *const u8 = Direct::read(ctx.arg::<*const u8>(0), offset!(socket_sk));
-            let moved = Moved { direction: OUTBOUND, bytes: result as u32, buffer: Buffer::Message(ctx.arg(1)) };
-            socket::after_call::<Direct>(sock, Kind::Unix, &moved, slot::UNIX_SENT);
+spared! {
+    #[fexit(function = "unix_stream_sendmsg")]
+    fentry_unix_sent, fentry_unix_sent_spare, FExitContext, UNIX_SENT,
+    |ctx, spare| {
+        let result: i32 = ctx.arg(3);
+        if result > 0 {
+            // SAFETY: typed arguments.
+            unsafe {
+                let sock: *const u8 = Direct::read(ctx.arg::<*const u8>(0), offset!(socket_sk));
+                let moved = Moved { direction: OUTBOUND, bytes: result as u32, buffer: Buffer::Message(ctx.arg(1)) };
+                socket::after_call::<Direct>(sock, Kind::Unix, &moved, slot_of(slot::UNIX_SENT, spare));
+            }
         }
     }
-    0
 }
 
-#[fexit(function = "unix_stream_recvmsg")]
-pub(crate) fn fentry_unix_received(ctx: FExitContext) -> i32 {
-    let flags: i32 = ctx.arg(3);
-    let result: i32 = ctx.arg(4);
-    if result > 0 && flags & MSG_PEEK == 0 {
-        // SAFETY: typed arguments.
-        unsafe {
-            let sock: *const u8 = Direct::read(ctx.arg::<*const u8>(0), offset!(socket_sk));
-            let moved = received(ctx.arg(1), flags, result);
-            socket::after_call::<Direct>(sock, Kind::Unix, &moved, slot::UNIX_RECEIVED);
+spared! {
+    #[fexit(function = "unix_stream_recvmsg")]
+    fentry_unix_received, fentry_unix_received_spare, FExitContext, UNIX_RECEIVED,
+    |ctx, spare| {
+        let flags: i32 = ctx.arg(3);
+        let result: i32 = ctx.arg(4);
+        if result > 0 && flags & MSG_PEEK == 0 {
+            // SAFETY: typed arguments.
+            unsafe {
+                let sock: *const u8 = Direct::read(ctx.arg::<*const u8>(0), offset!(socket_sk));
+                let moved = received(ctx.arg(1), flags, result);
+                socket::after_call::<Direct>(sock, Kind::Unix, &moved, slot_of(slot::UNIX_RECEIVED, spare));
+            }
         }
     }
-    0
 }
 
 /// The accept wait: a connection's entry was made when it was established. Two arguments since 6.10, four before.

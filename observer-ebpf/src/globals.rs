@@ -61,7 +61,7 @@ macro_rules! accessors {
 accessors!(
     SettingsTable, SETTINGS,
     selected_only, observer_tgid, ring_mask, wake_bytes, may_probe_read, send_start_hook, request_budget, response_budget,
-    typed_task, task_registers, kernel_workers, unix_sock_helper, tcp_option,
+    typed_task, task_registers, kernel_workers, unix_sock_helper, spares, tcp_option,
 );
 
 accessors!(
@@ -70,8 +70,8 @@ accessors!(
     sock_net, sock_protocol, sock_type, sock_socket, sock_sndbuf, sock_wmem_queued, sock_err, net_inum, socket_file,
     file_inode, file_flags, file_ep, inode_ino, tcp_write_seq, tcp_copied_seq, tcp_snd_una, tcp_rcv_nxt,
     tcp_bytes_acked, tcp_bytes_received, unix_peer, msg_iter, iter_type, iter_type_size, iter_iovec, iter_ubuf,
-    iter_offset, iter_count, iter_iov, iter_ubuf_pointer, iter_segments, task_group_leader, task_start_boottime,
-    task_tgid, task_pid, task_real_parent, task_comm, task_flags,
+    iter_offset, iter_count, iter_iov, iter_ubuf_pointer, iter_segments, msg_iocb, kiocb_complete, io_rw_address,
+    io_rw_length, task_group_leader, task_start_boottime, task_tgid, task_pid, task_real_parent, task_comm, task_flags,
     socket_sk,
     task_mm, mm_owner, task_files, files_count, files_table, table_size, table_files, file_private, inode_mode,
     task_thread_pointer,

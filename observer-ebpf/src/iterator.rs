@@ -7,7 +7,7 @@ use crate::{
     buffer::{self, Source},
     globals::{offset, offsets, settings},
     maps::Scratch,
-    read::KernelRead,
+    read::{KernelRead, Probe},
     registers::of_system_call,
 };
 
@@ -68,6 +68,30 @@ unsafe fn address<R: KernelRead>(message: *const u8, member: usize, scratch: *mu
     }
 }
 
+/// Where in its registered buffer an io_uring request (`IORING_OP_READ_FIXED`, `IORING_OP_WRITE_FIXED`) goes on; its
+/// iterator walks over pages. Such a request begins with the `struct kiocb` that the message names, and only it completes
+/// later.
+#[inline(always)]
+unsafe fn registered<R: KernelRead>(message: *const u8) -> Option<u64> {
+    let known = offsets().msg_iocb() != u32::MAX
+        && offsets().kiocb_complete() != u32::MAX
+        && offsets().io_rw_address() != u32::MAX
+        && offsets().io_rw_length() != u32::MAX;
+    if !known || settings().may_probe_read() == 0 {
+        return None;
+    }
+    // SAFETY: as the callers promise; read by address.
+    unsafe {
+        let request: *const u8 = R::read(message, offset!(msg_iocb));
+        if request.is_null() || Probe::read::<u64>(request, offset!(kiocb_complete)) == 0 {
+            return None;
+        }
+        let buffer: u64 = Probe::read(request, offset!(io_rw_address));
+        let length: u32 = Probe::read(request, offset!(io_rw_length));
+        Some(buffer.wrapping_add(u64::from(length)).wrapping_sub(remaining::<R>(message)))
+    }
+}
+
 /// The buffer of a call that begins, left in the scratch.
 ///
 /// # Safety
@@ -94,7 +118,10 @@ pub(crate) unsafe fn at_start<R: KernelRead>(message: *const u8, direction: u8, 
                 let bytes = R::read::<u64>(first, 8).wrapping_sub(done);
                 Source::First(R::read::<u64>(first, 0).wrapping_add(done), bytes).store(scratch);
             }
-            _ => Source::Unknown.store(scratch),
+            _ => match registered::<R>(message) {
+                Some(user) => Source::Flat(user).store(scratch),
+                None => Source::Unknown.store(scratch),
+            },
         }
     }
 }
@@ -133,7 +160,10 @@ pub(crate) unsafe fn at_end<R: KernelRead>(
                 let user: u64 = R::read(R::read(message, offset!(msg_iter) + offset!(iter_iov)), 0);
                 Source::Flat(user.wrapping_add(done - result)).store(scratch);
             }
-            _ => Source::Unknown.store(scratch),
+            _ => match registered::<R>(message) {
+                Some(user) => Source::Flat(user.wrapping_sub(result)).store(scratch),
+                None => Source::Unknown.store(scratch),
+            },
         }
     }
 }

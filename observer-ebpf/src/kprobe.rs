@@ -35,6 +35,7 @@ use crate::{
     maps::{self, CALLS, CONNECTIONS, RECEIVES, slot},
     read::{Direct, KernelRead, Probe},
     sock::{self, Kind},
+    spare::{slot_of, spared},
     socket::{self, Buffer, MSG_PEEK, MSG_TRUNC, Moved, SURELY_COMPLETE},
 };
 
@@ -101,7 +102,7 @@ fn leave(map: &aya_ebpf::maps::LruHashMap<u32, Entered>, stack: u64) -> Option<E
 pub(crate) fn kprobe_tcp_sending(ctx: ProbeContext) -> u32 {
     let (Some(sock), Some(message)) = (ctx.arg::<u64>(0), ctx.arg::<u64>(1)) else { return 0 };
     // SAFETY: arguments of the function, read by address.
-    unsafe { socket::tcp_sending::<Probe>(sock as *const u8, message as *const u8) };
+    unsafe { socket::tcp_sending::<Probe>(sock as *const u8, message as *const u8, slot::SENDING) };
     enter(&CALLS, sock, message, stack!(ctx), 0);
     0
 }
@@ -162,26 +163,27 @@ macro_rules! tcp_receiving {
 tcp_receiving!(kprobe_tcp_receiving_3, 3);
 tcp_receiving!(kprobe_tcp_receiving_4, 4);
 
-/// After each segment of a receive, and of what else takes bytes from a TCP sock (splice).
-#[btf_tracepoint(function = "tcp_rcv_space_adjust")]
-pub(crate) fn kprobe_tcp_received(ctx: BtfTracePointContext) -> i32 {
-    let sock: *const u8 = ctx.arg(0);
-    // SAFETY: a typed argument; live map values.
-    unsafe { tcp_received(sock) };
-    0
+// After each segment of a receive, and of what else takes bytes from a TCP sock (splice).
+spared! {
+    #[btf_tracepoint(function = "tcp_rcv_space_adjust")]
+    kprobe_tcp_received, kprobe_tcp_received_spare, BtfTracePointContext, RECEIVED,
+    // SAFETY: a typed argument.
+    |ctx, spare| unsafe { tcp_received(ctx.arg(0), slot_of(slot::RECEIVED, spare)) }
 }
 
+/// # Safety
+/// `sock` is a typed sock.
 #[inline(always)]
-unsafe fn tcp_received(sock: *const u8) {
-    // SAFETY: `sock` is typed.
+unsafe fn tcp_received(sock: *const u8, slot: u32) {
+    // SAFETY: as promised; live map values.
     unsafe {
         let file = sock::file::<Direct>(sock);
         if file.is_null() {
             return;
         }
-        let Some(entry) = connection::find_or_create::<Direct>(sock, Kind::Tcp, file, slot::RECEIVED) else { return };
+        let Some(entry) = connection::find_or_create::<Direct>(sock, Kind::Tcp, file, slot) else { return };
         let Some(tcp) = sock::tcp::<Direct>(sock) else { return };
-        let Some(scratch) = maps::scratch(slot::RECEIVED) else { return };
+        let Some(scratch) = maps::scratch(slot) else { return };
         let this = &raw const (*entry).directions[INBOUND as usize];
         let seq = sock::copied_seq::<Direct>(tcp);
         let unseen = connection::extend((*this).end, (*entry).inbound_base, seq).wrapping_sub((*this).end);
@@ -201,14 +203,14 @@ unsafe fn tcp_received(sock: *const u8) {
                 if taken != 0 && taken <= MAX_SEGMENT && (fresh || taken <= unseen) {
                     moved.bytes = taken as u32;
                     if (*receive).flags & MSG_TRUNC as u64 == 0 {
-                        iterator::at_end::<Probe>(message, INBOUND, taken, slot::RECEIVED, scratch);
+                        iterator::at_end::<Probe>(message, INBOUND, taken, slot, scratch);
                         moved.buffer = Buffer::Known;
                     }
                 }
             }
         }
         if moved.bytes != 0 {
-            socket::after_call::<Direct>(sock, Kind::Tcp, &moved, slot::RECEIVED);
+            socket::after_call::<Direct>(sock, Kind::Tcp, &moved, slot);
         }
     }
 }

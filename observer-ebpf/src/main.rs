@@ -27,6 +27,7 @@ mod read;
 mod registers;
 mod sock;
 mod socket;
+mod spare;
 mod state;
 mod syscall;
 mod task;

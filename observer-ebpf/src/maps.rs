@@ -19,6 +19,7 @@ use observer_abi::{
 use crate::{
     capture::Call,
     kprobe::{Entered, Receive},
+    spare::program,
 };
 
 /// Kernel: connections by sock address.
@@ -96,7 +97,7 @@ pub(crate) struct Scratch {
 }
 
 /// Scratches, one a program: another task's or softirq work may interrupt a program, and the kernel only keeps the same
-/// program from running twice on a CPU.
+/// program from running twice on a CPU. Those of spares lie behind (`spare::slot_of`).
 pub(crate) mod slot {
     pub(crate) const SENDING: u32 = 0;
     pub(crate) const SENT: u32 = 1;
@@ -116,9 +117,13 @@ pub(crate) fn scratch(slot: u32) -> Option<*mut Scratch> {
     SCRATCH.get_ptr_mut(slot)
 }
 
-/// For `state`: a connection entry to be inserted or a closing record, in softirq.
+/// Kernel: whether a program is at work on this CPU, by `spare::program`.
 #[map]
-pub(crate) static SCRATCH_STATE: PerCpuArray<ConnectionClosed> = PerCpuArray::with_max_entries(1, 0);
+pub(crate) static RUNNING: PerCpuArray<u32> = PerCpuArray::with_max_entries(program::COUNT, 0);
+
+/// For the programs of `state` and their spares: a connection entry to be inserted or a closing record, in softirq.
+#[map]
+pub(crate) static SCRATCH_STATE: PerCpuArray<ConnectionClosed> = PerCpuArray::with_max_entries(4, 0);
 /// For `connection::create` in system call context, one a program as in [`slot`].
 #[map]
 pub(crate) static SCRATCH_CREATE: PerCpuArray<Connection> = PerCpuArray::with_max_entries(slot::COUNT, 0);

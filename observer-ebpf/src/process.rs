@@ -19,32 +19,47 @@ use crate::{
     maps::{POLICY, PROCESS_EVENTS, RUNTIMES, THREADS},
     output::count,
     read::{Direct, KernelRead},
+    spare::spared,
 };
 
 /// BPF_ANY of `bpf_map_update_elem`.
 const ANY: u64 = 0;
 
-#[btf_tracepoint(function = "sched_process_exec")]
-pub(crate) fn process_exec(ctx: BtfTracePointContext) -> i32 {
+spared! {
+    #[btf_tracepoint(function = "sched_process_exec")]
+    process_exec, process_exec_spare, BtfTracePointContext, EXEC,
     // SAFETY: a typed argument.
+    |ctx, _spare| unsafe { exec(ctx.arg(0)) }
+}
+
+/// # Safety
+/// `task` is a typed `struct task_struct *`.
+#[inline(always)]
+unsafe fn exec(task: *const u8) {
+    // SAFETY: as promised.
     unsafe {
-        let task: *const u8 = ctx.arg(0);
         // Another program: the daemon looks at it anew.
         let _ = RUNTIMES.remove(Direct::read::<u32>(task, offset!(task_tgid)));
         tell(event::EXEC, task, None);
     }
-    0
 }
 
-#[btf_tracepoint(function = "sched_process_fork")]
-pub(crate) fn process_fork(ctx: BtfTracePointContext) -> i32 {
-    let parent: *const u8 = ctx.arg(0);
-    let child: *const u8 = ctx.arg(1);
+spared! {
+    #[btf_tracepoint(function = "sched_process_fork")]
+    process_fork, process_fork_spare, BtfTracePointContext, FORK,
     // SAFETY: typed arguments.
+    |ctx, _spare| unsafe { fork(ctx.arg(0), ctx.arg(1)) }
+}
+
+/// # Safety
+/// Both are typed `struct task_struct *`.
+#[inline(always)]
+unsafe fn fork(parent: *const u8, child: *const u8) {
+    // SAFETY: as promised.
     unsafe {
         let tgid: u32 = Direct::read(child, offset!(task_tgid));
         if Direct::read::<u32>(child, offset!(task_pid)) != tgid {
-            return 0;
+            return;
         }
         let parent_tgid: u32 = Direct::read(parent, offset!(task_tgid));
         // Before the child runs, so that its first byte finds the policy.
@@ -58,13 +73,20 @@ pub(crate) fn process_fork(ctx: BtfTracePointContext) -> i32 {
         }
         tell(event::FORK, child, Some(parent_tgid));
     }
-    0
 }
 
-#[btf_tracepoint(function = "sched_process_exit")]
-pub(crate) fn process_exit(ctx: BtfTracePointContext) -> i32 {
-    let task: *const u8 = ctx.arg(0);
+spared! {
+    #[btf_tracepoint(function = "sched_process_exit")]
+    process_exit, process_exit_spare, BtfTracePointContext, EXIT,
     // SAFETY: a typed argument.
+    |ctx, _spare| unsafe { exit(ctx.arg(0)) }
+}
+
+/// # Safety
+/// `task` is a typed `struct task_struct *`.
+#[inline(always)]
+unsafe fn exit(task: *const u8) {
+    // SAFETY: as promised.
     unsafe {
         let pid: u32 = Direct::read(task, offset!(task_pid));
         let _ = THREADS.remove(pid);
@@ -74,7 +96,6 @@ pub(crate) fn process_exit(ctx: BtfTracePointContext) -> i32 {
             tell(event::EXIT, task, None);
         }
     }
-    0
 }
 
 /// # Safety

@@ -178,8 +178,9 @@ pub(crate) unsafe fn inode<R: KernelRead>(file: *const u8) -> u64 {
 pub(crate) unsafe fn is_plainly_blocking<R: KernelRead>(file: *const u8) -> bool {
     // SAFETY: as promised.
     unsafe {
-        let watched: *const u8 = R::read(file, offset!(file_ep));
-        if !watched.is_null() {
+        // `f_ep` is null where nobody watches, the list `f_ep_links` (before 5.12) points to itself.
+        let watched = crate::buffer::barrier(R::read::<u64>(file, offset!(file_ep)));
+        if watched != 0 && watched != crate::buffer::barrier(file.add(offset!(file_ep)) as u64) {
             return false;
         }
         // Hidden from the compiler, which would fold the two tests into arithmetic on a pointer.

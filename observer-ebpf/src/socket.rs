@@ -23,10 +23,10 @@ use crate::{
     globals::settings,
     iterator,
     maps::{self, CONNECTIONS, Scratch, slot},
-    output,
     read::{Direct, KernelRead},
     registers,
     sock::{self, Kind},
+    spare::{slot_of, spared},
     task, unit,
 };
 
@@ -37,25 +37,25 @@ pub(crate) const MSG_TRUNC: i32 = 0x20;
 /// A completed send smaller than this was not waiting for buffer space: the end of a send need not look closer.
 pub(crate) const SURELY_COMPLETE: i32 = 4096;
 
-/// Fires for each segment that a send fills, before its bytes are copied; the first time it sees the whole message.
-#[btf_tracepoint(function = "tcp_sendmsg_locked")]
-pub(crate) fn socket_tcp_sending(ctx: BtfTracePointContext) -> i32 {
+// Fires for each segment that a send fills, before its bytes are copied; the first time it sees the whole message.
+spared! {
+    #[btf_tracepoint(function = "tcp_sendmsg_locked")]
+    socket_tcp_sending, socket_tcp_sending_spare, BtfTracePointContext, SENDING,
     // SAFETY: typed arguments of the tracepoint.
-    unsafe { tcp_sending::<Direct>(ctx.arg(0), ctx.arg(1)) };
-    0
+    |ctx, spare| unsafe { tcp_sending::<Direct>(ctx.arg(0), ctx.arg(1), slot_of(slot::SENDING, spare)) }
 }
 
 /// # Safety
 /// `sock` is a TCP sock and `message` its `struct msghdr`, see [`KernelRead`].
 #[inline(always)]
-pub(crate) unsafe fn tcp_sending<R: KernelRead>(sock: *const u8, message: *const u8) {
+pub(crate) unsafe fn tcp_sending<R: KernelRead>(sock: *const u8, message: *const u8, slot: u32) {
     // SAFETY: as promised.
     unsafe {
         let file = sock::file::<R>(sock);
         if file.is_null() {
             return;
         }
-        let Some(entry) = connection::find_or_create::<R>(sock, Kind::Tcp, file, slot::SENDING) else { return };
+        let Some(entry) = connection::find_or_create::<R>(sock, Kind::Tcp, file, slot) else { return };
         if (*entry).mode == mode::IGNORE || (*entry).flags & flag::OBSERVER != 0 {
             return;
         }
@@ -100,24 +100,24 @@ pub(crate) unsafe fn tcp_sending<R: KernelRead>(sock: *const u8, message: *const
             reserved: 0,
             peer: sock::NO_PEER,
         };
-        let Some(scratch) = tell::<R>(&call, sock, Kind::Tcp, file, entry, slot::SENDING) else { return };
+        let Some(scratch) = tell::<R>(&call, sock, Kind::Tcp, file, entry, slot) else { return };
         iterator::at_start::<R>(message, OUTBOUND, scratch);
-        capture::capture_data(slot::SENDING);
+        capture::capture_data(slot);
     }
 }
 
-/// After each send on any socket.
-#[btf_tracepoint(function = "sock_send_length")]
-pub(crate) fn socket_sent(ctx: BtfTracePointContext) -> i32 {
+// After each send on any socket.
+spared! {
+    #[btf_tracepoint(function = "sock_send_length")]
+    socket_sent, socket_sent_spare, BtfTracePointContext, SENT,
     // SAFETY: typed arguments of the tracepoint.
-    unsafe { sent(ctx.arg(0), ctx.arg(1)) };
-    0
+    |ctx, spare| unsafe { sent(ctx.arg(0), ctx.arg(1), slot_of(slot::SENT, spare)) }
 }
 
 /// # Safety
 /// `sock` is a typed sock.
 #[inline(always)]
-unsafe fn sent(sock: *const u8, result: i32) {
+unsafe fn sent(sock: *const u8, result: i32, slot: u32) {
     // SAFETY: as promised.
     unsafe {
         let kind = sock::kind::<Direct>(sock);
@@ -131,7 +131,7 @@ unsafe fn sent(sock: *const u8, result: i32) {
             return;
         }
         let moved = Moved { direction: OUTBOUND, bytes: result as u32, buffer: Buffer::SystemCall };
-        after_call::<Direct>(sock, kind, &moved, slot::SENT);
+        after_call::<Direct>(sock, kind, &moved, slot);
     }
 }
 
@@ -151,27 +151,32 @@ pub(crate) unsafe fn tcp_sent<R: KernelRead>(sock: *const u8) {
     }
 }
 
-/// After each receive on any socket.
-#[btf_tracepoint(function = "sock_recv_length")]
-pub(crate) fn socket_received(ctx: BtfTracePointContext) -> i32 {
+// After each receive on any socket.
+spared! {
+    #[btf_tracepoint(function = "sock_recv_length")]
+    socket_received, socket_received_spare, BtfTracePointContext, RECEIVED,
     // SAFETY: typed arguments of the tracepoint.
+    |ctx, spare| unsafe { received(ctx.arg(0), ctx.arg(1), ctx.arg(2), slot_of(slot::RECEIVED, spare)) }
+}
+
+/// # Safety
+/// `sock` is a typed sock.
+#[inline(always)]
+unsafe fn received(sock: *const u8, result: i32, flags: i32, slot: u32) {
+    // SAFETY: as promised.
     unsafe {
-        let sock: *const u8 = ctx.arg(0);
-        let result: i32 = ctx.arg(1);
-        let flags: i32 = ctx.arg(2);
         if result <= 0 || flags & MSG_PEEK != 0 {
-            return 0;
+            return;
         }
         let kind = sock::kind::<Direct>(sock);
         if kind != Kind::Other {
             let buffer = if flags & MSG_TRUNC != 0 { Buffer::None } else { Buffer::SystemCall };
             let moved = Moved { direction: INBOUND, bytes: result as u32, buffer };
-            after_call::<Direct>(sock, kind, &moved, slot::RECEIVED);
+            after_call::<Direct>(sock, kind, &moved, slot);
         } else {
             unit::disturbed(task::pid_tgid());
         }
     }
-    0
 }
 
 /// What a call that is over moved.
@@ -289,7 +294,19 @@ unsafe fn tell<R: KernelRead>(
     let scratch = maps::scratch(slot)?;
     // SAFETY: as promised; a Call is whole words.
     unsafe {
-        output::copy_words(&raw mut (*scratch).call, call);
+        // Field by field: a copy of the whole would need it on the stack, which is short.
+        let into = &raw mut (*scratch).call;
+        (*into).sock = call.sock;
+        (*into).start = call.start;
+        (*into).end = call.end;
+        (*into).now = call.now;
+        (*into).pid_tgid = call.pid_tgid;
+        (*into).direction = call.direction;
+        (*into).pending = call.pending;
+        (*into).blocking = call.blocking;
+        (*into).reserved = 0;
+        (*into).peer.pair = call.peer.pair;
+        (*into).peer.position = call.peer.position;
         if (*entry).flags & flag::ANNOUNCED == 0 {
             connection::announce::<R>(sock, kind, file, entry, scratch.cast(), call.now, (call.pid_tgid >> 32) as u32);
         }

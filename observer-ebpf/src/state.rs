@@ -22,17 +22,24 @@ use crate::{
     option, output,
     read::{Direct, KernelRead},
     sock::{self, Kind, state},
+    spare::spared,
 };
 
-#[btf_tracepoint(function = "inet_sock_set_state")]
-pub(crate) fn state_changed(ctx: BtfTracePointContext) -> i32 {
-    let sock: *const u8 = ctx.arg(0);
-    let old: i32 = ctx.arg(1);
-    let new: i32 = ctx.arg(2);
+spared! {
+    #[btf_tracepoint(function = "inet_sock_set_state")]
+    state_changed, state_changed_spare, BtfTracePointContext, STATE_CHANGED,
     // SAFETY: a typed argument.
+    |ctx, spare| unsafe { changed(ctx.arg(0), ctx.arg(1), ctx.arg(2), u32::from(spare)) }
+}
+
+/// # Safety
+/// `sock` is a typed sock.
+#[inline(always)]
+unsafe fn changed(sock: *const u8, old: i32, new: i32, scratch: u32) {
+    // SAFETY: as promised.
     unsafe {
         if new == i32::from(state::CLOSE) {
-            ended(sock, old);
+            ended(sock, old, scratch);
         } else if old == i32::from(state::CLOSE) && new == i32::from(state::SYN_SENT) {
             connecting::began(sock);
             option::connecting(sock);
@@ -40,37 +47,39 @@ pub(crate) fn state_changed(ctx: BtfTracePointContext) -> i32 {
             connecting::closed(sock);
         } else if new == i32::from(state::ESTABLISHED) {
             if old == i32::from(state::SYN_SENT) {
-                established(sock, role::CLIENT);
+                established(sock, role::CLIENT, scratch);
             } else if old == i32::from(state::SYN_RECV) {
-                established(sock, role::SERVER);
+                established(sock, role::SERVER, scratch);
             }
         }
     }
-    0
 }
 
-#[btf_tracepoint(function = "tcp_destroy_sock")]
-pub(crate) fn state_destroyed(ctx: BtfTracePointContext) -> i32 {
+spared! {
+    #[btf_tracepoint(function = "tcp_destroy_sock")]
+    state_destroyed, state_destroyed_spare, BtfTracePointContext, STATE_DESTROYED,
     // SAFETY: a typed argument.
-    unsafe {
+    |ctx, spare| unsafe {
         let sock: *const u8 = ctx.arg(0);
-        ended(sock, i32::from(state::CLOSE));
+        ended(sock, i32::from(state::CLOSE), DESTROYED + u32::from(spare));
         connecting::destroyed(sock);
     }
-    0
 }
+
+/// Scratch of [`state_destroyed`]; those of [`state_changed`] and its spare come first.
+const DESTROYED: u32 = 2;
 
 /// # Safety
 /// `sock` is a typed sock.
 #[inline(always)]
-unsafe fn established(sock: *const u8, role: u8) {
+unsafe fn established(sock: *const u8, role: u8, scratch: u32) {
     // SAFETY: as promised; live map values.
     unsafe {
         if sock::kind::<Direct>(sock) != Kind::Tcp {
             return;
         }
         let Some(tcp) = sock::tcp::<Direct>(sock) else { return };
-        let Some(scratch) = SCRATCH_STATE.get_ptr_mut(0) else { return };
+        let Some(scratch) = SCRATCH_STATE.get_ptr_mut(scratch) else { return };
         let entry: *mut Connection = &raw mut (*scratch).connection;
         connection::clear(entry);
         let now = bpf_ktime_get_ns();
@@ -94,14 +103,14 @@ unsafe fn established(sock: *const u8, role: u8) {
 /// # Safety
 /// `sock` is a typed sock.
 #[inline(always)]
-unsafe fn ended(sock: *const u8, old: i32) {
+unsafe fn ended(sock: *const u8, old: i32, scratch: u32) {
     let key = sock as u64;
     option::ended(key);
     // SAFETY: as promised; live map values.
     unsafe {
         let Some(entry) = CONNECTIONS.get_ptr_mut(key) else { return };
         if (*entry).flags & flag::ACTIVE != 0 && (*entry).flags & flag::OBSERVER == 0 {
-            if let Some(closed) = SCRATCH_STATE.get_ptr_mut(0) {
+            if let Some(closed) = SCRATCH_STATE.get_ptr_mut(scratch) {
                 final_positions(sock, entry);
                 let failed: i32 = Direct::read(sock, offset!(sock_err));
                 let reset = if failed != 0 { record::flag::RESET } else { 0 };

@@ -26,6 +26,7 @@ use observer_abi::{
 };
 
 use crate::{
+    spare::{slot_of, spared},
     buffer::Source,
     capture,
     globals::offset,
@@ -133,41 +134,45 @@ unsafe fn subject(registers: *const u8, number: u64, files: *const u8) -> Option
     }
 }
 
-#[btf_tracepoint(function = "sys_enter")]
-pub(crate) fn syscall_entered(ctx: BtfTracePointContext) -> i32 {
-    let registers: *const u8 = ctx.arg(0);
-    let number: u64 = ctx.arg(1);
-    if !concerns(number) {
-        return 0;
-    }
+spared! {
+    #[btf_tracepoint(function = "sys_enter")]
+    syscall_entered, syscall_entered_spare, BtfTracePointContext, SYSCALL_ENTERED,
     // SAFETY: typed registers.
+    |ctx, _spare| unsafe { entered(ctx.arg(0), ctx.arg(1)) }
+}
+
+/// # Safety
+/// `registers` is a typed `struct pt_regs *`.
+#[inline(always)]
+unsafe fn entered(registers: *const u8, number: u64) {
+    if !concerns(number) {
+        return;
+    }
+    // SAFETY: as promised.
     unsafe {
         if Direct::read::<u64>(registers, register::CS) != register::USER_CS {
-            return 0;
+            return;
         }
         let files = files();
         if !is_shared(files) {
-            return 0;
+            return;
         }
         if let Some((file, _)) = subject(registers, number, files) {
             let entered = Entered { sock: file as u64, message: number, stack: 0, flags: 0 };
             let _ = CALLS.insert(thread(), &entered, ANY);
         }
     }
-    0
 }
 
-#[btf_tracepoint(function = "sys_exit")]
-pub(crate) fn syscall_left(ctx: BtfTracePointContext) -> i32 {
-    let registers: *const u8 = ctx.arg(0);
-    let result: i64 = ctx.arg(1);
+spared! {
+    #[btf_tracepoint(function = "sys_exit")]
+    syscall_left, syscall_left_spare, BtfTracePointContext, SYSCALL_LEFT,
     // SAFETY: typed registers.
-    unsafe { left(registers, result) };
-    0
+    |ctx, spare| unsafe { left(ctx.arg(0), ctx.arg(1), spare) }
 }
 
 #[inline(always)]
-unsafe fn left(registers: *const u8, result: i64) {
+unsafe fn left(registers: *const u8, result: i64, is_spare: bool) {
     // SAFETY: typed registers; the rest is read by address.
     unsafe {
         let number: u64 = Direct::read(registers, register::ORIG_RAX);
@@ -221,7 +226,7 @@ unsafe fn left(registers: *const u8, result: i64) {
             return;
         }
         let direction = if sends { OUTBOUND } else { INBOUND };
-        let slot = if sends { slot::SENT } else { slot::RECEIVED };
+        let slot = slot_of(if sends { slot::SENT } else { slot::RECEIVED }, is_spare);
         let Some(scratch) = maps::scratch(slot) else { return };
         let (source, bytes) = match number {
             call::SENDFILE | call::SPLICE => (Source::Unknown, result as u32),

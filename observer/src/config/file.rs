@@ -9,9 +9,9 @@ use std::{
 use serde::Deserialize;
 
 use super::{
-    ByteSize, ConnectionLimit, Endpoint, Glob, Instrumented, Listen, LogFormat, LogLevel, Network,
-    OtlpProtocol, Pid, PortRange, Print, RingSize, RoutePattern, RunFor, SeriesLimit, SpanRate,
-    Tier,
+    Breakpoints, ByteSize, ConnectionLimit, Endpoint, Glob, Instrumented, Listen, LogFormat,
+    LogLevel, Network, OtlpProtocol, Pid, PortRange, Print, RingSize, RoutePattern, RunFor,
+    SeriesLimit, SpanRate, Tier,
 };
 
 /// The largest file that is read, bytes.
@@ -57,6 +57,7 @@ pub(super) struct OtlpSection {
 pub(super) struct SpansSection {
     pub(super) rate: Option<SpanRate>,
     pub(super) instrumented: Option<Instrumented>,
+    pub(super) breakpoints: Option<Breakpoints>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]

@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, env, net::SocketAddr, time::Duration};
 
 use super::{
-    ByteSize, ConnectionLimit, Instrumented, Listen, LogFormat, LogLevel, Network, OtlpProtocol,
-    Print, RingSize, RoutePattern, Selection, SeriesLimit, SpanRate, Tier,
+    Breakpoints, ByteSize, ConnectionLimit, Instrumented, Listen, LogFormat, LogLevel, Network,
+    OtlpProtocol, Print, RingSize, RoutePattern, Selection, SeriesLimit, SpanRate, Tier,
 };
 
 /// Everything a person may decide, complete and checked. [`Settings::default`] is the one place of defaults.
@@ -51,6 +51,7 @@ impl Default for Settings {
             spans: Spans {
                 rate: SpanRate::DEFAULT,
                 instrumented: Instrumented::Skip,
+                breakpoints: Breakpoints::On,
             },
             metrics: Metrics {
                 routes: Vec::new(),
@@ -114,6 +115,8 @@ pub struct Spans {
     pub rate: SpanRate,
     /// Those of services that carry an SDK.
     pub instrumented: Instrumented,
+    /// In executables, to find the parents of calls.
+    pub breakpoints: Breakpoints,
 }
 
 /// Metrics.

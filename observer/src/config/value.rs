@@ -56,6 +56,17 @@ choice! {
 }
 
 choice! {
+    /// Whether executables of event loops (Node, nginx), Go programs and CPython get breakpoints, by which
+    /// calls are told apart that one thread makes for several requests.
+    Breakpoints, "a choice about breakpoints", "on or off";
+    /// They do, where a process is captured that runs them.
+    #[default]
+    On = "on",
+    /// They do not; such calls have no parent.
+    Off = "off",
+}
+
+choice! {
     /// How much observer says about itself on standard error.
     LogLevel, "a log level", "error, warn, info, debug or trace";
     /// Failures.

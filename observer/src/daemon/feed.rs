@@ -66,7 +66,8 @@ impl Feed {
             };
             table.event(&event);
             if event.kind != event::EXIT {
-                // A fork, too: the kernel had nothing to hand down where the parent was not looked at yet. With so many at once that it is full, or with nobody to listen, their calls have no parents.
+                // A fork, too: the kernel had nothing to hand down where the parent was not looked at yet. With so many
+                // at once that it is full, or with nobody to listen, their calls have no parents.
                 let _ = inner.begun.try_send(event.tgid);
             }
             inner.verdicts.extend(inner.plan.on_event(&event));
@@ -84,7 +85,12 @@ impl Feed {
             {
                 inner.rescanned_ns = now_ns;
                 match inner.plan.rescan() {
-                    Ok(changed) => inner.verdicts.extend(changed),
+                    Ok(changed) => {
+                        for (pid, _) in changed.iter().filter(|(_, capture)| *capture) {
+                            let _ = inner.begun.try_send(*pid);
+                        }
+                        inner.verdicts.extend(changed);
+                    }
                     Err(error) => tracing::warn!(%error, "cannot look for new listeners"),
                 }
                 inner.apply();
@@ -104,6 +110,15 @@ impl Feed {
     pub(super) fn raise(&self) -> anyhow::Result<()> {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         inner.policy.raise()
+    }
+
+    /// Whether the kernel captures a process.
+    pub(super) fn is_captured(&self, pid: u32) -> bool {
+        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        inner
+            .policy
+            .is_captured(pid)
+            .unwrap_or(!inner.plan.selected_only())
     }
 
     /// Switches capture on or off.

@@ -137,6 +137,8 @@ impl Daemon {
         };
         let mut kernel = Kernel::load(&types, &features, &options)?;
         let can_adopt = option::can_adopt(&types);
+        let breakpoints =
+            settings.spans.breakpoints == config::Breakpoints::On && load_breakpoints(&mut kernel);
         drop(types);
         memory::trim();
         let tier = kernel.tier();
@@ -278,14 +280,14 @@ impl Daemon {
         };
 
         let kernel = Arc::new(Mutex::new(kernel));
-        shards.push({
+        if breakpoints {
             let stop = Arc::clone(&stop);
             let shared = Arc::clone(&shared);
             let kernel = Arc::clone(&kernel);
-            spawn("observer-runtime", move || {
+            shards.push(spawn("observer-runtime", move || {
                 runtimes::run(&stop, kernel, &to_look_at, &shared);
-            })?
-        });
+            })?);
+        }
         let page = Arc::new(Page {
             collect: Arc::clone(&collect),
             kernel: Arc::clone(&kernel),
@@ -474,5 +476,19 @@ fn run_processes(
     }
     if let Err(error) = shared.feed.enable(false) {
         tracing::warn!(%error, "capture could not be switched off");
+    }
+}
+
+/// Loads the programs that executables get breakpoints for; says why there are none.
+fn load_breakpoints(kernel: &mut Kernel) -> bool {
+    match kernel.load_uprobes() {
+        Ok(()) => true,
+        Err(error) => {
+            tracing::info!(
+                error = crate::kernel::loader::brief(&error),
+                "no breakpoints: calls of event loops, goroutines and asyncio have no parents"
+            );
+            false
+        }
     }
 }

@@ -59,6 +59,12 @@ impl Page {
 
     fn kernel(&self, families: &mut Vec<Family>) {
         let kernel = self.kernel.lock().unwrap_or_else(PoisonError::into_inner);
+        let stats = kernel.program_stats();
+        let missed: u64 = stats
+            .iter()
+            .filter(|program| !program.has_spare)
+            .map(|program| program.missed)
+            .sum();
         match kernel.counters() {
             Ok(counters) => {
                 let sum = |wanted: &str| {
@@ -87,7 +93,8 @@ impl Page {
                     counters
                         .iter()
                         .filter(|(counter, ..)| is_loss(*counter))
-                        .map(|(_, name, value)| ((*name).to_owned(), *value as f64)),
+                        .map(|(_, name, value)| ((*name).to_owned(), *value as f64))
+                        .chain([("program_missed".to_owned(), missed as f64)]),
                 ));
                 families.push(Family::by(
                     "observer_kernel_events",
@@ -104,7 +111,6 @@ impl Page {
             }
             Err(error) => tracing::warn!(%error, "cannot read the kernel's counters"),
         }
-        let stats = kernel.program_stats();
         families.push(Family::by(
             "observer_program_run_time_nanoseconds",
             "Time spent in each kernel program; zero unless kernel.bpf_stats_enabled is set.",
@@ -112,7 +118,7 @@ impl Page {
             "program",
             stats
                 .iter()
-                .map(|(name, time, _)| (name.clone(), *time as f64)),
+                .map(|program| (program.name.clone(), program.run_time_ns as f64)),
         ));
         families.push(Family::by(
             "observer_program_runs",
@@ -121,7 +127,16 @@ impl Page {
             "program",
             stats
                 .iter()
-                .map(|(name, _, runs)| (name.clone(), *runs as f64)),
+                .map(|program| (program.name.clone(), program.runs as f64)),
+        ));
+        families.push(Family::by(
+            "observer_program_missed",
+            "Times that the kernel left out a program since the CPU was in the middle of it already.",
+            Kind::Counter,
+            "program",
+            stats
+                .iter()
+                .map(|program| (program.name.clone(), program.missed as f64)),
         ));
         families.push(Family::by(
             "observer_kernel_map_bytes",

@@ -36,7 +36,8 @@ pub(super) fn run(
             return;
         }
     };
-    let mut told = runtimes.look_at_all();
+    let is_captured = |pid| shared.feed.is_captured(pid);
+    let mut told = runtimes.look_at_all(stop, is_captured);
     memory::trim();
     let (mut swept, mut again) = (Instant::now(), Instant::now());
     while !stop.load(Ordering::Acquire) {
@@ -46,7 +47,8 @@ pub(super) fn run(
             tracing::warn!(%error, "connections could not be made to ask for their runtime");
         }
         match begun.recv_timeout(PATIENCE) {
-            Ok(pid) => told |= runtimes.look_at(pid),
+            Ok(pid) if is_captured(pid) => told |= runtimes.look_at(pid),
+            Ok(_) => {}
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
         }
@@ -57,7 +59,7 @@ pub(super) fn run(
         if swept.elapsed() >= SWEEP {
             swept = Instant::now();
             runtimes.sweep();
-            told |= runtimes.look_at_all();
+            told |= runtimes.look_at_all(stop, is_captured);
             memory::trim();
         }
     }

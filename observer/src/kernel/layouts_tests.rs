@@ -31,6 +31,15 @@ fn every_kernel_has_every_offset() {
 }
 
 #[test]
+fn a_message_names_its_io_uring_request_until_7() {
+    for (version, names) in KERNELS.into_iter().zip([true, true, true, true, false]) {
+        let offsets = kernel(version).offsets().expect(version);
+        assert_eq!(offsets.msg_iocb != u32::MAX, names, "{version}");
+        assert_ne!(offsets.io_rw_address, u32::MAX, "{version}");
+    }
+}
+
+#[test]
 fn a_receive_has_as_many_arguments_as_the_kernel_says() {
     let counts = KERNELS.map(|version| kernel(version).arguments("tcp_recvmsg"));
     assert_eq!(counts, [Some(6), Some(5), Some(5), Some(4), Some(4)]);

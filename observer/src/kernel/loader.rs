@@ -3,7 +3,6 @@
 use std::{
     collections::BTreeMap,
     os::fd::{AsFd, AsRawFd, OwnedFd},
-    path::Path,
     time::{Duration, Instant},
 };
 
@@ -11,10 +10,7 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use aya::{
     Btf, Ebpf, EbpfError, EbpfLoader,
     maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, RingBuf},
-    programs::{
-        BtfTracePoint, FEntry, FExit, KProbe, Program, UProbe,
-        uprobe::{UProbeLink, UProbeScope},
-    },
+    programs::{BtfTracePoint, FEntry, FExit, KProbe, Program},
 };
 use observer_abi::{
     connection::Connection,
@@ -24,14 +20,14 @@ use observer_abi::{
 };
 
 use super::{
-    lockdown::Programs,
     offsets::KernelTypes,
     option::{self, Adopted},
-    tier::{Features, Hook, Tier},
+    programs::{Loaded, Programs},
+    tier::{Features, Hook, SPARES, Tier, spares},
 };
 use crate::{config::Network, exchange::ConnectionKey};
 
-static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("OBSERVER_EBPF_OBJECT"));
+pub(super) static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("OBSERVER_EBPF_OBJECT"));
 
 /// Sizes and choices for a load.
 #[derive(Clone, Debug)]
@@ -48,7 +44,8 @@ pub struct LoadOptions {
     pub ring_bytes: u32,
     /// Connections tracked at once.
     pub connections: u32,
-    /// Bytes of a request's run that are shipped, at most [`observer_abi::record::MAX_PAYLOAD`].
+    /// Bytes of a request's run that are shipped, in records of at most [`observer_abi::record::MAX_PAYLOAD`], one a
+    /// call.
     pub request_budget: u32,
     /// The same for responses.
     pub response_budget: u32,
@@ -65,7 +62,7 @@ impl Default for LoadOptions {
             rings: 1,
             ring_bytes: 8 << 20,
             connections: 16384,
-            request_budget: 8192,
+            request_budget: 16 << 10,
             response_budget: 4096,
             option_peers: Vec::new(),
         }
@@ -74,13 +71,19 @@ impl Default for LoadOptions {
 
 /// The programs at work. Dropping it detaches everything.
 pub struct Kernel {
-    ebpf: Ebpf,
+    pub(super) ebpf: Ebpf,
     /// What aya did not attach itself.
     _links: Vec<OwnedFd>,
     tier: Tier,
     refused: Vec<(Tier, String)>,
     tcp_option: TcpOption,
     load_time: Duration,
+    /// Programs that have a spare.
+    spared: Vec<&'static str>,
+    /// Many uprobes may share a link (6.6).
+    pub(super) has_many_uprobes: bool,
+    /// Programs that aya does not hold.
+    pub(super) loaded: Vec<(&'static str, Loaded)>,
 }
 
 /// Trace context in TCP options.
@@ -107,15 +110,10 @@ impl Kernel {
         };
         for tier in candidates {
             match Self::load_tier(tier, &btf, types, features, options) {
-                Ok((ebpf, links, tcp_option)) => {
-                    return Ok(Self {
-                        ebpf,
-                        _links: links,
-                        tier,
-                        refused,
-                        tcp_option,
-                        load_time: begin.elapsed(),
-                    });
+                Ok(mut kernel) => {
+                    kernel.refused = refused;
+                    kernel.load_time = begin.elapsed();
+                    return Ok(kernel);
                 }
                 Err(error) => {
                     tracing::debug!(%tier, error = format!("{error:#}"), "tier refused");
@@ -144,7 +142,7 @@ impl Kernel {
         )
     }
 
-    /// Loads and attaches one tier, and takes it away again.
+    /// Loads and attaches one tier.
     ///
     /// # Errors
     /// Why it does not work here.
@@ -153,9 +151,9 @@ impl Kernel {
         types: &KernelTypes,
         features: &Features,
         options: &LoadOptions,
-    ) -> Result<()> {
+    ) -> Result<Self> {
         let btf = Btf::from_sys_fs().context("cannot read the kernel's type information")?;
-        Self::load_tier(tier, &btf, types, features, options).map(drop)
+        Self::load_tier(tier, &btf, types, features, options)
     }
 
     fn load_tier(
@@ -164,10 +162,14 @@ impl Kernel {
         types: &KernelTypes,
         features: &Features,
         options: &LoadOptions,
-    ) -> Result<(Ebpf, Vec<OwnedFd>, TcpOption)> {
-        let wanted = tier.plan(types)?;
+    ) -> Result<Self> {
+        let begin = Instant::now();
+        let mut wanted = tier.plan(types)?;
+        if features.preemptible {
+            wanted.extend(spares(&wanted));
+        }
         let (mut ebpf, tcp_option) = Self::open_with_option(tier, btf, types, features, options)?;
-        let mut links = Vec::new();
+        let (mut links, mut loaded) = (Vec::new(), Vec::new());
         if features.may_probe_read() {
             for (name, hook) in &wanted {
                 load(&mut ebpf, name, *hook, btf)
@@ -180,17 +182,31 @@ impl Kernel {
         } else {
             let descriptor = |name: &str| map_descriptor(ebpf.map(name)?);
             let programs = Programs::new(OBJECT, descriptor)?;
-            let mut loaded = Vec::new();
             for (name, hook) in &wanted {
                 let program = programs.load(name, *hook, btf);
-                loaded.push(program.with_context(|| format!("{name} on {}", hook.name()))?);
+                let program = program.with_context(|| format!("{name} on {}", hook.name()))?;
+                loaded.push((*name, program));
             }
-            for (program, (name, hook)) in loaded.iter().zip(&wanted) {
+            for ((_, program), (name, hook)) in loaded.iter().zip(&wanted) {
                 let link = program.attach();
                 links.push(link.with_context(|| format!("{name} on {}", hook.name()))?);
             }
         }
-        Ok((ebpf, links, tcp_option))
+        let spared = match features.preemptible {
+            true => SPARES.iter().map(|(program, _)| *program).collect(),
+            false => Vec::new(),
+        };
+        Ok(Self {
+            ebpf,
+            _links: links,
+            tier,
+            refused: Vec::new(),
+            tcp_option,
+            load_time: begin.elapsed(),
+            spared,
+            has_many_uprobes: features.many_uprobes,
+            loaded,
+        })
     }
 
     /// Whether the core hands contexts over to TCP options is settled before it is loaded.
@@ -259,6 +275,7 @@ impl Kernel {
             task_registers: u32::from(features.task_registers),
             kernel_workers: u32::from(features.kernel_workers),
             unix_sock_helper: u32::from(types.has_function("bpf_skc_to_unix_sock")),
+            spares: u32::from(features.preemptible),
             tcp_option: u32::from(!options.option_peers.is_empty()),
         };
         let mut loader = EbpfLoader::new();
@@ -283,6 +300,11 @@ impl Kernel {
             loader.map_max_entries("OPTION_HANDSHAKES", 1);
         } else {
             loader.map_max_entries("OPTION_CONNECTIONS", options.connections);
+        }
+        if features.preemptible {
+            for (name, entries) in SCRATCHES {
+                loader.map_max_entries(name, 2 * entries);
+            }
         }
         if tier != Tier::Kprobe {
             loader.map_max_entries("RECEIVES", 1);
@@ -365,37 +387,6 @@ impl Kernel {
         })
     }
 
-    /// Loads programs for executables.
-    pub(crate) fn load_uprobes(&mut self, names: &[&str]) -> Result<()> {
-        for name in names {
-            let program: &mut UProbe = self
-                .ebpf
-                .program_mut(name)
-                .ok_or_else(|| anyhow!("the object has no program {name}"))?
-                .try_into()?;
-            program.load().with_context(|| (*name).to_owned())?;
-        }
-        Ok(())
-    }
-
-    /// Attaches one of these to every process that runs the file, until the link is dropped.
-    pub(crate) fn attach_uprobe(
-        &mut self,
-        name: &str,
-        file: &Path,
-        offset: u64,
-    ) -> Result<UProbeLink> {
-        let program: &mut UProbe = self
-            .ebpf
-            .program_mut(name)
-            .ok_or_else(|| anyhow!("the object has no program {name}"))?
-            .try_into()?;
-        let link = program
-            .attach(offset, file, UProbeScope::AllProcesses)
-            .with_context(|| format!("{name} at {offset:#x}"))?;
-        Ok(program.take_link(link)?)
-    }
-
     /// What the kernel is told about the runtimes of processes.
     pub(crate) fn runtimes(&self) -> Result<HashMap<MapData, u32, Runtime>> {
         Ok(HashMap::try_from(duplicate(&self.ebpf, "RUNTIMES")?)?)
@@ -424,37 +415,64 @@ impl Kernel {
             .collect()
     }
 
-    /// Run time in ns and runs of each attached program, from `/proc/self/fdinfo`; zero while
-    /// `kernel.bpf_stats_enabled` is off.
-    pub fn program_stats(&self) -> Vec<(String, u64, u64)> {
+    /// What the kernel tells of each loaded program in `/proc/self/fdinfo`.
+    pub fn program_stats(&self) -> Vec<ProgramStats> {
         let mut stats = Vec::new();
         for (name, program) in self.ebpf.programs() {
             let Ok(info) = program.info() else { continue };
             let Ok(descriptor) = info.fd() else { continue };
-            let text = fdinfo(descriptor.as_fd().as_raw_fd()).unwrap_or_default();
-            let field = |key: &str| {
-                text.lines()
-                    .find_map(|line| line.strip_prefix(key)?.trim().parse::<u64>().ok())
-                    .unwrap_or(0)
-            };
-            stats.push((name.to_owned(), field("run_time_ns:"), field("run_cnt:")));
+            stats.push(self.stats_of(name, descriptor.as_fd().as_raw_fd()));
+        }
+        for (name, program) in &self.loaded {
+            stats.push(self.stats_of(name, program.as_raw_fd()));
         }
         stats
     }
 
     /// Instructions that the verifier looked at, per loaded program.
-    pub fn verified_instructions(&self) -> Vec<(String, u32)> {
-        self.ebpf
-            .programs()
-            .filter_map(|(name, program)| {
-                Some((
-                    name.to_owned(),
-                    program.info().ok()?.verified_instruction_count()?,
-                ))
-            })
+    pub fn verified_instructions(&self) -> Vec<(String, u64)> {
+        self.program_stats()
+            .into_iter()
+            .filter_map(|program| Some((program.name, program.verified?)))
             .collect()
     }
+
+    fn stats_of(&self, name: &str, descriptor: i32) -> ProgramStats {
+        let text = fdinfo(descriptor).unwrap_or_default();
+        let field = |key: &str| {
+            text.lines()
+                .find_map(|line| line.strip_prefix(key)?.trim().parse::<u64>().ok())
+        };
+        ProgramStats {
+            name: name.to_owned(),
+            run_time_ns: field("run_time_ns:").unwrap_or(0),
+            runs: field("run_cnt:").unwrap_or(0),
+            missed: field("recursion_misses:").unwrap_or(0),
+            has_spare: self.spared.contains(&name),
+            verified: field("verified_insns:"),
+        }
+    }
 }
+
+/// What the kernel tells of a program.
+pub struct ProgramStats {
+    /// Its name.
+    pub name: String,
+    /// Time spent in it, ns; zero while `kernel.bpf_stats_enabled` is off.
+    pub run_time_ns: u64,
+    /// How often it ran; zero while `kernel.bpf_stats_enabled` is off.
+    pub runs: u64,
+    /// How often the kernel left it out, because the CPU was in the middle of it already: a thread that was preempted
+    /// there, or an interrupt (`bpf_prog_inc_misses_counter`, since 5.12).
+    pub missed: u64,
+    /// Another one does its work then, whose misses are losses.
+    pub has_spare: bool,
+    /// Instructions that the verifier looked at (5.16).
+    pub verified: Option<u64>,
+}
+
+/// Room of programs, and how many there are of it without spares (`maps` in `observer-ebpf`).
+const SCRATCHES: [(&str, u32); 2] = [("SCRATCH", 5), ("SCRATCH_CREATE", 5)];
 
 const RINGS: [&str; MAX_RINGS] = ["RECORDS_0", "RECORDS_1", "RECORDS_2", "RECORDS_3"];
 
@@ -511,7 +529,7 @@ fn attach(ebpf: &mut Ebpf, name: &str, hook: Hook) -> Result<()> {
     Ok(())
 }
 
-fn map_descriptor(map: &Map) -> Option<i32> {
+pub(super) fn map_descriptor(map: &Map) -> Option<i32> {
     let data = match map {
         Map::Array(data)
         | Map::HashMap(data)
@@ -594,6 +612,11 @@ impl PolicyMaps {
         self.control
             .set(0, self.state, 0)
             .context("cannot switch capture")
+    }
+
+    /// What was said of a process; `None` where nothing was.
+    pub fn is_captured(&self, tgid: u32) -> Option<bool> {
+        Some(self.policy.get(&tgid, 0).ok()?.capture != 0)
     }
 
     /// Makes connections ask again.

@@ -4,11 +4,13 @@
 //! Out: records and process events from the rings, entries and counters from the maps.
 //! Owns: every program, link and map; nothing is pinned, so all of it goes with the daemon.
 
+mod breakpoints;
 pub mod counters;
 pub mod loader;
-mod lockdown;
 pub mod offsets;
 pub mod option;
+mod preemption;
+mod programs;
 pub mod reader;
 pub mod tier;
 pub mod uprobes;

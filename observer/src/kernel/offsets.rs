@@ -243,6 +243,10 @@ impl KernelTypes {
             iter_iov: either("iov_iter.__iov", "iov_iter.iov")?,
             iter_ubuf_pointer: self.offset("iov_iter.ubuf").unwrap_or(u32::MAX),
             iter_segments: self.offset("iov_iter.nr_segs")?,
+            msg_iocb: self.offset("msghdr.msg_iocb").unwrap_or(u32::MAX),
+            kiocb_complete: self.offset("kiocb.ki_complete").unwrap_or(u32::MAX),
+            io_rw_address: self.offset("io_rw.addr").unwrap_or(u32::MAX),
+            io_rw_length: self.offset("io_rw.len").unwrap_or(u32::MAX),
             task_group_leader: self.offset("task_struct.group_leader")?,
             task_start_boottime: either(
                 "task_struct.start_boottime",

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::offsets::KernelTypes;
+use super::{offsets::KernelTypes, preemption};
 
 /// A way to see the bytes. The order is the order of preference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -133,6 +133,38 @@ pub(crate) const SHARED_PROGRAMS: &[(&str, Hook)] = &[
     ("process_exit", Hook::Tracepoint("sched_process_exit")),
 ];
 
+/// Programs that have a spare, and its name: all that see data, connections or processes through trampolines and raw
+/// tracepoints. (A kprobe's programs cannot be preempted.)
+pub(crate) const SPARES: &[(&str, &str)] = &[
+    ("fentry_tcp_sending", "fentry_tcp_sending_spare"),
+    ("fentry_tcp_sent", "fentry_tcp_sent_spare"),
+    ("fentry_tcp_received_4", "fentry_tcp_received_4_spare"),
+    ("fentry_tcp_received_5", "fentry_tcp_received_5_spare"),
+    ("fentry_tcp_received_6", "fentry_tcp_received_6_spare"),
+    ("fentry_unix_sent", "fentry_unix_sent_spare"),
+    ("fentry_unix_received", "fentry_unix_received_spare"),
+    ("socket_tcp_sending", "socket_tcp_sending_spare"),
+    ("socket_sent", "socket_sent_spare"),
+    ("socket_received", "socket_received_spare"),
+    ("kprobe_tcp_received", "kprobe_tcp_received_spare"),
+    ("syscall_entered", "syscall_entered_spare"),
+    ("syscall_left", "syscall_left_spare"),
+    ("state_changed", "state_changed_spare"),
+    ("state_destroyed", "state_destroyed_spare"),
+    ("process_exec", "process_exec_spare"),
+    ("process_fork", "process_fork_spare"),
+    ("process_exit", "process_exit_spare"),
+];
+
+/// The spares of the programs in a plan.
+pub(crate) fn spares(plan: &[(&'static str, Hook)]) -> Vec<(&'static str, Hook)> {
+    let spare = |(name, hook): &(&'static str, Hook)| {
+        let (_, spare) = SPARES.iter().find(|(program, _)| program == name)?;
+        Some((*spare, *hook))
+    };
+    plan.iter().filter_map(spare).collect()
+}
+
 /// What a program attaches to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Hook {
@@ -211,6 +243,10 @@ pub struct Features {
     pub task_registers: bool,
     /// io_uring works in kernel threads, not in threads of the process (before 5.12).
     pub kernel_workers: bool,
+    /// Many uprobes may share a link (6.6).
+    pub many_uprobes: bool,
+    /// Tasks may lose their CPU in the middle of kernel code.
+    pub preemptible: bool,
 }
 
 impl Features {
@@ -234,6 +270,11 @@ impl Features {
             typed_task: types.has_helper("get_current_task_btf"),
             task_registers: types.has_helper("task_pt_regs"),
             kernel_workers: !types.has_function("create_io_thread"),
+            many_uprobes: types.has_function("bpf_uprobe_multi_link_attach"),
+            preemptible: preemption::is_possible(
+                &system.version().to_string_lossy(),
+                &system.release().to_string_lossy(),
+            ),
         }
     }
 

@@ -16,12 +16,12 @@ pub struct StreamConfig {
 }
 
 impl Default for StreamConfig {
-    /// 16,384 connections; heads of 16 KiB; budgets of 8 and 4 KiB; a check each minute.
+    /// 16,384 connections; heads of 16 KiB; budgets of 16 and 4 KiB; a check each minute.
     fn default() -> Self {
         Self {
             max_connections: 16 * 1024,
             head_bytes: 16 * 1024,
-            request_budget: 8 * 1024,
+            request_budget: 16 * 1024,
             response_budget: 4 * 1024,
             idle_check_ns: 60_000_000_000,
         }

@@ -195,7 +195,7 @@ impl Script {
         let budget = match mode {
             mode::FULL => usize::MAX,
             mode::IGNORE => return self,
-            _ if direction == self.request => 8192,
+            _ if direction == self.request => 16 * 1024,
             _ => 4096,
         };
         let left = budget.saturating_sub(state.shipped as usize);

@@ -36,8 +36,7 @@ pub(super) enum Serial<'a> {
 }
 
 /// Without it a guest takes seconds to gather randomness; with it a panic ends the guest.
-const COMMAND_LINE: &str =
-    "console=ttyS0 quiet loglevel=4 panic=-1 reboot=t mitigations=off random.trust_cpu=on";
+const COMMAND_LINE: &str = "console=ttyS0 quiet loglevel=4 panic=-1 reboot=t mitigations=off random.trust_cpu=on no_timer_check";
 
 /// qemu for one boot. `serial` are the guest's ports from the second on; the first is the kernel's console, a file.
 pub(super) fn command(

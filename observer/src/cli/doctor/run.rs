@@ -57,6 +57,8 @@ fn probe() -> anyhow::Result<Report> {
         }
     }
     let features = Features::probe(&types);
+    // The same in every tier.
+    let mut breakpoints = None;
     let tiers: Vec<TierReport> = Tier::ALL
         .into_iter()
         .map(|tier| {
@@ -66,7 +68,14 @@ fn probe() -> anyhow::Result<Report> {
                 ring_bytes: 64 << 10,
                 ..LoadOptions::default()
             };
-            let refused = Kernel::try_tier(tier, &types, &features, &options).err();
+            let tried = Kernel::try_tier(tier, &types, &features, &options);
+            let refused = match tried {
+                Ok(mut kernel) => {
+                    breakpoints.get_or_insert_with(|| kernel.load_uprobes());
+                    None
+                }
+                Err(error) => Some(error),
+            };
             TierReport {
                 name: tier.as_str(),
                 usable: refused.is_none(),
@@ -82,6 +91,10 @@ fn probe() -> anyhow::Result<Report> {
     syscall(&tiers, &types, &features, &mut findings);
     send_hook(chosen, &features, &mut findings);
     tcp_option(&types, &features, &mut findings);
+    preemption(&features, &mut findings);
+    if let Some(loaded) = breakpoints {
+        findings.push(parents(loaded, &features));
+    }
     namespace(&mut findings);
     containers(&mut findings);
     Ok(Report {
@@ -212,6 +225,37 @@ fn tcp_option(types: &KernelTypes, features: &Features, findings: &mut Vec<Findi
              observer starts take none (6.12 and later let them)",
         ),
     });
+}
+
+fn preemption(features: &Features, findings: &mut Vec<Finding>) {
+    findings.push(if features.preemptible {
+        Finding::ok(
+            "preemption",
+            "this kernel preempts itself: each program has a spare (observer_lost_total{reason=\"program_missed\"})",
+        )
+    } else {
+        Finding::ok("preemption", "this kernel lets programs run to their end")
+    });
+}
+
+/// Whether the parents of calls can be asked of the runtimes that make them.
+fn parents(loaded: anyhow::Result<()>, features: &Features) -> Finding {
+    match loaded {
+        Ok(()) if features.many_uprobes => Finding::ok(
+            "parents of calls",
+            "of threads, nginx, Node, Go and asyncio (breakpoints, one link a program)",
+        ),
+        Ok(()) => Finding::ok(
+            "parents of calls",
+            "of threads, nginx, Node, Go and asyncio (breakpoints, one by one before 6.6: the end may take seconds)",
+        ),
+        Err(error) => Finding::lacking(
+            "parents of calls",
+            State::Degraded,
+            format!("of threads only, no breakpoints: {}", brief(&error)),
+            "a kernel with CONFIG_UPROBES=y that allows them",
+        ),
+    }
 }
 
 fn namespace(findings: &mut Vec<Finding>) {

@@ -15,22 +15,22 @@ mod plan;
 mod python;
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     fs::{self, File},
     os::{fd::AsRawFd, unix::fs::MetadataExt},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use anyhow::Result;
-use aya::{
-    maps::{HashMap as KernelMap, MapData},
-    programs::uprobe::UProbeLink,
-};
+use aya::maps::{HashMap as KernelMap, MapData};
 use observer_abi::process::Runtime;
 
 use self::{image::Image, plan::Plan};
-use super::Kernel;
+use super::{Kernel, breakpoints::Breakpoints};
 
 /// Most executables that have breakpoints at a time.
 const MOST_EXECUTABLES: usize = 256;
@@ -80,8 +80,7 @@ struct Known {
     relocatable_from: Option<u64>,
     /// Python: the address of its runtime.
     python: Option<u64>,
-    /// Held for what dropping them does.
-    _links: Vec<UProbeLink>,
+    _breakpoints: Vec<Breakpoints>,
 }
 
 /// All executables with breakpoints, and the processes that the kernel was told about.
@@ -95,14 +94,13 @@ pub struct Runtimes {
 }
 
 impl Runtimes {
-    /// With nothing attached.
+    /// With nothing attached; the programs are loaded ([`Kernel::load_uprobes`]).
     ///
     /// # Errors
-    /// When the kernel refused the programs or their map is missing.
+    /// When their map is missing.
     pub fn new(kernel: Arc<Mutex<Kernel>>) -> Result<Self> {
         let map = {
-            let mut kernel = kernel.lock().unwrap_or_else(PoisonError::into_inner);
-            kernel.load_uprobes(PROGRAMS)?;
+            let kernel = kernel.lock().unwrap_or_else(PoisonError::into_inner);
             kernel.runtimes()?
         };
         Ok(Self {
@@ -183,14 +181,14 @@ impl Runtimes {
         // By descriptor: the process may be gone by now, the file is not.
         let held = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
         match self.attach(&held, &plan) {
-            Ok(links) => {
+            Ok(breakpoints) => {
                 let probes = plan.probes.len();
                 tracing::debug!(name, probes, runtime = ?plan.runtime, "breakpoints set");
                 Some(Known {
                     runtime: plan.runtime,
                     relocatable_from: image.relocatable.then(|| image.lowest_address()),
                     python,
-                    _links: links,
+                    _breakpoints: breakpoints,
                 })
             }
             Err(error) => {
@@ -204,11 +202,16 @@ impl Runtimes {
         }
     }
 
-    /// Looks at every process there is. Returns as [`look_at`](Self::look_at).
-    pub fn look_at_all(&mut self) -> bool {
+    /// Looks at every captured process there is until it is to stop. Returns as [`look_at`](Self::look_at).
+    pub fn look_at_all(&mut self, stop: &AtomicBool, is_captured: impl Fn(u32) -> bool) -> bool {
         let mut told = false;
         for pid in self.pids() {
-            told |= self.look_at(pid);
+            if stop.load(Ordering::Acquire) {
+                break;
+            }
+            if is_captured(pid) {
+                told |= self.look_at(pid);
+            }
         }
         told
     }
@@ -238,11 +241,15 @@ impl Runtimes {
             .collect()
     }
 
-    fn attach(&self, path: &Path, plan: &Plan) -> Result<Vec<UProbeLink>> {
+    fn attach(&self, path: &Path, plan: &Plan) -> Result<Vec<Breakpoints>> {
+        let mut places: BTreeMap<&'static str, Vec<u64>> = BTreeMap::new();
+        for probe in &plan.probes {
+            places.entry(probe.program).or_default().push(probe.offset);
+        }
         let mut kernel = self.kernel.lock().unwrap_or_else(PoisonError::into_inner);
-        plan.probes
+        places
             .iter()
-            .map(|probe| kernel.attach_uprobe(probe.program, path, probe.offset))
+            .map(|(program, offsets)| kernel.attach_uprobes(program, path, offsets))
             .collect()
     }
 }

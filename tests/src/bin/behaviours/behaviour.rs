@@ -52,6 +52,12 @@ pub(crate) struct Evidence {
 }
 
 impl Evidence {
+    /// Calls that the kernel ran neither a program nor its spare for, at most.
+    pub(crate) fn missed(&self) -> u64 {
+        let reason = ["reason=\"program_missed\""];
+        self.page.sum("observer_lost", &reason) as u64
+    }
+
     /// Spans of the server on this port whose path begins so.
     pub(crate) fn served(&self, port: u16, path: &str) -> Vec<&Span> {
         let fits = |span: &&Span| {

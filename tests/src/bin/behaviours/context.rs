@@ -124,14 +124,22 @@ fn exact(stage: &Stage) -> Drive {
             is_ring || [YOUNGER, BEGAN_BEFORE].contains(&span.path())
         };
         let (apart, others): (Vec<&Span>, Vec<&Span>) = served.partition(is_apart);
-        assert_eq!(
-            others.len() as u64,
+        // What was not seen, the daemon must have said; nothing else may be lost.
+        let mut losses = evidence.page.losses();
+        losses.retain(|(series, count)| {
+            // In the syscall tier the one read that began before the daemon.
+            let began_before = series.contains("descriptor_changed") && *count <= 1.0;
+            !series.contains("program_missed") && !began_before
+        });
+        let seen = others.len() as u64;
+        assert!(
+            seen <= evidence.driven && seen + evidence.missed() >= evidence.driven,
+            "{seen} spans, {} exchanges driven; {} calls missed, lost: {losses:?}",
             evidence.driven,
-            "spans, exchanges driven"
+            evidence.missed()
         );
         let all = (apart.len() + others.len()) as u64;
         assert_eq!(evidence.page.served(&[]), all, "counted, spans");
-        let losses = evidence.page.losses();
         assert!(losses.is_empty(), "{losses:?}");
     })
 }

@@ -1,7 +1,18 @@
 //! What tiers are known not to see, and why. Everything else must pass.
 
+/// Whether this kernel is locked down so far that nothing may be read by its address.
+pub(crate) fn is_locked_down() -> bool {
+    std::fs::read_to_string("/sys/kernel/security/lockdown")
+        .is_ok_and(|modes| modes.contains("[confidentiality]"))
+}
+
 /// Why this behaviour may fail in a tier on the kernel with this release (`uname -r`).
-pub(crate) fn known(behaviour: &str, tier: &str, release: &str) -> Option<&'static str> {
+pub(crate) fn known(
+    behaviour: &str,
+    tier: &str,
+    release: &str,
+    locked_down: bool,
+) -> Option<&'static str> {
     let sees_late = tier == "syscall" || (tier == "socket" && version(release) < (6, 16));
     match (behaviour, tier) {
         (ring, "socket") if ring.starts_with("io_uring") => {
@@ -9,6 +20,12 @@ pub(crate) fn known(behaviour: &str, tier: &str, release: &str) -> Option<&'stat
         }
         (ring, "syscall") if ring.starts_with("io_uring") => {
             Some("no system call of the process moves the bytes")
+        }
+        ("io_uring fixed buffers", _) if version(release) >= (7, 0) => {
+            Some("the kernel's message does not name the request any more, and with it the buffer")
+        }
+        ("io_uring fixed buffers", _) if locked_down => {
+            Some("lockdown forbids reading the request that knows the buffer")
         }
         ("read that began before observer", "fentry" | "kprobe") => {
             Some("the kernel's function was entered before it was hooked")
@@ -38,10 +55,13 @@ mod tests {
     #[test]
     fn gaps_depend_on_tier_and_kernel() {
         let trace = "one trace over gateway and backend";
-        assert!(known(trace, "socket", "6.12.117+deb12-cloud-amd64").is_some());
-        assert!(known(trace, "socket", "6.18.15").is_none());
-        assert!(known(trace, "fentry", "5.10.0-46-cloud-amd64").is_none());
-        assert!(known("io_uring SQPOLL", "socket", "7.2.13").is_some());
-        assert!(known("sendfile", "syscall", "5.10").is_none());
+        assert!(known(trace, "socket", "6.12.117+deb12-cloud-amd64", false).is_some());
+        assert!(known(trace, "socket", "6.18.15", false).is_none());
+        assert!(known(trace, "fentry", "5.10.0-46-cloud-amd64", false).is_none());
+        assert!(known("io_uring SQPOLL", "socket", "7.2.13", false).is_some());
+        assert!(known("io_uring fixed buffers", "fentry", "7.2.13", false).is_some());
+        assert!(known("io_uring fixed buffers", "fentry", "6.18.15", false).is_none());
+        assert!(known("io_uring fixed buffers", "fentry", "6.12.117", true).is_some());
+        assert!(known("sendfile", "syscall", "5.10", false).is_none());
     }
 }

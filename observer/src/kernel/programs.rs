@@ -1,14 +1,19 @@
-//! Loading under `lockdown=confidentiality`, past aya.
+//! Loading past aya (0.14), which does not know two things; maps, and everything else, stay its own.
 //!
-//! There the kernel refuses `bpf_probe_read_kernel`. aya (0.14) takes that for a kernel from before 5.5 and rewrites
-//! every call of `bpf_probe_read_user`, which is allowed, to `bpf_probe_read`, which is not. So here the programs are
-//! loaded from the object as it is; maps, and everything on other kernels, stay aya's.
+//! - Under `lockdown=confidentiality` the kernel refuses `bpf_probe_read_kernel`. aya takes that for a kernel from before
+//!   5.5 and rewrites every call of `bpf_probe_read_user`, which is allowed, to `bpf_probe_read`, which is not.
+//! - Uprobes at many places in one link (`BPF_TRACE_UPROBE_MULTI`, 6.6). One by one each waits, when it goes, for all
+//!   programs that may still be at work, and all wait for each other: seconds on a busy machine.
 
 use std::{
     collections::{HashMap, HashSet},
     ffi::CString,
     io,
-    os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd},
+    os::{
+        fd::{AsRawFd, FromRawFd, OwnedFd, RawFd},
+        unix::ffi::OsStrExt as _,
+    },
+    path::Path,
 };
 
 use anyhow::{Context as _, Result, anyhow, bail};
@@ -59,16 +64,7 @@ impl Programs {
 
     /// Loads one program for its hook.
     pub(super) fn load(&self, name: &str, hook: Hook, kernel: &Btf) -> Result<Loaded> {
-        let program = self
-            .object
-            .programs
-            .get(name)
-            .ok_or_else(|| anyhow!("not in the object"))?;
-        let function = self
-            .object
-            .functions
-            .get(&program.function_key())
-            .ok_or_else(|| anyhow!("not in the object"))?;
+        let (function, license) = self.find(name)?;
         let (kind, attach, target) = match hook {
             Hook::Tracepoint(of) | Hook::TracepointIfThere(of) => (
                 BtfKind::Typedef,
@@ -90,13 +86,41 @@ impl Programs {
         let target = kernel
             .id_by_type_name_kind(&target, kind)
             .with_context(|| format!("this kernel has no {target}"))?;
-        self.load_function(function, &program.license, attach, target)
+        let tracing = bpf_prog_type::BPF_PROG_TYPE_TRACING;
+        self.load_function(function, license, tracing, attach, target)
+    }
+
+    /// Loads one program for [`attach_at`](Loaded::attach_at).
+    pub(super) fn load_for_executables(&self, name: &str) -> Result<Loaded> {
+        let (function, license) = self.find(name)?;
+        self.load_function(
+            function,
+            license,
+            bpf_prog_type::BPF_PROG_TYPE_KPROBE,
+            bpf_attach_type::BPF_TRACE_UPROBE_MULTI,
+            0,
+        )
+    }
+
+    fn find(&self, name: &str) -> Result<(&Function, &CString)> {
+        let program = self
+            .object
+            .programs
+            .get(name)
+            .ok_or_else(|| anyhow!("not in the object"))?;
+        let function = self
+            .object
+            .functions
+            .get(&program.function_key())
+            .ok_or_else(|| anyhow!("not in the object"))?;
+        Ok((function, &program.license))
     }
 
     fn load_function(
         &self,
         function: &Function,
         license: &CString,
+        kind: bpf_prog_type,
         attach: bpf_attach_type,
         target: u32,
     ) -> Result<Loaded> {
@@ -105,7 +129,7 @@ impl Programs {
         let mut attr: bpf_attr = unsafe { std::mem::zeroed() };
         // SAFETY: the union's member for BPF_PROG_LOAD.
         let load = unsafe { &mut attr.__bindgen_anon_3 };
-        load.prog_type = bpf_prog_type::BPF_PROG_TYPE_TRACING as u32;
+        load.prog_type = kind as u32;
         load.insns = function.instructions.as_ptr() as u64;
         load.insn_cnt = u32::try_from(function.instructions.len())?;
         load.license = license.as_ptr() as u64;
@@ -131,6 +155,29 @@ impl Loaded {
         attr.raw_tracepoint.prog_fd = self.0.as_raw_fd() as u32;
         bpf(bpf_cmd::BPF_RAW_TRACEPOINT_OPEN, &mut attr)
             .context("the BPF_RAW_TRACEPOINT_OPEN syscall failed")
+    }
+
+    /// Attaches it to places in a file, for every process that runs it; all of them end when the link is dropped.
+    pub(super) fn attach_at(&self, file: &Path, offsets: &[u64]) -> Result<OwnedFd> {
+        let path = CString::new(file.as_os_str().as_bytes())?;
+        // SAFETY: bpf_attr is integers only.
+        let mut attr: bpf_attr = unsafe { std::mem::zeroed() };
+        // SAFETY: the union's members for BPF_LINK_CREATE and this type of link.
+        unsafe {
+            attr.link_create.__bindgen_anon_1.prog_fd = self.0.as_raw_fd() as u32;
+            attr.link_create.attach_type = bpf_attach_type::BPF_TRACE_UPROBE_MULTI as u32;
+            let places = &mut attr.link_create.__bindgen_anon_3.uprobe_multi;
+            places.path = path.as_ptr() as u64;
+            places.offsets = offsets.as_ptr() as u64;
+            places.cnt = u32::try_from(offsets.len())?;
+        }
+        bpf(bpf_cmd::BPF_LINK_CREATE, &mut attr).context("the BPF_LINK_CREATE syscall failed")
+    }
+}
+
+impl AsRawFd for Loaded {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_raw_fd()
     }
 }
 

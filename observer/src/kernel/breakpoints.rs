@@ -1,0 +1,81 @@
+//! Kernel programs at places in executables.
+
+use std::{os::fd::OwnedFd, path::Path};
+
+use anyhow::{Context as _, Result, anyhow};
+use aya::programs::{
+    UProbe,
+    uprobe::{UProbeLink, UProbeScope},
+};
+
+use super::{
+    loader::{Kernel, OBJECT, map_descriptor},
+    programs::Programs,
+    uprobes::PROGRAMS,
+};
+
+/// Places in one executable where one program runs, until this is dropped.
+#[expect(dead_code, reason = "held for what dropping does")]
+pub(crate) enum Breakpoints {
+    /// In one link.
+    Together(OwnedFd),
+    /// A link each (before 6.6).
+    Each(Vec<UProbeLink>),
+}
+
+impl Kernel {
+    /// Loads the programs for executables, before any map is taken.
+    ///
+    /// # Errors
+    /// When the kernel refuses one.
+    pub fn load_uprobes(&mut self) -> Result<()> {
+        let names = PROGRAMS;
+        if self.has_many_uprobes {
+            let descriptor = |name: &str| map_descriptor(self.ebpf.map(name)?);
+            let programs = Programs::new(OBJECT, descriptor)?;
+            for name in names {
+                let loaded = programs.load_for_executables(name);
+                let loaded = loaded.with_context(|| (*name).to_owned())?;
+                self.loaded.push((*name, loaded));
+            }
+            return Ok(());
+        }
+        for name in names {
+            let program: &mut UProbe = self
+                .ebpf
+                .program_mut(name)
+                .ok_or_else(|| anyhow!("the object has no program {name}"))?
+                .try_into()?;
+            program.load().with_context(|| (*name).to_owned())?;
+        }
+        Ok(())
+    }
+
+    /// Attaches one of these at places in a file, for every process that runs it.
+    ///
+    /// # Errors
+    /// When the program was not loaded, or the kernel refuses a place.
+    pub(crate) fn attach_uprobes(
+        &mut self,
+        name: &str,
+        file: &Path,
+        offsets: &[u64],
+    ) -> Result<Breakpoints> {
+        if let Some((_, loaded)) = self.loaded.iter().find(|(known, _)| *known == name) {
+            let link = loaded.attach_at(file, offsets);
+            return Ok(Breakpoints::Together(link.context(name.to_owned())?));
+        }
+        let program: &mut UProbe = self
+            .ebpf
+            .program_mut(name)
+            .ok_or_else(|| anyhow!("the object has no program {name}"))?
+            .try_into()?;
+        let mut links = Vec::new();
+        for offset in offsets {
+            let link = program.attach(*offset, file, UProbeScope::AllProcesses);
+            let link = link.with_context(|| format!("{name} at {offset:#x}"))?;
+            links.push(program.take_link(link)?);
+        }
+        Ok(Breakpoints::Each(links))
+    }
+}
