@@ -18,8 +18,10 @@ pub mod method {
     pub const GOROUTINE: u8 = 5;
     /// The calling Python context (contextvars; a task of asyncio has its own) works for the request.
     pub const PYTHON_CONTEXT: u8 = 6;
+    /// A TCP option that the client's host wrote on the request's first segment.
+    pub const TCP_OPTION: u8 = 7;
     /// Methods that there are.
-    pub const COUNT: usize = 7;
+    pub const COUNT: usize = 8;
 }
 
 /// One request's ids and what its run needs to remember.

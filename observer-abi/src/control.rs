@@ -69,10 +69,12 @@ pub struct Settings {
     pub unix_sock_helper: u32,
     /// Headers may be injected: connections may be in the socket map.
     pub inject: u32,
+    /// Contexts travel in TCP options, to and from the peers in the map `OPTION_PEERS`.
+    pub tcp_option: u32,
     /// Programs have spares, since kernel code can be preempted.
     pub spares: u32,
 }
-plain!(Settings, 56);
+plain!(Settings, 60);
 
 /// What [`InjectionControl`] says.
 pub mod injection {

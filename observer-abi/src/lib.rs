@@ -10,6 +10,7 @@ pub mod context;
 pub mod control;
 pub mod loss;
 pub mod offsets;
+pub mod option;
 pub mod process;
 pub mod record;
 

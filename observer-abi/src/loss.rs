@@ -52,10 +52,20 @@ pub enum Counter {
     HeaderNotHttp = 22,
     /// The kernel had no room, or refused.
     HeaderFailed = 23,
+    /// Contexts that left in a TCP option.
+    OptionWritten = 24,
+    /// Contexts from a TCP option that a request was given.
+    OptionFound = 25,
+    /// TCP options of observer's kind that were not taken: from a peer outside of the configured networks, on a
+    /// connection that did not agree on them, or malformed.
+    OptionRefused = 26,
+    /// Requests that left without the TCP option although the connection agreed on it: no room next to the data or to
+    /// other options.
+    OptionLeftOut = 27,
 }
 
 /// Number of counters.
-pub const COUNTERS: u32 = 24;
+pub const COUNTERS: u32 = 28;
 
 impl Counter {
     /// Every counter with the name under which the daemon exports it.
@@ -84,5 +94,9 @@ impl Counter {
         (Counter::HeaderUncertain, "header_uncertain"),
         (Counter::HeaderNotHttp, "header_not_http"),
         (Counter::HeaderFailed, "header_failed"),
+        (Counter::OptionWritten, "tcp_option_written"),
+        (Counter::OptionFound, "tcp_option_found"),
+        (Counter::OptionRefused, "tcp_option_refused"),
+        (Counter::OptionLeftOut, "tcp_option_left_out"),
     ];
 }

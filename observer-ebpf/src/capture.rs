@@ -20,7 +20,7 @@ use crate::{
     context::{self, Caller, Opened},
     globals::settings,
     maps::{self, CONN_CONTROL, CONNECTIONS, CONTROL_BLOCK, POLICY},
-    output,
+    option, output,
     unit,
 };
 
@@ -141,8 +141,12 @@ pub(crate) extern "C" fn capture_data(slot: u32) -> u32 {
             (*this).first_ns = call.now;
             (*this).other_at_start = that_seen;
             (*this).runs += 1;
-            if open_run(slot, copied) == 0 {
+            let run = open_run(slot, copied);
+            if run == run::NONE {
                 return 0;
+            }
+            if settings().tcp_option() != 0 && run == run::REQUEST {
+                option::request_opened(slot);
             }
             (*opened).other_end = (*that).end;
             (*opened).other_last_ns = (*that).last_ns;
@@ -273,17 +277,27 @@ unsafe fn account(this: *mut observer_abi::connection::Direction, call: &Call, t
     }
 }
 
-/// A run begins, and `copied` bytes of it lie in the scratch: role, ids, thread context. 0 when the connection turns out
-/// to be observer's own.
+/// What [`open_run`] opened.
+mod run {
+    /// Nothing: the connection turned out to be observer's own.
+    pub(super) const NONE: u32 = 0;
+    /// A run that begins no request.
+    pub(super) const OTHER: u32 = 1;
+    /// A request.
+    pub(super) const REQUEST: u32 = 2;
+}
+
+/// A run begins, and `copied` bytes of it lie in the scratch: role, ids, thread context. One of [`run`].
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn open_run(slot: u32, copied: u32) -> u32 {
-    let Some(scratch) = maps::scratch(slot) else { return 0 };
+    let Some(scratch) = maps::scratch(slot) else { return run::NONE };
     // SAFETY: live map values.
     unsafe {
         let call = &(*scratch).call;
-        let Some(entry) = CONNECTIONS.get_ptr_mut(call.sock) else { return 0 };
+        let Some(entry) = CONNECTIONS.get_ptr_mut(call.sock) else { return run::NONE };
         let opened = &raw mut (*scratch).opened;
+        let mut run = run::OTHER;
         let direction = direction(call);
         let first = first_bytes(slot, copied);
         if (*entry).role == role::UNKNOWN && copied >= 8 {
@@ -303,18 +317,19 @@ pub(crate) extern "C" fn open_run(slot: u32, copied: u32) -> u32 {
                 if found == Opened::Observer {
                     (*entry).mode = mode::IGNORE;
                     (*entry).flags |= flag::OBSERVER;
-                    return 0;
+                    return run::NONE;
                 }
             }
             (*opened).established_ns = (*entry).established_ns;
             (*opened).accepted_ns = (*entry).accepted_ns;
             (*entry).established_ns = 0;
+            run = run::REQUEST;
         } else if (*entry).role == role::CLIENT && direction == INBOUND {
             context::answered(call.sock, entry);
         }
         output::copy_words(&raw mut (*opened).context, &raw const (*entry).context);
+        run
     }
-    1
 }
 
 /// What [`first_bytes`] takes them for.

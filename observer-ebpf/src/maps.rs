@@ -4,13 +4,14 @@
 
 use aya_ebpf::{
     macros::map,
-    maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf, SockHash},
+    maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf, SockHash},
 };
 use observer_abi::{
     connection::Connection,
     context::{Handoff, HandoffKey, RequestReference, Thread, Unit, UnitKey},
     control::{ConnectionControl, ControlBlock, InjectionControl},
     loss,
+    option::OptionConnection,
     process::{Policy, Runtime},
     record::{ConnectionClosed, RunOpened},
 };
@@ -51,6 +52,16 @@ pub(crate) static UNITS: LruHashMap<UnitKey, Unit> = LruHashMap::with_max_entrie
 /// Kernel: what sockets of event loops are for that are connecting, or broke before the process closed them.
 #[map]
 pub(crate) static CONNECTING: LruHashMap<u64, RequestReference> = LruHashMap::with_max_entries(4096, 0);
+/// Kernel: connections that trace context travels on in TCP options, by sock address.
+#[map]
+pub(crate) static OPTION_CONNECTIONS: LruHashMap<u64, OptionConnection> = LruHashMap::with_max_entries(16384, 0);
+/// Kernel: connections about to be accepted whose SYN and SYN-ACK carried the capability, by the first sequence
+/// numbers of both directions: the answer's in the upper half.
+#[map]
+pub(crate) static OPTION_HANDSHAKES: LruHashMap<u64, u32> = LruHashMap::with_max_entries(4096, 0);
+/// Daemon: the networks whose hosts options are exchanged with; IPv4 as v4-mapped IPv6.
+#[map]
+pub(crate) static OPTION_PEERS: LpmTrie<[u8; 16], u32> = LpmTrie::with_max_entries(1024, 0);
 /// Daemon: switches.
 #[map]
 pub(crate) static CONTROL_BLOCK: Array<ControlBlock> = Array::with_max_entries(1, 0);

@@ -19,7 +19,7 @@ use crate::{
     connecting, connection,
     globals::offset,
     maps::{CONN_CONTROL, CONNECTIONS, SCRATCH_STATE},
-    output,
+    option, output,
     read::{Direct, KernelRead},
     sock::{self, Kind, state},
     spare::spared,
@@ -42,6 +42,7 @@ unsafe fn changed(sock: *const u8, old: i32, new: i32, scratch: u32) {
             ended(sock, old, scratch);
         } else if old == i32::from(state::CLOSE) && new == i32::from(state::SYN_SENT) {
             connecting::began(sock);
+            option::connecting(sock);
         } else if new == i32::from(state::FIN_WAIT1) || new == i32::from(state::LAST_ACK) {
             connecting::closed(sock);
         } else if new == i32::from(state::ESTABLISHED) {
@@ -104,6 +105,7 @@ unsafe fn established(sock: *const u8, role: u8, scratch: u32) {
 #[inline(always)]
 unsafe fn ended(sock: *const u8, old: i32, scratch: u32) {
     let key = sock as u64;
+    option::ended(key);
     // SAFETY: as promised; live map values.
     unsafe {
         let Some(entry) = CONNECTIONS.get_ptr_mut(key) else { return };

@@ -4,9 +4,11 @@ MODEL: threads (one a connection), fork (one a connection), prefork (4 processes
 pool (8 threads), peek (threads, each request looked at with MSG_PEEK first), slow-read (reads one byte, then 7 at a time),
 pass (the accepting process hands each connection to another over a Unix socket), ipv6 (on ::, so that v4-mapped peers
 come too), unix (PORT is a path). With a third argument, threads and pool answer /call/ID with what the server on that
-port answers to /id/ID, over a connection of the thread's own. All of them answer /status/CODE, /bytes/N, /sleep/MS, /chunks/N and POST /echo.
+port answers to /id/ID, over a connection of the thread's own. All of them answer /status/CODE, /bytes/N, /sleep/MS, /chunks/N, POST /echo
+with the length and POST /digest with the SHA-256 of what came.
 """
 
+import hashlib
 import os
 import socket
 import socketserver
@@ -28,9 +30,11 @@ class Handler(BaseHTTPRequestHandler):
 
     def answer(self):
         length = int(self.headers.get("content-length") or 0)
-        received = 0
+        received, digest = 0, hashlib.sha256()
         while received < length:
-            received += len(self.rfile.read(min(length - received, 65536)))
+            part = self.rfile.read(min(length - received, 65536))
+            received += len(part)
+            digest.update(part)
         _, kind, *rest = self.path.split("?")[0].split("/")
         status, body = 200, b"ok\n"
         if kind == "status":
@@ -41,6 +45,8 @@ class Handler(BaseHTTPRequestHandler):
             time.sleep(int(rest[0]) / 1000)
         elif kind == "echo":
             body = b"%d\n" % received
+        elif kind == "digest":
+            body = digest.hexdigest().encode()
         elif kind == "call":
             status, body = call(rest[0], self.headers.get("traceparent"))
         elif kind == "chunks":

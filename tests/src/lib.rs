@@ -15,6 +15,7 @@
 mod client;
 mod environment;
 mod folder;
+mod hosts;
 mod observer;
 mod page;
 mod programs;
@@ -23,10 +24,12 @@ mod recorder;
 mod server;
 mod span;
 mod wait;
+mod wire;
 
 pub use client::{Answer, Client, get};
 pub use environment::Environment;
 pub use folder::Folder;
+pub use hosts::{Host, Hosts};
 pub use observer::{Observer, Refused, refused, tier};
 pub use page::Page;
 pub use programs::nginx;
@@ -35,3 +38,4 @@ pub use recorder::{Received, Recorder};
 pub use server::{Server, free_port};
 pub use span::Span;
 pub use wait::{patience, until};
+pub use wire::{Segment, Wire};

@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand};
 use super::demo::service;
 use crate::config::{
     Breakpoints, ConfigError, Endpoint, File, Glob, InjectHeaders, Listen, LogFormat, LogLevel,
-    OtlpProtocol, Pid, PortRange, Print, RoutePattern, RunFor, Settings, SpanRate, Tier,
+    Network, OtlpProtocol, Pid, PortRange, Print, RoutePattern, RunFor, Settings, SpanRate, Tier,
 };
 
 /// Traces services that carry no instrumentation.
@@ -48,6 +48,12 @@ const RUN_EXAMPLES: &str = "Examples:
 
 Without --pid, --exe and --port every process is traced except observer's own.
 OTLP goes where --otlp-endpoint or OTEL_EXPORTER_OTLP_ENDPOINT says, nowhere without either.
+--tcp-option-peers changes packets to and from these networks. The SYN of a traced process's
+connection carries 4 bytes more (option kind 253), the SYN-ACK answers with 4, and where both did,
+the segment that begins with an HTTP/1 request carries 28: trace and span id, in the open. None is
+repeated; no other segment or connection is changed. Both hosts need it, each naming the other. A
+full segment or one with SACK has no room for it, middleboxes may drop it: a help, never a need.
+
 Needs root, or CAP_BPF, CAP_PERFMON, CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH.
 
 Exit codes: 0 done, 1 cannot trace (observer doctor says why), 2 a flag, an OTEL_* variable or the file is refused.";
@@ -109,6 +115,9 @@ pub struct RunArguments {
     /// everywhere): blocking receives may end with EAGAIN; programs that ask how many bytes wait (FIONREAD: nginx) may stall
     #[arg(long, value_name = "WHEN")]
     pub inject_headers: Option<InjectHeaders>,
+    /// Exchange trace context with hosts in these networks by a TCP option, see below (repeatable) [default: off]
+    #[arg(long, value_name = "CIDR[,CIDR]", value_delimiter = ',')]
+    pub tcp_option_peers: Vec<Network>,
     /// How much observer says about itself: error, warn, info, debug or trace [default: info]
     #[arg(long, value_name = "LEVEL")]
     pub log_level: Option<LogLevel>,
@@ -179,6 +188,7 @@ impl RunArguments {
         list(&mut settings.selection.exclude_exe, self.exclude_exe);
         list(&mut settings.selection.ports, self.port);
         list(&mut settings.metrics.routes, self.route);
+        list(&mut settings.tcp_option.peers, self.tcp_option_peers);
         value(&mut settings.tier, self.tier);
         value(
             &mut settings.duration,

@@ -25,7 +25,8 @@ fn the_definition_is_sound() {
 fn every_documented_flag_is_accepted() {
     let flags = "--otlp-endpoint http://c:4318 --otlp-protocol http/protobuf --prometheus off --print json --pid 1 --pid 2 \
         --exe nginx --exe /opt/** --exclude-exe sshd --port 80 --port 8000-8100 --tier socket --duration 10s \
-        --span-rate unlimited --route /orders/{id} --route /static/* --log-level debug --log-format json --inject-headers auto";
+        --inject-headers auto --span-rate unlimited --route /orders/{id} --route /static/* --log-level debug --log-format json \
+        --tcp-option-peers 10.0.0.0/8,fd00::/8 --tcp-option-peers 192.0.2.1";
     let settings = run(&flags.split_whitespace().collect::<Vec<_>>())
         .unwrap()
         .above(Settings::default());
@@ -47,6 +48,9 @@ fn every_documented_flag_is_accepted() {
     assert_eq!(settings.spans.rate.0, None);
     assert_eq!(settings.metrics.routes.len(), 2);
     assert_eq!(settings.inject_headers, InjectHeaders::Auto);
+    let peers = settings.tcp_option.peers.iter();
+    let peers: Vec<String> = peers.map(ToString::to_string).collect();
+    assert_eq!(peers, ["10.0.0.0/8", "fd00::/8", "192.0.2.1/32"]);
     assert_eq!(
         (settings.log.level, settings.log.format),
         (LogLevel::Debug, LogFormat::Json)

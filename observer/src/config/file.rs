@@ -10,8 +10,8 @@ use serde::Deserialize;
 
 use super::{
     Breakpoints, ByteSize, ConnectionLimit, Endpoint, Glob, InjectHeaders, Instrumented, Listen,
-    LogFormat, LogLevel, OtlpProtocol, Pid, PortRange, Print, RingSize, RoutePattern, RunFor,
-    SeriesLimit, SpanRate, Tier,
+    LogFormat, LogLevel, Network, OtlpProtocol, Pid, PortRange, Print, RingSize, RoutePattern,
+    RunFor, SeriesLimit, SpanRate, Tier,
 };
 
 /// The largest file that is read, bytes.
@@ -30,6 +30,7 @@ pub struct File {
     pub(super) spans: Option<SpansSection>,
     pub(super) metrics: Option<MetricsSection>,
     pub(super) inject_headers: Option<InjectHeaders>,
+    pub(super) tcp_option: Option<TcpOptionSection>,
     pub(super) resource: Option<BTreeMap<String, String>>,
     pub(super) limits: Option<LimitsSection>,
     pub(super) log: Option<LogSection>,
@@ -65,6 +66,12 @@ pub(super) struct SpansSection {
 pub(super) struct MetricsSection {
     pub(super) routes: Option<Vec<RoutePattern>>,
     pub(super) max_series: Option<SeriesLimit>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct TcpOptionSection {
+    pub(super) peers: Option<Vec<Network>>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]

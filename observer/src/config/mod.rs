@@ -10,6 +10,7 @@
 
 mod file;
 mod merge;
+mod network;
 mod selection;
 mod settings;
 mod size;
@@ -17,8 +18,9 @@ mod text;
 mod value;
 
 pub use file::{ConfigError, File};
+pub use network::Network;
 pub use selection::{Glob, Pid, PortRange, RoutePattern, Selection};
-pub use settings::{Limits, Log, Metrics, Otlp, OtlpVariables, Settings, Spans};
+pub use settings::{Limits, Log, Metrics, Otlp, OtlpVariables, Settings, Spans, TcpOption};
 pub use size::{ByteSize, ConnectionLimit, RingSize, SeriesLimit};
 pub use value::{
     Breakpoints, Endpoint, InjectHeaders, Instrumented, Listen, LogFormat, LogLevel, OtlpProtocol,

@@ -4,7 +4,8 @@ use std::{collections::BTreeMap, env, net::SocketAddr, time::Duration};
 
 use super::{
     Breakpoints, ByteSize, ConnectionLimit, InjectHeaders, Instrumented, Listen, LogFormat,
-    LogLevel, OtlpProtocol, Print, RingSize, RoutePattern, Selection, SeriesLimit, SpanRate, Tier,
+    LogLevel, Network, OtlpProtocol, Print, RingSize, RoutePattern, Selection, SeriesLimit,
+    SpanRate, Tier,
 };
 
 /// Everything a person may decide, complete and checked. [`Settings::default`] is the one place of defaults.
@@ -28,6 +29,8 @@ pub struct Settings {
     pub metrics: Metrics,
     /// Whether `traceparent` is injected into HTTP/1 requests.
     pub inject_headers: InjectHeaders,
+    /// Trace context in TCP options.
+    pub tcp_option: TcpOption,
     /// Resource attributes that every service gets, unless its own environment names them.
     pub resource: BTreeMap<String, String>,
     /// Bounds of memory.
@@ -58,6 +61,7 @@ impl Default for Settings {
                 max_series: SeriesLimit(2000),
             },
             inject_headers: InjectHeaders::Off,
+            tcp_option: TcpOption::default(),
             resource: BTreeMap::new(),
             limits: Limits {
                 ring_bytes: RingSize(4 << 20),
@@ -126,6 +130,13 @@ pub struct Metrics {
     pub routes: Vec<RoutePattern>,
     /// Series of one metric of one service; what is beyond goes to the overflow series.
     pub max_series: SeriesLimit,
+}
+
+/// Trace context in TCP options, between hosts that both run observer. Off unless networks are named.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TcpOption {
+    /// The hosts with which options are exchanged.
+    pub peers: Vec<Network>,
 }
 
 /// Bounds of memory.

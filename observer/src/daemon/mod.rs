@@ -18,6 +18,7 @@ mod runtimes;
 mod shard;
 mod show;
 mod signals;
+mod tcp_option;
 mod threads;
 
 use std::{
@@ -49,7 +50,7 @@ use crate::{
         otlp::{OtlpExporter, OwnMetrics},
         prometheus,
     },
-    kernel::{Features, Kernel, LoadOptions, Tier, inject::Leaving, offsets::KernelTypes},
+    kernel::{Features, Kernel, LoadOptions, Tier, inject::Leaving, offsets::KernelTypes, option},
     metrics::{Snapshot, routes::Routes},
     process::{self, Identifier, PolicyPlan, ProcFs, Table},
     stream::{Shard, StreamConfig, StreamCounters},
@@ -134,9 +135,11 @@ impl Daemon {
             rings,
             ring_bytes: sizes.ring_bytes,
             connections: sizes.connections,
+            option_peers: settings.tcp_option.peers.clone(),
             ..LoadOptions::default()
         };
         let mut kernel = Kernel::load(&types, &features, &options)?;
+        let can_adopt = option::can_adopt(&types);
         let breakpoints =
             settings.spans.breakpoints == config::Breakpoints::On && load_breakpoints(&mut kernel);
         // Takes maps out of the object, which programs that are loaded need to find there.
@@ -148,6 +151,8 @@ impl Daemon {
             let reason = reason.lines().next().unwrap_or_default();
             tracing::info!(tier = %refused, reason, "tier not available");
         }
+
+        tcp_option::begin(&mut kernel, &settings.tcp_option.peers, can_adopt);
 
         let table = Table::new(Identifier::new(
             ProcFs::default(),

@@ -51,6 +51,7 @@ pub(super) const METHODS: [ParentMethod; method::COUNT] = [
     ParentMethod::EventLoop,
     ParentMethod::Goroutine,
     ParentMethod::PythonContext,
+    ParentMethod::TcpOption,
 ];
 
 impl Edges {

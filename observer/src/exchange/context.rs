@@ -70,6 +70,7 @@ fn from_kernel(kernel: &Context, ids: &mut Ids) -> TraceContext {
         method::EVENT_LOOP => ParentMethod::EventLoop,
         method::GOROUTINE => ParentMethod::Goroutine,
         method::PYTHON_CONTEXT => ParentMethod::PythonContext,
+        method::TCP_OPTION => ParentMethod::TcpOption,
         _ => ParentMethod::None,
     };
     let has_parent = parent_method != ParentMethod::None && kernel.parent_span_id != [0; 8];

@@ -124,6 +124,8 @@ pub enum ParentMethod {
     Goroutine,
     /// The Python context (of a task, say) that sent the request works for it.
     PythonContext,
+    /// The client's host wrote it into a TCP option of the request's first segment.
+    TcpOption,
 }
 
 impl ParentMethod {
@@ -137,6 +139,7 @@ impl ParentMethod {
             Self::EventLoop => "event_loop",
             Self::Goroutine => "goroutine",
             Self::PythonContext => "python_context",
+            Self::TcpOption => "tcp_option",
         }
     }
 

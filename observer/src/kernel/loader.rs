@@ -21,10 +21,11 @@ use observer_abi::{
 
 use super::{
     offsets::KernelTypes,
+    option::{self, Adopted},
     programs::{Loaded, Programs},
     tier::{Features, Hook, SPARES, Tier, spares},
 };
-use crate::exchange::ConnectionKey;
+use crate::{config::Network, exchange::ConnectionKey};
 
 pub(super) static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("OBSERVER_EBPF_OBJECT"));
 
@@ -50,6 +51,8 @@ pub struct LoadOptions {
     pub response_budget: u32,
     /// Headers may be injected, see [`super::inject`].
     pub inject: bool,
+    /// Hosts with which trace context is exchanged in TCP options; none turns that off.
+    pub option_peers: Vec<Network>,
 }
 
 impl Default for LoadOptions {
@@ -64,6 +67,7 @@ impl Default for LoadOptions {
             request_budget: 16 << 10,
             response_budget: 4096,
             inject: false,
+            option_peers: Vec::new(),
         }
     }
 }
@@ -75,6 +79,7 @@ pub struct Kernel {
     _links: Vec<OwnedFd>,
     tier: Tier,
     refused: Vec<(Tier, String)>,
+    tcp_option: TcpOption,
     load_time: Duration,
     /// Programs that have a spare.
     spared: Vec<&'static str>,
@@ -82,6 +87,17 @@ pub struct Kernel {
     pub(super) has_many_uprobes: bool,
     /// Programs that aya does not hold.
     pub(super) loaded: Vec<(&'static str, Loaded)>,
+}
+
+/// Trace context in TCP options.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TcpOption {
+    /// Nobody asked for it.
+    Off,
+    /// In use.
+    On,
+    /// Asked for, and not possible here: why.
+    Refused(String),
 }
 
 impl Kernel {
@@ -155,7 +171,7 @@ impl Kernel {
         if features.preemptible {
             wanted.extend(spares(&wanted));
         }
-        let mut ebpf = Self::open(tier, btf, types, features, options)?;
+        let (mut ebpf, tcp_option) = Self::open_with_option(tier, btf, types, features, options)?;
         let (mut links, mut loaded) = (Vec::new(), Vec::new());
         if features.may_probe_read() {
             for (name, hook) in &wanted {
@@ -188,11 +204,56 @@ impl Kernel {
             _links: links,
             tier,
             refused: Vec::new(),
+            tcp_option,
             load_time: begin.elapsed(),
             spared,
             has_many_uprobes: features.many_uprobes,
             loaded,
         })
+    }
+
+    /// Whether the core hands contexts over to TCP options is settled before it is loaded.
+    fn open_with_option(
+        tier: Tier,
+        btf: &Btf,
+        types: &KernelTypes,
+        features: &Features,
+        options: &LoadOptions,
+    ) -> Result<(Ebpf, TcpOption)> {
+        if options.option_peers.is_empty() {
+            let ebpf = Self::open(tier, btf, types, features, options)?;
+            return Ok((ebpf, TcpOption::Off));
+        }
+        let mut ebpf = Self::open(tier, btf, types, features, options)?;
+        match option::attach(&mut ebpf, types, &options.option_peers) {
+            Ok(()) => Ok((ebpf, TcpOption::On)),
+            Err(error) => {
+                tracing::debug!(error = format!("{error:#}"), "TCP option refused");
+                drop(ebpf);
+                let without = LoadOptions {
+                    option_peers: Vec::new(),
+                    ..options.clone()
+                };
+                let ebpf = Self::open(tier, btf, types, features, &without)?;
+                Ok((ebpf, TcpOption::Refused(brief(&error))))
+            }
+        }
+    }
+
+    /// Attaches the TCP option's program for a peer that nobody has, and takes it away again.
+    ///
+    /// # Errors
+    /// Why it does not work here.
+    pub fn try_option(types: &KernelTypes, features: &Features, peers: &[Network]) -> Result<()> {
+        let btf = Btf::from_sys_fs().context("cannot read the kernel's type information")?;
+        let options = LoadOptions {
+            connections: 64,
+            ring_bytes: 64 << 10,
+            option_peers: peers.to_vec(),
+            ..LoadOptions::default()
+        };
+        let mut ebpf = Self::open(Tier::Socket, &btf, types, features, &options)?;
+        option::attach(&mut ebpf, types, peers)
     }
 
     fn open(
@@ -219,6 +280,7 @@ impl Kernel {
             unix_sock_helper: u32::from(types.has_function("bpf_skc_to_unix_sock")),
             inject: u32::from(options.inject),
             spares: u32::from(features.preemptible),
+            tcp_option: u32::from(!options.option_peers.is_empty()),
         };
         let mut loader = EbpfLoader::new();
         loader.btf(Some(btf));
@@ -236,6 +298,12 @@ impl Kernel {
                     4096
                 },
             );
+        }
+        if options.option_peers.is_empty() {
+            loader.map_max_entries("OPTION_CONNECTIONS", 1);
+            loader.map_max_entries("OPTION_HANDSHAKES", 1);
+        } else {
+            loader.map_max_entries("OPTION_CONNECTIONS", options.connections);
         }
         if features.preemptible {
             for (name, entries) in SCRATCHES {
@@ -272,6 +340,19 @@ impl Kernel {
     /// The tier in use.
     pub fn tier(&self) -> Tier {
         self.tier
+    }
+
+    /// Whether trace context travels in TCP options.
+    pub fn tcp_option(&self) -> &TcpOption {
+        &self.tcp_option
+    }
+
+    /// Makes servers that listen already answer what TCP options ask.
+    ///
+    /// # Errors
+    /// Why this kernel does not let it.
+    pub fn adopt_listeners(&mut self) -> Result<Adopted> {
+        option::adopt(&mut self.ebpf)
     }
 
     /// Better tiers that this kernel refused, with its reason.
@@ -479,6 +560,7 @@ pub(super) fn map_descriptor(map: &Map) -> Option<i32> {
         | Map::LruHashMap(data)
         | Map::PerCpuArray(data)
         | Map::RingBuf(data)
+        | Map::LpmTrie(data)
         | Map::SockHash(data) => data,
         _ => return None,
     };

@@ -9,6 +9,7 @@ pub mod counters;
 pub mod inject;
 pub mod loader;
 pub mod offsets;
+pub mod option;
 mod preemption;
 mod programs;
 pub mod reader;

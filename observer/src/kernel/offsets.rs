@@ -160,6 +160,23 @@ impl KernelTypes {
             .is_some()
     }
 
+    /// Whether an enumerator exists, of whatever enum, an anonymous one included.
+    pub fn has_constant(&self, name: &str) -> bool {
+        let types = (1..).map_while(|id| self.btf.resolve_type_by_id(id).ok());
+        types
+            .filter_map(|found| match found {
+                Type::Enum(found) => Some(found),
+                _ => None,
+            })
+            .any(|found| {
+                found.members.iter().any(|member| {
+                    self.btf
+                        .resolve_name(member)
+                        .is_ok_and(|found| found == name)
+                })
+            })
+    }
+
     /// Value of an enumerator.
     fn enumerator(&self, of: &str, name: &str) -> Option<u32> {
         self.btf

@@ -20,6 +20,7 @@ use crate::{
         inject::{self, Injection},
         loader::brief,
         offsets::KernelTypes,
+        option,
     },
 };
 
@@ -96,6 +97,7 @@ fn probe() -> anyhow::Result<Report> {
     lockdown(&features, &mut findings);
     syscall(&tiers, &types, &features, &mut findings);
     send_hook(chosen, &features, &mut findings);
+    tcp_option(&types, &features, &mut findings);
     preemption(&features, &mut findings);
     if let Some(loaded) = breakpoints {
         findings.push(parents(loaded, &features));
@@ -244,6 +246,33 @@ fn injection(
             State::Degraded,
             format!("off, also with --inject-headers auto: {reason}"),
             "nothing: traces join on one host without it",
+        ),
+    });
+}
+
+/// Off unless somebody names networks; whether it could be used is tried, with a network that nobody has.
+fn tcp_option(types: &KernelTypes, features: &Features, findings: &mut Vec<Finding>) {
+    let name = "TCP option";
+    // RFC 5737: an example's network.
+    let tried = "192.0.2.0/24"
+        .parse()
+        .map_err(anyhow::Error::from)
+        .and_then(|network| Kernel::try_option(types, features, &[network]));
+    findings.push(match tried {
+        Err(error) => Finding::lacking(
+            name,
+            State::Degraded,
+            format!("cannot be used: {}", brief(&error)),
+            "nothing, unless traces are to go on between hosts without a header (--tcp-option-peers)",
+        ),
+        Ok(()) if option::can_adopt(types) => Finding::ok(
+            name,
+            "can hand trace context to other hosts; off unless --tcp-option-peers names them",
+        ),
+        Ok(()) => Finding::ok(
+            name,
+            "can hand trace context to other hosts; off unless --tcp-option-peers names them; servers that listen before \
+             observer starts take none (6.12 and later let them)",
         ),
     });
 }
