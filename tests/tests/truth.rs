@@ -49,7 +49,7 @@ fn no_parent_in_an_epoll_proxy_is_wrong() {
 
 #[test]
 fn no_parent_in_node_is_wrong() {
-    assert_true("node-http", &["--no-floors"]);
+    assert_true("node-http", &["--no-floors", "--case=pieces"]);
 }
 
 #[test]

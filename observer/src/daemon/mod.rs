@@ -289,9 +289,12 @@ impl Daemon {
             let stop = Arc::clone(&stop);
             let shared = Arc::clone(&shared);
             let kernel = Arc::clone(&kernel);
+            let (looked, has_looked) = sync_channel(1);
             shards.push(spawn("observer-runtime", move || {
-                runtimes::run(&stop, kernel, &to_look_at, &shared);
+                runtimes::run(&stop, kernel, &to_look_at, &looked, &shared);
             })?);
+            // Who waits for us to be ready sends requests next.
+            let _ = has_looked.recv_timeout(runtimes::FIRST_LOOK);
         }
         let page = Arc::new(Page {
             collect: Arc::clone(&collect),
