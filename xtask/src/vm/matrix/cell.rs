@@ -112,11 +112,26 @@ pub(super) fn doctor(bench: &Bench, row: &Row) -> Result<BTreeMap<&'static str, 
     TIERS.into_iter().map(find).collect()
 }
 
-/// Runs the suite in a tier.
+/// Runs the suite in a tier; a second time, loudly, where something failed. An emulated machine shares our cores with
+/// others and stands still for seconds at times.
 ///
 /// # Errors
 /// When the guest can't be started.
 pub(super) fn suite(bench: &Bench, row: &Row, tier: &'static str) -> Result<Cell> {
+    let cell = suite_once(bench, row, tier)?;
+    let failed = cell.failures();
+    if failed.is_empty() {
+        return Ok(cell);
+    }
+    eprintln!(
+        "!!! {} {tier} is tried again; what failed:\n  {}",
+        row.name,
+        failed.join("\n  ")
+    );
+    suite_once(bench, row, tier)
+}
+
+fn suite_once(bench: &Bench, row: &Row, tier: &'static str) -> Result<Cell> {
     let begun = Instant::now();
     let script = format!(
         "export OBSERVER_TEST_BINARY={} OBSERVER_TEST_ENV=/run OBSERVER_TEST_TIER={tier} \
@@ -202,6 +217,19 @@ fn parse_load(load: &Value) -> Option<Load> {
 }
 
 impl Cell {
+    /// What is not as it must be, a line each.
+    pub(super) fn failures(&self) -> Vec<String> {
+        match self {
+            Self::Unavailable(_) => Vec::new(),
+            Self::Broken(reason) => vec![reason.clone()],
+            Self::Ran { behaviours, .. } => behaviours
+                .iter()
+                .filter(|it| it.result == "fail")
+                .map(|it| format!("{}: {}", it.name, it.reason))
+                .collect(),
+        }
+    }
+
     /// In a few words.
     pub(super) fn summary(&self) -> String {
         match self {

@@ -27,10 +27,9 @@ pub(super) fn failures(row: &Row) -> Vec<String> {
                     lines.push(format!("{place}: must work here, but: {why_not}"));
                 }
             }
-            Cell::Broken(reason) => lines.push(format!("{place}: {reason}")),
-            Cell::Ran { behaviours, .. } => {
-                let failed = behaviours.iter().filter(|it| it.result == "fail");
-                lines.extend(failed.map(|it| format!("{place}: {}: {}", it.name, it.reason)));
+            Cell::Broken(_) | Cell::Ran { .. } => {
+                let failed = cell.failures();
+                lines.extend(failed.into_iter().map(|line| format!("{place}: {line}")));
             }
         }
     }
