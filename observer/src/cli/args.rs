@@ -65,7 +65,7 @@ pub struct RunArguments {
     /// YAML file with settings; flags stand above it
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Trace this process and the children it has from now on (repeatable)
+    /// Trace this process and its forks, not other programs that it starts (repeatable)
     #[arg(long, value_name = "N", help_heading = "Which processes")]
     pub pid: Vec<Pid>,
     /// Trace executables that match: by name, or by path if it contains / (repeatable)

@@ -7,7 +7,7 @@ use super::{Rejected, text::deserialize_from_str};
 /// Which processes and connections are captured. Empty is every process except observer's own.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Selection {
-    /// Processes, and their children from then on.
+    /// Processes, and their forks.
     pub pids: Vec<Pid>,
     /// Executables.
     pub exe: Vec<Glob>,
