@@ -49,6 +49,11 @@ impl Page {
             .collect()
     }
 
+    /// Calls that the kernel ran neither a program nor its spare for, at most.
+    pub fn missed(&self) -> u64 {
+        self.sum("observer_lost", &["reason=\"program_missed\""]) as u64
+    }
+
     /// Losses of all reasons.
     pub fn lost(&self) -> f64 {
         self.sum("observer_lost", &[])

@@ -54,8 +54,7 @@ pub(crate) struct Evidence {
 impl Evidence {
     /// Calls that the kernel ran neither a program nor its spare for, at most.
     pub(crate) fn missed(&self) -> u64 {
-        let reason = ["reason=\"program_missed\""];
-        self.page.sum("observer_lost", &reason) as u64
+        self.page.missed()
     }
 
     /// Spans of the server on this port whose path begins so.

@@ -64,7 +64,13 @@ fn dead_backend(server: &Server, observer: &mut Observer) {
     for _ in 0..REQUESTS {
         assert_eq!(client.request("GET", "/", "").unwrap().status, 200);
     }
-    assert_eq!(observer.settled_page(REQUESTS).served(&[]), REQUESTS);
+    // But for what the daemon says that the kernel's programs missed.
+    let page = observer.settled_page(REQUESTS);
+    let (served, missed) = (page.served(&[]), page.missed());
+    assert!(
+        served <= REQUESTS && served + missed >= REQUESTS,
+        "{served} of {REQUESTS} counted, {missed} calls missed"
+    );
     until("dropped spans are counted", || {
         (observer.page().sum("observer_export_dropped_spans", &[]) > 0.0).then_some(())
     });
