@@ -62,10 +62,12 @@ pub enum Counter {
     /// Requests that left without the TCP option although the connection agreed on it: no room next to the data or to
     /// other options.
     OptionLeftOut = 27,
+    /// Calls that a spare program took over.
+    SpareRan = 28,
 }
 
 /// Number of counters.
-pub const COUNTERS: u32 = 28;
+pub const COUNTERS: u32 = 29;
 
 impl Counter {
     /// Every counter with the name under which the daemon exports it.
@@ -98,5 +100,6 @@ impl Counter {
         (Counter::OptionFound, "tcp_option_found"),
         (Counter::OptionRefused, "tcp_option_refused"),
         (Counter::OptionLeftOut, "tcp_option_left_out"),
+        (Counter::SpareRan, "spare_ran"),
     ];
 }

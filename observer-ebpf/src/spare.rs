@@ -3,15 +3,18 @@
 //! The kernel leaves a program out where the CPU is in the middle of it already (`bpf_prog_inc_misses_counter`). Where
 //! kernel code can be preempted (`preempt=lazy` or `full`: the only choices on x86 from 7.0 on), a task that loses its
 //! CPU in there makes the program miss everybody else's calls until it is back. So there the hooks have a second program
-//! each, which works where the first one was at it, and looks at one word where it was not. Both at once are missed, and
-//! counted: `observer_lost_total{reason="program_missed"}`. (Switching preemption off inside does not help: it then
+//! each, which works where the first one was at it, and looks at one word where it was not. What first programs missed and
+//! no spare took over is lost, and counted: `observer_lost_total{reason="program_missed"}`. (Switching preemption off inside does not help: it then
 //! happens where it is switched on again, which is inside, too.)
 //!
 //! Cost of a spare: about 10 ns a call. Whether there are spares is a setting, so other kernels pay nothing.
 
+use observer_abi::loss::Counter;
+
 use crate::{
     globals::settings,
     maps::{RUNNING, slot},
+    output::count,
 };
 
 /// A first program's number. Programs on one hook of which only one is loaded share it.
@@ -39,6 +42,7 @@ pub(crate) fn turn<const IS_SPARE: bool>(program: u32, work: impl FnOnce()) {
         if !is_running(program) {
             return;
         }
+        count(Counter::SpareRan, 1);
     } else {
         set_running(program, 1);
     }

@@ -306,6 +306,7 @@ impl Daemon {
             local_dropped: local.as_ref().map(|local| Arc::clone(&local.dropped)),
             tier,
             map_bytes,
+            lost_calls: AtomicU64::new(0),
         });
         if let Some(exporter) = &exporter {
             report_own(exporter, &page)?;

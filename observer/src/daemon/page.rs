@@ -34,6 +34,8 @@ pub(super) struct Page {
     pub(super) local_dropped: Option<Arc<AtomicU64>>,
     pub(super) tier: Tier,
     pub(super) map_bytes: BTreeMap<String, u64>,
+    /// Most calls that were seen to be missed so far.
+    pub(super) lost_calls: AtomicU64,
 }
 
 impl Page {
@@ -59,12 +61,19 @@ impl Page {
         families
     }
 
+    /// Calls that no program saw: what first programs missed, less what spares took over. The two are not read at one
+    /// moment, so that it may seem to fall; a counter must not.
+    fn missed(&self, missed: u64, taken_over: f64) -> f64 {
+        let now = missed.saturating_sub(taken_over as u64);
+        self.lost_calls.fetch_max(now, Ordering::Relaxed).max(now) as f64
+    }
+
     fn kernel(&self, families: &mut Vec<Family>) {
         let kernel = self.kernel.lock().unwrap_or_else(PoisonError::into_inner);
         let stats = kernel.program_stats();
         let missed: u64 = stats
             .iter()
-            .filter(|program| !program.has_spare)
+            .filter(|program| !program.is_spare)
             .map(|program| program.missed)
             .sum();
         match kernel.counters() {
@@ -96,7 +105,7 @@ impl Page {
                         .iter()
                         .filter(|(counter, ..)| is_loss(*counter))
                         .map(|(_, name, value)| ((*name).to_owned(), *value as f64))
-                        .chain([("program_missed".to_owned(), missed as f64)]),
+                        .chain([("program_missed".to_owned(), self.missed(missed, sum("spare_ran")))]),
                 ));
                 families.push(Family::single(
                     "observer_headers_injected",

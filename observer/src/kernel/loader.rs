@@ -23,7 +23,7 @@ use super::{
     offsets::KernelTypes,
     option::{self, Adopted},
     programs::{Loaded, Programs},
-    tier::{Features, Hook, SPARES, Tier, spares},
+    tier::{Features, Hook, Tier, spares},
 };
 use crate::{config::Network, exchange::ConnectionKey};
 
@@ -81,8 +81,6 @@ pub struct Kernel {
     refused: Vec<(Tier, String)>,
     tcp_option: TcpOption,
     load_time: Duration,
-    /// Programs that have a spare.
-    spared: Vec<&'static str>,
     /// Many uprobes may share a link (6.6).
     pub(super) has_many_uprobes: bool,
     /// Programs that aya does not hold.
@@ -195,10 +193,6 @@ impl Kernel {
                 links.push(link.with_context(|| format!("{name} on {}", hook.name()))?);
             }
         }
-        let spared = match features.preemptible {
-            true => SPARES.iter().map(|(program, _)| *program).collect(),
-            false => Vec::new(),
-        };
         Ok(Self {
             ebpf,
             _links: links,
@@ -206,7 +200,6 @@ impl Kernel {
             refused: Vec::new(),
             tcp_option,
             load_time: begin.elapsed(),
-            spared,
             has_many_uprobes: features.many_uprobes,
             loaded,
         })
@@ -464,7 +457,7 @@ impl Kernel {
             run_time_ns: field("run_time_ns:").unwrap_or(0),
             runs: field("run_cnt:").unwrap_or(0),
             missed: field("recursion_misses:").unwrap_or(0),
-            has_spare: self.spared.contains(&name),
+            is_spare: name.ends_with("_spare"),
             verified: field("verified_insns:"),
         }
     }
@@ -481,8 +474,8 @@ pub struct ProgramStats {
     /// How often the kernel left it out, because the CPU was in the middle of it already: a thread that was preempted
     /// there, or an interrupt (`bpf_prog_inc_misses_counter`, since 5.12).
     pub missed: u64,
-    /// Another one does its work then, whose misses are losses.
-    pub has_spare: bool,
+    /// It works where another one was missed.
+    pub is_spare: bool,
     /// Instructions that the verifier looked at (5.16).
     pub verified: Option<u64>,
 }

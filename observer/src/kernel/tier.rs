@@ -135,7 +135,7 @@ pub(crate) const SHARED_PROGRAMS: &[(&str, Hook)] = &[
 
 /// Programs that have a spare, and its name: all that see data, connections or processes through trampolines and raw
 /// tracepoints. (A kprobe's programs cannot be preempted.)
-pub(crate) const SPARES: &[(&str, &str)] = &[
+const SPARES: &[(&str, &str)] = &[
     ("fentry_tcp_sending", "fentry_tcp_sending_spare"),
     ("fentry_tcp_sent", "fentry_tcp_sent_spare"),
     ("fentry_tcp_received_4", "fentry_tcp_received_4_spare"),
