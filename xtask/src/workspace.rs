@@ -2,6 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
+use anyhow::{Result, bail};
+
+use crate::command;
+
 /// The folder that holds the workspace's `Cargo.toml`.
 pub(crate) fn root() -> &'static Path {
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -22,4 +26,22 @@ pub(crate) fn cargo() -> std::process::Command {
     let mut command = std::process::Command::new(program);
     command.current_dir(root());
     command
+}
+
+/// The daemon to run: the one that was named, else a release build of this tree.
+///
+/// # Errors
+/// When it can't be built, or what was named is no file.
+pub(crate) fn daemon(named: Option<&Path>) -> Result<PathBuf> {
+    let binary = match named {
+        Some(binary) => std::path::absolute(binary)?,
+        None => {
+            command::run(cargo().args(["build", "--release", "--package", "observer"]))?;
+            target().join("release/observer")
+        }
+    };
+    if !binary.is_file() {
+        bail!("{} is no file", binary.display());
+    }
+    Ok(binary)
 }

@@ -23,9 +23,9 @@ mod untraced;
 
 use std::path::PathBuf;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 
-use crate::{command, debian, workspace};
+use crate::{debian, workspace};
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
@@ -55,16 +55,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         ("nginx", "nginx-light"),
         ("wrk", "wrk"),
     ])?;
-    let binary = match &options.binary {
-        Some(binary) => std::path::absolute(binary)?,
-        None => {
-            command::run(workspace::cargo().args(["build", "--release", "--package", "observer"]))?;
-            workspace::target().join("release/observer")
-        }
-    };
-    if !binary.is_file() {
-        bail!("{} is no file", binary.display());
-    }
+    let binary = workspace::daemon(options.binary.as_deref())?;
     if options.tiers.tiers && !options.tiers.here {
         return tiers::in_guest(options, &binary);
     }

@@ -31,8 +31,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     }
     let environment = environment::prepare()?;
     // The e2e tests measure durations and counts under load: the build that users get, not the debug one.
-    command::run(workspace::cargo().args(["build", "--release", "--package", "observer"]))?;
-    let binary = workspace::target().join("release/observer");
+    let binary = workspace::daemon(None)?;
 
     let doctor = Command::new(&binary)
         .arg("doctor")

@@ -40,7 +40,7 @@ use std::path::PathBuf;
 use anyhow::{Result, bail};
 
 use crate::test::environment;
-use crate::{command, workspace};
+use crate::workspace;
 use row::Connections;
 use runtimes::Machine;
 
@@ -95,13 +95,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         environment: environment::prepare()?,
         programs: workspace::root().join("tests/programs/truth"),
     };
-    let binary = match &options.binary {
-        Some(binary) => std::path::absolute(binary)?,
-        None => {
-            command::run(workspace::cargo().args(["build", "--release", "--package", "observer"]))?;
-            workspace::target().join("release/observer")
-        }
-    };
+    let binary = workspace::daemon(options.binary.as_deref())?;
     let folder = workspace::target().join("truth");
     std::fs::create_dir_all(&folder)?;
     let daemon = chain::Daemon {

@@ -133,16 +133,7 @@ fn prepare(options: &MatrixOptions) -> Result<Bench> {
         ("python3", "python3"),
         ("unshare", "util-linux"),
     ])?;
-    let binary = match &options.binary {
-        Some(binary) => std::path::absolute(binary)?,
-        None => {
-            command::run(workspace::cargo().args(["build", "--release", "--package", "observer"]))?;
-            workspace::target().join("release/observer")
-        }
-    };
-    if !binary.is_file() {
-        bail!("{} is no file", binary.display());
-    }
+    let binary = workspace::daemon(options.binary.as_deref())?;
     command::run(workspace::cargo().args(["build", "--package", "observer-tests", "--bins"]))?;
     let output = workspace::target().join("vm/matrix");
     if output.exists() {
