@@ -213,11 +213,10 @@ impl Kernel {
         features: &Features,
         options: &LoadOptions,
     ) -> Result<(Ebpf, TcpOption)> {
+        let mut ebpf = Self::open(tier, btf, types, features, options)?;
         if options.option_peers.is_empty() {
-            let ebpf = Self::open(tier, btf, types, features, options)?;
             return Ok((ebpf, TcpOption::Off));
         }
-        let mut ebpf = Self::open(tier, btf, types, features, options)?;
         match option::attach(&mut ebpf, types, &options.option_peers) {
             Ok(()) => Ok((ebpf, TcpOption::On)),
             Err(error) => {
