@@ -9,7 +9,7 @@ use aya_ebpf::{
 use observer_abi::{
     connection::Connection,
     context::{Handoff, HandoffKey, RequestReference, Thread, Unit, UnitKey},
-    control::{ConnectionControl, ControlBlock, InjectionControl},
+    control::{ConnectionControl, ControlBlock, InjectionControl, MAX_RINGS},
     loss,
     option::OptionConnection,
     process::{Policy, Runtime},
@@ -65,6 +65,9 @@ pub(crate) static OPTION_PEERS: LpmTrie<[u8; 16], u32> = LpmTrie::with_max_entri
 /// Daemon: switches.
 #[map]
 pub(crate) static CONTROL_BLOCK: Array<ControlBlock> = Array::with_max_entries(1, 0);
+/// Daemon: 1 where the reader of this ring sleeps until it is woken.
+#[map]
+pub(crate) static SLEEPING: Array<u32> = Array::with_max_entries(MAX_RINGS as u32, 0);
 /// Kernel: counters per CPU, indexed by `loss::Counter`.
 #[map]
 pub(crate) static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(loss::COUNTERS, 0);

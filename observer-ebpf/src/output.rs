@@ -9,7 +9,7 @@ use observer_abi::loss::Counter;
 
 use crate::{
     globals::settings,
-    maps::{COUNTERS, RECORDS_0, RECORDS_1, RECORDS_2, RECORDS_3},
+    maps::{COUNTERS, RECORDS_0, RECORDS_1, RECORDS_2, RECORDS_3, SLEEPING},
 };
 
 /// Adds to a counter of this CPU.
@@ -32,10 +32,10 @@ pub(crate) unsafe fn send(generation: u64, data: *const u8, length: u64) -> bool
     // SAFETY: passed on.
     let sent = unsafe {
         match shard {
-            0 => send_to(&RECORDS_0, data, length),
-            1 => send_to(&RECORDS_1, data, length),
-            2 => send_to(&RECORDS_2, data, length),
-            _ => send_to(&RECORDS_3, data, length),
+            0 => send_to(&RECORDS_0, 0, data, length),
+            1 => send_to(&RECORDS_1, 1, data, length),
+            2 => send_to(&RECORDS_2, 2, data, length),
+            _ => send_to(&RECORDS_3, 3, data, length),
         }
     };
     if sent {
@@ -47,17 +47,23 @@ pub(crate) unsafe fn send(generation: u64, data: *const u8, length: u64) -> bool
     sent
 }
 
-/// No wake-up: the reader polls. Only a ring that fills faster than it is polled wakes it.
+/// No wake-up: the reader polls. Only one that found nothing for a while sleeps until it is woken, and a ring that fills
+/// faster than it is polled wakes it, too.
 ///
 /// # Safety
 /// As for [`send`].
 #[inline(always)]
-unsafe fn send_to(ring: &RingBuf, data: *const u8, length: u64) -> bool {
+unsafe fn send_to(ring: &RingBuf, shard: u32, data: *const u8, length: u64) -> bool {
     let map = core::ptr::from_ref(ring).cast_mut().cast();
     // SAFETY: a map of the ring type, and as above.
     unsafe {
         let waiting = bpf_ringbuf_query(map, BPF_RB_AVAIL_DATA as u64);
-        let flags = if waiting > settings().wake_bytes() as u64 { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP };
+        let sleeps = match SLEEPING.get_ptr(shard) {
+            Some(sleeps) => *sleeps != 0,
+            None => false,
+        };
+        let wake = sleeps || waiting > settings().wake_bytes() as u64;
+        let flags = if wake { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP };
         bpf_ringbuf_output(map, data.cast_mut().cast(), length, flags as u64) == 0
     }
 }

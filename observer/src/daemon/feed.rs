@@ -4,10 +4,15 @@
 //! time somebody looks for it in `/proc`. So every shard drains the events before each batch of records, and again
 //! when it meets a process that it does not know.
 
-use std::sync::{Mutex, PoisonError, mpsc::SyncSender};
+use std::{
+    os::fd::{AsFd as _, OwnedFd},
+    sync::{Mutex, PoisonError, mpsc::SyncSender},
+    time::Duration,
+};
 
 use aya::maps::{MapData, RingBuf};
 use observer_abi::process::{ProcessEvent, event};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::{
     kernel::loader::PolicyMaps,
@@ -23,6 +28,8 @@ const SWEEP_NS: u64 = 60_000_000_000;
 /// The ring of process events and what follows from them.
 pub(super) struct Feed {
     inner: Mutex<Inner>,
+    /// The ring's, to wait on without holding the lock.
+    waiting: Option<OwnedFd>,
 }
 
 struct Inner {
@@ -44,6 +51,7 @@ impl Feed {
         now_ns: u64,
     ) -> Self {
         Self {
+            waiting: ring.as_fd().try_clone_to_owned().ok(),
             inner: Mutex::new(Inner {
                 ring,
                 plan,
@@ -73,6 +81,24 @@ impl Feed {
             inner.verdicts.extend(inner.plan.on_event(&event));
         }
         inner.apply();
+    }
+
+    /// Waits until the kernel tells of something, less than a second.
+    pub(super) fn wait(&self, longest: Duration) {
+        let timeout = Timespec {
+            tv_sec: 0,
+            tv_nsec: i64::from(longest.subsec_nanos()),
+        };
+        if let Some(waiting) = &self.waiting {
+            // Interrupted or refused: the caller rests anyway.
+            let _ = poll(&mut [PollFd::new(waiting, PollFlags::IN)], Some(&timeout));
+        }
+    }
+
+    /// Wakes who waits for processes to look at; there is no process 0.
+    pub(super) fn nudge(&self) {
+        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let _ = inner.begun.try_send(0);
     }
 
     /// What is due every so often; not for a shard's thread, since it reads `/proc`.

@@ -13,6 +13,7 @@ mod lineage;
 mod memory;
 mod page;
 mod pipeline;
+mod processes;
 mod registries;
 mod runtimes;
 mod shard;
@@ -33,6 +34,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 use rustix::time::{ClockId, clock_gettime};
+use tokio::sync::watch;
 
 use self::{
     departures::Departures,
@@ -50,7 +52,7 @@ use crate::{
         otlp::{OtlpExporter, OwnMetrics},
         prometheus,
     },
-    kernel::{Features, Kernel, LoadOptions, Tier, inject::Leaving, offsets::KernelTypes, option},
+    kernel::{Features, Kernel, LoadOptions, Tier, offsets::KernelTypes, option},
     metrics::{Snapshot, routes::Routes},
     process::{self, Identifier, PolicyPlan, ProcFs, Table},
     stream::{Shard, StreamConfig, StreamCounters},
@@ -63,8 +65,6 @@ const MOST_ROUTES: usize = 200;
 const LOCAL_QUEUE: usize = 65_536;
 /// How long the exporters may take to drain.
 const DRAIN: Duration = Duration::from_secs(4);
-/// How often process events are taken in while no shard does.
-const PROCESS_PAUSE: Duration = Duration::from_millis(10);
 /// How often the sink is given all metrics.
 const SHOW_METRICS: Duration = Duration::from_secs(3);
 /// How often the offset between the clocks is measured and idle state looked through.
@@ -81,7 +81,7 @@ pub struct Show {
 /// A running daemon.
 pub struct Daemon {
     stop: Arc<AtomicBool>,
-    closed: Arc<AtomicBool>,
+    closed: watch::Receiver<bool>,
     shards: Vec<JoinHandle<()>>,
     processes: Option<JoinHandle<()>>,
     shower: Option<JoinHandle<()>>,
@@ -90,7 +90,7 @@ pub struct Daemon {
     signals: Mutex<Signals>,
     page_stop: Option<tokio::sync::oneshot::Sender<()>>,
     page_address: Option<std::net::SocketAddr>,
-    _page: Arc<Page>,
+    page: Arc<Page>,
     kernel: Arc<Mutex<Kernel>>,
     tier: Tier,
     started: Instant,
@@ -170,7 +170,8 @@ impl Daemon {
             "programs verified"
         );
         let mut policy = kernel.policy()?;
-        let (records, process_ring) = kernel.take_rings(rings)?;
+        let records = kernel.take_rings(rings, sizes.ring_bytes)?;
+        let process_ring = kernel.take_process_events()?;
         table
             .scan()
             .context("cannot read the processes from /proc")?;
@@ -216,7 +217,7 @@ impl Daemon {
         };
 
         let stop = Arc::new(AtomicBool::new(false));
-        let closed = Arc::new(AtomicBool::new(false));
+        let (closing, closed) = watch::channel(false);
         let (local, shower) = match show {
             Some(show) => {
                 let (spans, waiting) = sync_channel(LOCAL_QUEUE);
@@ -226,9 +227,8 @@ impl Daemon {
                     all: show.all,
                 };
                 let collect = Arc::clone(&collect);
-                let closed = Arc::clone(&closed);
                 let thread = spawn("observer-show", move || {
-                    show::run_sink(show.sink, &waiting, &collect, &closed)
+                    show::run_sink(show.sink, &waiting, &collect, &closing)
                 })?;
                 (Some(local), Some(thread))
             }
@@ -280,7 +280,7 @@ impl Daemon {
             let stop = Arc::clone(&stop);
             let shared = Arc::clone(&shared);
             spawn("observer-process", move || {
-                run_processes(&stop, &shared, &registries, departures, leaving);
+                processes::run(&stop, &shared, &registries, departures, leaving);
             })?
         };
 
@@ -330,7 +330,7 @@ impl Daemon {
             signals: Mutex::new(signals),
             page_stop,
             page_address,
-            _page: page,
+            page,
             kernel,
             tier,
             started: Instant::now(),
@@ -366,7 +366,7 @@ impl Daemon {
 
     /// Whether the sink's reader has gone.
     pub fn is_closed(&self) -> bool {
-        self.closed.load(Ordering::Relaxed)
+        *self.closed.borrow()
     }
 
     /// Waits for SIGTERM, SIGINT, the end of `duration`, or a sink that nobody reads any more.
@@ -382,9 +382,11 @@ impl Daemon {
                     None => std::future::pending().await,
                 }
             };
+            let mut closed = self.closed.clone();
             let unread = async {
-                while !self.is_closed() {
-                    tokio::time::sleep(Duration::from_millis(200)).await;
+                // With nothing shown there is nobody to close it.
+                if closed.wait_for(|closed| *closed).await.is_err() {
+                    std::future::pending::<()>().await;
                 }
             };
             tokio::select! {
@@ -399,6 +401,7 @@ impl Daemon {
     /// Stops in the order of the flow: nothing more is captured, what was captured is finished, the exporters drain.
     pub fn stop(mut self) {
         self.stop.store(true, Ordering::Release);
+        self.page.shared.feed.nudge();
         for thread in self.shards.drain(..).chain(self.processes.take()) {
             if thread.join().is_err() {
                 tracing::error!("a thread of the daemon panicked");
@@ -459,37 +462,6 @@ fn now_ns() -> u64 {
     (time.tv_sec as u64)
         .wrapping_mul(1_000_000_000)
         .wrapping_add(time.tv_nsec as u64)
-}
-
-fn run_processes(
-    stop: &AtomicBool,
-    shared: &Shared,
-    registries: &Registries,
-    mut departures: Departures,
-    mut leaving: Option<Leaving>,
-) {
-    let mut looked = now_ns();
-    while !stop.load(Ordering::Acquire) {
-        let now = now_ns();
-        shared.feed.drain(&shared.table);
-        shared.feed.housekeep(&shared.table, now);
-        if let Some(leaving) = &mut leaving {
-            leaving.drain();
-        }
-        if now.saturating_sub(looked) > 60 * HOUSEKEEPING_NS {
-            looked = now;
-            let gone = shared.table.departed(registries.services());
-            let departed = departures.due(&gone, now);
-            if !departed.is_empty() {
-                registries.expire(&|service| departed.contains(service));
-                shared.departed.post(departed);
-            }
-        }
-        std::thread::sleep(PROCESS_PAUSE);
-    }
-    if let Err(error) = shared.feed.enable(false) {
-        tracing::warn!(%error, "capture could not be switched off");
-    }
 }
 
 /// Loads the programs that executables get breakpoints for; says why there are none.

@@ -12,7 +12,7 @@ use std::{
 use super::{memory, pipeline::Shared};
 use crate::kernel::{Kernel, uprobes::Runtimes};
 
-/// How often interpreters that had not begun are looked at again, and how soon it notices that it is to stop.
+/// How often interpreters that had not begun are looked at again.
 const PATIENCE: Duration = Duration::from_millis(50);
 /// How often executables that nobody runs lose their breakpoints, and processes are looked at anew.
 const SWEEP: Duration = Duration::from_secs(30);
@@ -53,7 +53,12 @@ pub(super) fn run(
         if std::mem::take(&mut told) {
             raise(shared);
         }
-        match begun.recv_timeout(PATIENCE) {
+        let patience = if runtimes.has_beginning() {
+            PATIENCE
+        } else {
+            SWEEP
+        };
+        match begun.recv_timeout(patience) {
             Ok(pid) if is_captured(pid) => told |= runtimes.look_at(pid),
             Ok(_) => {}
             Err(RecvTimeoutError::Timeout) => {}

@@ -1,13 +1,14 @@
 //! One shard's thread: from its ring to metrics and spans.
 
-use std::sync::{Mutex, PoisonError, atomic::AtomicBool};
-
-use aya::maps::{MapData, RingBuf};
+use std::{
+    sync::{Mutex, PoisonError, atomic::AtomicBool},
+    time::Duration,
+};
 
 use super::{HOUSEKEEPING_NS, now_ns, pipeline::Pipeline};
 use crate::{
     exchange::ConnectionKey,
-    kernel::reader,
+    kernel::reader::RecordRing,
     stream::{Shard, StreamCounters},
     trace::Clock,
 };
@@ -21,7 +22,7 @@ struct ShardState<'a> {
 }
 
 pub(super) fn run_shard(
-    ring: RingBuf<MapData>,
+    ring: RecordRing,
     stop: &AtomicBool,
     shard: Shard,
     pipeline: Pipeline,
@@ -35,8 +36,7 @@ pub(super) fn run_shard(
         published,
     };
     state.pipeline.now_ns = now_ns();
-    reader::run(
-        ring,
+    ring.run(
         stop,
         &mut state,
         |state, record| state.shard.record(record, &mut state.pipeline),
@@ -53,8 +53,8 @@ pub(super) fn run_shard(
 }
 
 impl ShardState<'_> {
-    /// Between two drains of the ring.
-    fn pause(&mut self) {
+    /// Between two drains of the ring. Returns when something is to be done though no record comes.
+    fn pause(&mut self) -> Duration {
         let now = now_ns();
         self.pipeline.now_ns = now;
         self.pipeline.shared.feed.drain(&self.pipeline.shared.table);
@@ -67,6 +67,9 @@ impl ShardState<'_> {
             self.publish();
         }
         self.pipeline.flush();
+        let housekeeping = self.last_housekeeping + HOUSEKEEPING_NS;
+        let next = self.shard.next_due().unwrap_or(u64::MAX);
+        Duration::from_nanos(next.min(housekeeping).saturating_sub(now))
     }
 
     /// Finishes exchanges whose last bytes were only counted.

@@ -3,11 +3,12 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
         mpsc::{Receiver, RecvTimeoutError},
     },
     time::{Duration, Instant},
 };
+
+use tokio::sync::watch;
 
 use super::SHOW_METRICS;
 use crate::{cli::SpanSink, metrics::Snapshot, trace::Span};
@@ -16,7 +17,7 @@ pub(super) fn run_sink(
     mut sink: Box<dyn SpanSink>,
     waiting: &Receiver<Span>,
     collect: &Arc<dyn Fn() -> Snapshot + Send + Sync>,
-    closed: &AtomicBool,
+    closed: &watch::Sender<bool>,
 ) {
     const TICK: Duration = Duration::from_millis(200);
     let mut shown = Instant::now();
@@ -36,7 +37,7 @@ pub(super) fn run_sink(
             sink.metrics(&collect());
         }
         if sink.is_closed() {
-            closed.store(true, Ordering::Relaxed);
+            closed.send_replace(true);
         }
     }
     sink.metrics(&collect());

@@ -23,6 +23,7 @@ use super::{
     offsets::KernelTypes,
     option::{self, Adopted},
     programs::{Loaded, Programs},
+    reader::RecordRing,
     tier::{Features, Hook, Tier, spares},
 };
 use crate::{config::Network, exchange::ConnectionKey};
@@ -357,16 +358,24 @@ impl Kernel {
         self.load_time
     }
 
-    /// Takes the record rings, one a shard, and the ring of process events.
-    pub fn take_rings(
-        &mut self,
-        rings: usize,
-    ) -> Result<(Vec<RingBuf<MapData>>, RingBuf<MapData>)> {
+    /// Takes the record rings, one a shard, of `room` bytes each.
+    pub fn take_rings(&mut self, rings: usize, room: u32) -> Result<Vec<RecordRing>> {
         let mut taken = Vec::new();
-        for name in RINGS.iter().take(rings) {
-            taken.push(RingBuf::try_from(self.take(name)?)?);
+        for (name, index) in RINGS.iter().take(rings).zip(0..) {
+            let ring = RingBuf::try_from(self.take(name)?)?;
+            taken.push(RecordRing {
+                ring,
+                sleeping: Array::try_from(duplicate(&self.ebpf, "SLEEPING")?)?,
+                index,
+                room: room as usize,
+            });
         }
-        Ok((taken, RingBuf::try_from(self.take("PROCESS_EVENTS")?)?))
+        Ok(taken)
+    }
+
+    /// Takes the ring of process events.
+    pub fn take_process_events(&mut self) -> Result<RingBuf<MapData>> {
+        Ok(RingBuf::try_from(self.take("PROCESS_EVENTS")?)?)
     }
 
     fn take(&mut self, name: &str) -> Result<Map> {

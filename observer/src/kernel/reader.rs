@@ -1,74 +1,127 @@
-//! Reading a ring: drain, then sleep for as long as the traffic allows.
+//! Reading a ring: drain, then rest for as long as the traffic allows.
 //!
-//! The programs submit without wake-ups, since a wake-up costs the traced service more than everything else
-//! together; the reader polls every 1 to 10 ms, and the kernel wakes it only when a quarter of the ring is full.
+//! The programs submit without wake-ups, since a wake-up for each record costs the traced service more than everything
+//! else together. The reader polls instead, and since each time it wakes costs the machine some 10 µs to 60 µs, it does
+//! so as seldom as the ring's room allows: every 10 ms, sooner while much comes in. When nothing came for a while it says
+//! so (`SLEEPING`) and sleeps; then the next record wakes it.
 
 use std::{
     sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
 
-use aya::maps::{MapData, RingBuf};
+use aya::maps::{Array, MapData, RingBuf};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-/// Pause between two drains when the last one found [`MANY`] records or more.
+/// Rest while records come.
+const STEADY: Duration = Duration::from_millis(10);
+/// Shortest rest.
 const BUSY: Duration = Duration::from_millis(1);
-/// Pause after a drain that found fewer: each waking-up costs the machine some 10 µs.
-const STEADY: Duration = Duration::from_millis(4);
-/// Records in one drain that call for the next one soon; a ring holds some thousands of the largest.
-const MANY: usize = 512;
-/// Longest pause.
-const IDLE: Duration = Duration::from_millis(10);
+/// Longest sleep: a record that was on its way when the reader fell asleep does not wake it, and waits for so long.
+const ASLEEP: Duration = Duration::from_millis(100);
+/// Drains that find nothing before the reader falls asleep.
+const QUIET: u32 = 4;
+/// Of the ring, what one rest may let come in.
+const SHARE: usize = 16;
 /// Records handled before the caller gets its turn again, so that a flood cannot starve timers.
 const BATCH: usize = 4096;
 
-/// Reads `ring` until `stop`: `record` for each record, `pause` after each drain (with whether there was anything).
-pub fn run<S>(
-    mut ring: RingBuf<MapData>,
-    stop: &AtomicBool,
-    state: &mut S,
-    mut record: impl FnMut(&mut S, &[u8]),
-    mut pause: impl FnMut(&mut S),
-) {
-    let mut wait = IDLE;
-    loop {
-        let stopping = stop.load(Ordering::Acquire);
-        let mut seen = 0;
-        while seen < BATCH {
-            let Some(item) = ring.next() else { break };
-            record(state, &item);
-            seen += 1;
+/// A ring of records and the word that says that its reader sleeps.
+pub struct RecordRing {
+    pub(super) ring: RingBuf<MapData>,
+    pub(super) sleeping: Array<MapData, u32>,
+    /// Its place in [`sleeping`](Self::sleeping).
+    pub(super) index: u32,
+    /// Its room, bytes.
+    pub(super) room: usize,
+}
+
+impl RecordRing {
+    /// Reads until `stop`: `record` for each record, `pause` after each drain, which returns how long it can be left
+    /// alone when nothing comes.
+    pub fn run<S>(
+        mut self,
+        stop: &AtomicBool,
+        state: &mut S,
+        mut record: impl FnMut(&mut S, &[u8]),
+        mut pause: impl FnMut(&mut S) -> Duration,
+    ) {
+        let (mut rest, mut quiet) = (STEADY, 0);
+        loop {
+            let stopping = stop.load(Ordering::Acquire);
+            let (mut seen, mut bytes) = (0, 0);
+            while seen < BATCH {
+                let Some(item) = self.ring.next() else { break };
+                record(state, &item);
+                seen += 1;
+                bytes += item.len();
+            }
+            let alone = pause(state);
+            if seen == BATCH {
+                continue;
+            }
+            if stopping {
+                return;
+            }
+            quiet = if seen == 0 { quiet + 1 } else { 0 };
+            if quiet > QUIET && alone > STEADY {
+                self.sleep(alone.min(ASLEEP));
+            } else {
+                rest = next_rest(rest, bytes, self.room);
+                std::thread::sleep(rest);
+            }
         }
-        pause(state);
-        if seen == BATCH {
-            continue;
-        }
-        if stopping {
+    }
+
+    /// Sleeps until a record comes, at most for so long.
+    fn sleep(&mut self, longest: Duration) {
+        if self.sleeping.set(self.index, 1, 0).is_err() {
+            std::thread::sleep(STEADY);
             return;
         }
-        wait = match seen {
-            0 => (wait * 2).min(IDLE),
-            MANY.. => BUSY,
-            _ => STEADY,
+        let timeout = Timespec {
+            tv_sec: 0,
+            tv_nsec: i64::from(longest.subsec_nanos()),
         };
-        sleep(&ring, wait);
+        // Returns at once where something came meanwhile.
+        let mut waiting = [PollFd::new(&self.ring, PollFlags::IN)];
+        let woken = poll(&mut waiting, Some(&timeout));
+        if self.sleeping.set(self.index, 0, 0).is_err() {
+            tracing::warn!("the kernel goes on waking a reader that is awake");
+        }
+        // An interrupted or refused poll only shortens the sleep.
+        if woken.is_err() {
+            std::thread::sleep(BUSY);
+        }
     }
 }
 
-/// Busy: a plain pause, since `poll` would return at once for a single record. Idle: a pause that the kernel can cut
-/// short when the ring fills.
-fn sleep(ring: &RingBuf<MapData>, wait: Duration) {
-    if wait < IDLE {
-        std::thread::sleep(wait);
-        return;
+/// How long to rest after a rest of `last` in which `bytes` came into a ring with `room` for so many.
+fn next_rest(last: Duration, bytes: usize, room: usize) -> Duration {
+    let most = room / SHARE;
+    if bytes <= most {
+        // Twice as long lets twice as much in.
+        let longer = if bytes * 2 <= most { last * 2 } else { last };
+        return longer.clamp(BUSY, STEADY);
     }
-    let timeout = Timespec {
-        tv_sec: 0,
-        tv_nsec: i64::from(wait.subsec_nanos()),
-    };
-    let mut waiting = [PollFd::new(ring, PollFlags::IN)];
-    // An interrupted or refused poll only shortens the pause.
-    if poll(&mut waiting, Some(&timeout)).is_err() {
-        std::thread::sleep(BUSY);
+    let share = most as f64 / bytes as f64;
+    last.mul_f64(share).clamp(BUSY, STEADY)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rest_shrinks_with_what_came_and_grows_back() {
+        let room = 4 << 20;
+        assert_eq!(next_rest(STEADY, 0, room), STEADY);
+        assert_eq!(next_rest(STEADY, room / 16, room), STEADY);
+        assert_eq!(next_rest(STEADY, room / 8, room), STEADY / 2);
+        assert_eq!(next_rest(STEADY, room, room), BUSY);
+        assert_eq!(next_rest(BUSY, room, room), BUSY);
+        assert_eq!(next_rest(BUSY, room / 16, room), BUSY);
+        assert_eq!(next_rest(BUSY, room / 32, room), BUSY * 2);
+        assert_eq!(next_rest(BUSY * 8, 0, room), STEADY);
     }
 }

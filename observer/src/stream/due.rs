@@ -37,6 +37,12 @@ impl Due {
         self.queues[level].push_back((now_ns.saturating_add(DELAYS[level]), key));
     }
 
+    /// When [`pop`](Self::pop) has the next one, ns.
+    pub(super) fn next(&self) -> Option<u64> {
+        let fronts = self.queues.iter().filter_map(VecDeque::front);
+        fronts.map(|(at, _)| *at).min()
+    }
+
     /// Takes one connection whose time has passed. What is pushed at `now_ns` is never taken at `now_ns`, so taking
     /// and pushing back ends.
     pub(super) fn pop(&mut self, now_ns: u64) -> Option<ConnectionKey> {
@@ -63,6 +69,7 @@ mod tests {
     fn nothing_is_due_before_its_delay() {
         let mut due = Due::default();
         due.push(key(1), 0, 1000);
+        assert_eq!(due.next(), Some(20_001_000));
         assert_eq!(due.pop(20_001_000), None);
         assert_eq!(due.pop(20_001_001), Some(key(1)));
         assert_eq!(due.pop(u64::MAX), None);
@@ -73,6 +80,7 @@ mod tests {
         let mut due = Due::default();
         due.push(key(1), 200, 0);
         due.push(key(2), 1, 0);
+        assert_eq!(due.next(), Some(40_000_000));
         assert_eq!(due.pop(40_000_001), Some(key(2)));
         assert_eq!(due.pop(1_000_000_000), None);
         assert_eq!(due.pop(1_000_000_001), Some(key(1)));

@@ -123,6 +123,11 @@ impl Shard {
         }
     }
 
+    /// When [`due`](Self::due) has something next, CLOCK_MONOTONIC ns; `None` while no exchange is open.
+    pub fn next_due(&self) -> Option<u64> {
+        self.due.next()
+    }
+
     /// Takes a connection's entry as the kernel has it; `None` when there is none any more.
     pub fn observe(
         &mut self,

@@ -117,6 +117,11 @@ impl Runtimes {
         self.look_again(pid, 0)
     }
 
+    /// Whether there are some that had not begun.
+    pub fn has_beginning(&self) -> bool {
+        !self.beginning.is_empty()
+    }
+
     /// Looks again at those that had not begun. Returns as [`look_at`](Self::look_at).
     pub fn look_at_beginning(&mut self) -> bool {
         let mut told = false;
