@@ -53,7 +53,7 @@ fn main() -> ExitCode {
         Task::Bench(options) => bench::run(&options).map(|()| ExitCode::SUCCESS),
         Task::Fuzz(options) => fuzz::run(&options).map(|()| ExitCode::SUCCESS),
         Task::Test(options) => test::run(&options).map(|()| ExitCode::SUCCESS),
-        Task::Truth(options) => truth::run(&options).map(|()| ExitCode::SUCCESS),
+        Task::Truth(options) => truth::run(options).map(|()| ExitCode::SUCCESS),
         Task::TruthLeaf(options) => truth::leaf::run(&options).map(|()| ExitCode::SUCCESS),
         Task::Vm(options) => vm::run(options),
     };

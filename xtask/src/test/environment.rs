@@ -30,11 +30,16 @@ const PROGRAMS: [(&str, &str); 9] = [
 /// When something can't be installed; its own client's message says why.
 pub(crate) fn prepare() -> Result<PathBuf> {
     debian::install(&PROGRAMS)?;
-    let folder = workspace::target().join("test-env");
+    let folder = folder();
     fs::create_dir_all(&folder)?;
     prepare_python(&folder)?;
     prepare_go_server(&folder)?;
     Ok(folder)
+}
+
+/// The folder that [`prepare`] returns.
+pub(crate) fn folder() -> PathBuf {
+    workspace::target().join("test-env")
 }
 
 fn prepare_python(folder: &Path) -> Result<()> {

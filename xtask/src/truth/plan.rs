@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use anyhow::{Result, bail};
 
-use super::Options;
+use super::Rows;
 use super::row::{Connections, Row};
 use super::runtimes::{ALL, Runtime};
 
@@ -17,20 +17,26 @@ const QUICK: [(usize, Connections); 3] = [
     (64, Connections::Keep),
 ];
 
+/// The same for an emulated machine, and requests in each.
+const EMULATED: [(usize, Connections); 2] = [(8, Connections::Fresh), (64, Connections::Keep)];
+const EMULATED_REQUESTS: usize = 72;
+
 /// The runtimes that were asked for, with the rows of each.
 ///
 /// # Errors
 /// When a name is unknown, or nothing is left to do.
-pub(super) fn make(options: &Options) -> Result<Vec<(&'static Runtime, Vec<Row>)>> {
-    for name in &options.runtimes {
+pub(super) fn make(
+    runtimes: &[String],
+    options: &Rows,
+) -> Result<Vec<(&'static Runtime, Vec<Row>)>> {
+    for name in runtimes {
         if !ALL.iter().any(|runtime| runtime.name == name) {
             bail!("there is no runtime `{name}`; `cargo xtask truth --list` names them");
         }
     }
     let mut plan = Vec::new();
     for runtime in ALL {
-        if !options.runtimes.is_empty() && !options.runtimes.iter().any(|name| name == runtime.name)
-        {
+        if !runtimes.is_empty() && !runtimes.iter().any(|name| name == runtime.name) {
             continue;
         }
         let mut rows = Vec::new();
@@ -39,9 +45,10 @@ pub(super) fn make(options: &Options) -> Result<Vec<(&'static Runtime, Vec<Row>)
                 continue;
             }
             for (concurrency, connections) in loads(options) {
-                let requests = options
-                    .requests
-                    .unwrap_or(requests(concurrency, options.quick));
+                let requests = options.requests.unwrap_or(match options.emulated {
+                    true => EMULATED_REQUESTS,
+                    false => requests(concurrency, options.quick),
+                });
                 rows.push(Row {
                     number: rows.len(),
                     runtime: runtime.name,
@@ -64,7 +71,7 @@ pub(super) fn make(options: &Options) -> Result<Vec<(&'static Runtime, Vec<Row>)
 }
 
 /// (requests at once, how connections are used), as asked for.
-fn loads(options: &Options) -> Vec<(usize, Connections)> {
+fn loads(options: &Rows) -> Vec<(usize, Connections)> {
     let both = [Connections::Keep, Connections::Fresh];
     let asked: Vec<usize> = options.concurrency.iter().map(|&n| n as usize).collect();
     let wanted = if asked.is_empty() {
@@ -72,9 +79,10 @@ fn loads(options: &Options) -> Vec<(usize, Connections)> {
     } else {
         &asked
     };
-    let all: Vec<_> = match options.quick && asked.is_empty() {
-        true => QUICK.to_vec(),
-        false => wanted
+    let all: Vec<_> = match asked.is_empty() {
+        true if options.emulated => EMULATED.to_vec(),
+        true if options.quick => QUICK.to_vec(),
+        _ => wanted
             .iter()
             .flat_map(|&concurrency| both.map(|connections| (concurrency, connections)))
             .collect(),
