@@ -59,6 +59,16 @@ impl Source {
     }
 }
 
+/// Whether it is known where the bytes are.
+///
+/// # Safety
+/// `scratch` is a map value.
+#[inline(always)]
+pub(crate) unsafe fn is_known(scratch: *const Scratch) -> bool {
+    // SAFETY: as promised.
+    unsafe { (*scratch).source[0] != kind::UNKNOWN }
+}
+
 /// One segment of an iovec array: address and length. Reads as empty where it faults.
 #[inline(always)]
 unsafe fn segment(in_kernel: bool, array: u64, index: u64) -> Option<[u64; 2]> {
@@ -98,7 +108,7 @@ pub(crate) extern "C" fn copy_payload(slot: u32, wanted: u64) -> u64 {
             kind::FLAT => {
                 let size = bounded(wanted.min((*scratch).source[2]));
                 if bpf_probe_read_user(payload.cast(), size, first as *const _) != 0 {
-                    count(Counter::CopyFault, 1);
+                    faulted(scratch, 0);
                     return 0;
                 }
                 return u64::from(size);
@@ -126,13 +136,22 @@ pub(crate) extern "C" fn copy_payload(slot: u32, wanted: u64) -> u64 {
             let at = barrier(copied) & (MAX_PAYLOAD as u64 - 1);
             let from = address.wrapping_add(skipped);
             if size > 0 && bpf_probe_read_user(payload.add(at as usize).cast(), size, from as *const _) != 0 {
-                count(Counter::CopyFault, 1);
+                faulted(scratch, copied);
                 break;
             }
             copied = at + u64::from(size);
             index += 1;
         }
         copied
+    }
+}
+
+/// Counts a copy that failed after `copied` bytes, unless it is tried again.
+#[inline(always)]
+unsafe fn faulted(scratch: *const Scratch, copied: u64) {
+    // SAFETY: a map value.
+    if copied != 0 || unsafe { (*scratch).call.retry } == 0 {
+        count(Counter::CopyFault, 1);
     }
 }
 

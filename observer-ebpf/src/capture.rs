@@ -20,7 +20,7 @@ use crate::{
     context::{self, Caller, Opened},
     globals::settings,
     maps::{self, CONN_CONTROL, CONNECTIONS, CONTROL_BLOCK, POLICY},
-    option, output,
+    option, output, retry,
     unit,
 };
 
@@ -39,7 +39,8 @@ pub(crate) struct Call {
     pub(crate) pending: u32,
     /// 1 where [`crate::sock::is_plainly_blocking`] says so.
     pub(crate) blocking: u32,
-    pub(crate) reserved: u32,
+    /// 1 where bytes that cannot be read now may be read at the send's end.
+    pub(crate) retry: u32,
     /// The other end of a Unix socket that is read, see [`crate::sock::unix_peer`]: its sock and inode; else zero.
     pub(crate) peer: HandoffKey,
 }
@@ -131,6 +132,10 @@ pub(crate) extern "C" fn capture_data(slot: u32) -> u32 {
         let wanted = if length < u64::from(room) { length } else { u64::from(room) };
         let payload: *mut u8 = (&raw mut (*scratch).payload).cast();
         let copied = buffer::bounded(buffer::copy_payload(slot, wanted));
+        if copied == 0 && call.retry != 0 && buffer::is_known(scratch) {
+            retry::note(call);
+            return 0;
+        }
         let tail = if u64::from(copied) < length { buffer::read_tail(slot, (*this).tail) } else { 0 };
 
         if opens {

@@ -22,6 +22,7 @@ use crate::{
     globals::offset,
     maps::{CONNECTIONS, slot},
     read::{Direct, KernelRead},
+    retry,
     sock::Kind,
     socket::{self, Buffer, MSG_PEEK, MSG_TRUNC, Moved},
     spare::{slot_of, spared},
@@ -37,8 +38,16 @@ spared! {
 spared! {
     #[fexit(function = "tcp_sendmsg")]
     fentry_tcp_sent, fentry_tcp_sent_spare, FExitContext, SENT,
-    // SAFETY: typed arguments.
-    |ctx, _spare| unsafe { socket::tcp_sent::<Direct>(ctx.arg(0)) }
+    |ctx, spare| {
+        let result: i32 = ctx.arg(3);
+        // SAFETY: typed arguments.
+        unsafe {
+            let buffer = Buffer::Message(ctx.arg(1));
+            if !retry::sent::<Direct>(ctx.arg(0), result, buffer, slot_of(slot::SENT, spare)) {
+                socket::tcp_sent::<Direct>(ctx.arg(0));
+            }
+        }
+    }
 }
 
 /// A receive of `result` bytes into `message`.

@@ -34,6 +34,7 @@ use crate::{
     iterator,
     maps::{self, CALLS, CONNECTIONS, RECEIVES, slot},
     read::{Direct, KernelRead, Probe},
+    retry,
     sock::{self, Kind},
     spare::{slot_of, spared},
     socket::{self, Buffer, MSG_PEEK, MSG_TRUNC, Moved, SURELY_COMPLETE},
@@ -111,9 +112,14 @@ pub(crate) fn kprobe_tcp_sending(ctx: ProbeContext) -> u32 {
 pub(crate) fn kprobe_tcp_sent(ctx: RetProbeContext) -> u32 {
     let result: i32 = ctx.ret();
     let Some(entered) = leave(&CALLS, stack!(ctx)) else { return 0 };
-    if result < 0 || result >= SURELY_COMPLETE {
-        // SAFETY: the sock that was entered with.
-        unsafe { socket::tcp_sent::<Probe>(entered.sock as *const u8) };
+    let sock = entered.sock as *const u8;
+    // SAFETY: the sock and the message that were entered with.
+    unsafe {
+        let buffer = Buffer::Message(entered.message as *const u8);
+        let retried = retry::sent::<Probe>(sock, result, buffer, slot::SENT);
+        if !retried && (result < 0 || result >= SURELY_COMPLETE) {
+            socket::tcp_sent::<Probe>(sock);
+        }
     }
     0
 }

@@ -26,6 +26,7 @@ mod output;
 mod process;
 mod python;
 mod read;
+mod retry;
 mod registers;
 mod sock;
 mod socket;

@@ -19,6 +19,7 @@ use observer_abi::{
 use crate::{
     capture::Call,
     kprobe::{Entered, Receive},
+    retry::{Faulted, PLACES},
     spare::program,
 };
 
@@ -65,6 +66,9 @@ pub(crate) static OPTION_PEERS: LpmTrie<[u8; 16], u32> = LpmTrie::with_max_entri
 /// Daemon: switches.
 #[map]
 pub(crate) static CONTROL_BLOCK: Array<ControlBlock> = Array::with_max_entries(1, 0);
+/// Kernel: sends that are to be read at their end.
+#[map]
+pub(crate) static FAULTED: Array<Faulted> = Array::with_max_entries(PLACES, 0);
 /// Daemon: 1 where the reader of this ring sleeps until it is woken.
 #[map]
 pub(crate) static SLEEPING: Array<u32> = Array::with_max_entries(MAX_RINGS as u32, 0);

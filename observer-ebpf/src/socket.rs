@@ -24,7 +24,7 @@ use crate::{
     inject, iterator,
     maps::{self, CONNECTIONS, Scratch, slot},
     read::{Direct, KernelRead},
-    registers,
+    registers, retry,
     sock::{self, Kind},
     spare::{slot_of, spared},
     task, unit,
@@ -93,6 +93,9 @@ pub(crate) unsafe fn tcp_sending<R: KernelRead>(sock: *const u8, message: *const
             return;
         }
         let end = start.wrapping_add(count);
+        if retry::is_noted(sock as u64, end, pid_tgid) {
+            return;
+        }
         if end == (*out).announced {
             // The same message, further on.
             if (*entry).flags & flag::SEND_PENDING != 0 {
@@ -111,7 +114,7 @@ pub(crate) unsafe fn tcp_sending<R: KernelRead>(sock: *const u8, message: *const
             direction: 1,
             pending,
             blocking: 0,
-            reserved: 0,
+            retry: 1,
             peer: sock::NO_PEER,
         };
         let Some(scratch) = tell::<R>(&call, sock, Kind::Tcp, file, entry, slot) else { return };
@@ -136,7 +139,8 @@ unsafe fn sent(sock: *const u8, result: i32, slot: u32) {
     unsafe {
         let kind = sock::kind::<Direct>(sock);
         if kind == Kind::Tcp && settings().send_start_hook() != 0 {
-            if result < 0 || result >= SURELY_COMPLETE {
+            let retried = retry::sent::<Direct>(sock, result, Buffer::SystemCall, slot);
+            if !retried && (result < 0 || result >= SURELY_COMPLETE) {
                 tcp_sent::<Direct>(sock);
             }
             return;
@@ -282,7 +286,7 @@ pub(crate) unsafe fn after_call<R: KernelRead>(sock: *const u8, kind: Kind, move
             direction: u32::from(direction),
             pending: 0,
             blocking: u32::from(blocking),
-            reserved: 0,
+            retry: 0,
             peer: if direction == INBOUND { sock::unix_peer::<R>(sock, kind) } else { sock::NO_PEER },
         };
         let Some(scratch) = tell::<R>(&call, sock, kind, file, entry, slot) else { return };
@@ -331,7 +335,7 @@ unsafe fn tell<R: KernelRead>(
         (*into).direction = call.direction;
         (*into).pending = call.pending;
         (*into).blocking = call.blocking;
-        (*into).reserved = 0;
+        (*into).retry = call.retry;
         (*into).peer.pair = call.peer.pair;
         (*into).peer.position = call.peer.position;
         if (*entry).flags & flag::ANNOUNCED == 0 {

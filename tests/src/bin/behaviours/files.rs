@@ -1,14 +1,34 @@
-//! Bytes that no system call of the server copies.
+//! Bytes that lie in files.
 
 use observer_tests::Client;
 
 use crate::behaviour::{Behaviour, Drive, assert_exact};
 use crate::stage::{LARGE, Stage};
 
-pub(crate) const BEHAVIOURS: &[Behaviour] = &[Behaviour {
-    name: "sendfile",
-    drive: sendfile,
-}];
+pub(crate) const BEHAVIOURS: &[Behaviour] = &[
+    Behaviour {
+        name: "sendfile",
+        drive: sendfile,
+    },
+    Behaviour {
+        name: "send from cold pages",
+        drive: cold,
+    },
+];
+
+/// Answers that lie in pages which the process never touched: nothing can be read there before the kernel has.
+fn cold(stage: &Stage) -> Drive {
+    let server = stage.raw["cold"].as_ref().unwrap();
+    let port = server.port();
+    let mut client = Client::connect(port).unwrap();
+    let paths: Vec<String> = (0..10).map(|number| format!("/cold/{number}")).collect();
+    for path in &paths {
+        assert_eq!(client.request("GET", path, "").unwrap().status, 200);
+    }
+    Drive::check(paths.len(), move |evidence| {
+        assert_exact(&evidence.served(port, "/"), &paths, 200);
+    })
+}
 
 /// nginx sends a small and a large file, then answers from memory on the same connection.
 fn sendfile(stage: &Stage) -> Drive {

@@ -117,7 +117,7 @@ impl Stage {
 }
 
 /// Ways of `raw_server` that are there from the beginning.
-const WAYS: [&str; 5] = ["peek", "ring", "multishot", "fixed", "poll"];
+const WAYS: [&str; 6] = ["peek", "cold", "ring", "multishot", "fixed", "poll"];
 
 /// Starts a server that makes the system calls of this way; the error is why the kernel can't.
 pub(crate) fn raw_server(way: &str) -> Result<Server, String> {

@@ -1,6 +1,7 @@
 //! An HTTP server that makes exactly the system calls that it is told to: raw_server PORT|check WAY
 //!
-//! WAY: `plain` (read, write), `peek` (every request looked at with MSG_PEEK first), and through io_uring: `ring` (recv,
+//! WAY: `plain` (read, write), `peek` (every request looked at with MSG_PEEK first), `cold` (answers lie in pages that the
+//! process never touched), and through io_uring: `ring` (recv,
 //! send), `multishot` (one recv for all that comes), `fixed` (registered buffers), `poll` (the kernel's own thread
 //! submits). It ends with status 3 where the kernel can't do that, at once with `check`. Every request is answered with three bytes.
 #![allow(
@@ -11,10 +12,15 @@
 
 mod ring;
 
+use std::fs::File;
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::process::ExitCode;
+use std::ptr::null_mut;
+use std::slice;
 
+use rustix::fs::{MemfdFlags, memfd_create};
+use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 use rustix::net::{RecvFlags, recv};
 
 /// The kernel can't do what was asked for.
@@ -33,7 +39,7 @@ fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);
     let port = arguments.next().expect("a port");
     let way = arguments.next().expect("a way");
-    let is_ring = !["plain", "peek"].contains(&way.as_str());
+    let is_ring = !["plain", "peek", "cold"].contains(&way.as_str());
     if let Some(error) = is_ring.then(|| ring::supported(&way)).and_then(Result::err) {
         eprintln!("{error}");
         return ExitCode::from(CANNOT);
@@ -53,6 +59,7 @@ fn main() -> ExitCode {
                 peeks: way == "peek",
                 stream,
             }),
+            "cold" => serve(&mut Cold(stream)),
             _ => serve(ring::open(&way, stream).unwrap().as_mut()),
         });
     }
@@ -93,5 +100,32 @@ impl Connection for Calls {
 
     fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.stream.write_all(bytes)
+    }
+}
+
+/// Sends from a file that is mapped into memory anew each time, so that its page is not there before the kernel asks for it.
+struct Cold(TcpStream);
+
+impl Connection for Cold {
+    fn receive(&mut self, buffer: &mut Vec<u8>) -> io::Result<usize> {
+        let mut bytes = [0; 4096];
+        let length = self.0.read(&mut bytes)?;
+        buffer.extend(&bytes[..length]);
+        Ok(length)
+    }
+
+    fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let mut file = File::from(memfd_create("answer", MemfdFlags::CLOEXEC)?);
+        file.write_all(bytes)?;
+        let (protection, flags) = (ProtFlags::READ, MapFlags::PRIVATE);
+        // SAFETY: a mapping of our own at an address that the kernel chooses, as long as the file; nobody writes to it.
+        unsafe {
+            let mapped = mmap(null_mut(), bytes.len(), protection, flags, &file, 0)?;
+            let sent = self
+                .0
+                .write_all(slice::from_raw_parts(mapped.cast(), bytes.len()));
+            munmap(mapped, bytes.len())?;
+            sent
+        }
     }
 }
