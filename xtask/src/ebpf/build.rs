@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use object::{build::elf, elf::SHT_STRTAB};
 
 use super::toolchain::Compiler;
 use super::{ARCHITECTURE, wrapper};
@@ -32,7 +33,26 @@ pub(super) fn build(compiler: &Compiler, folder: &Path) -> Result<Vec<u8>> {
     wrapper::install(&mut cargo)?;
     command::run(&mut cargo)?;
     let object = folder.join(TARGET).join("release/observer");
-    fs::read(&object).with_context(|| format!("reading {}", object.display()))
+    let bytes = fs::read(&object).with_context(|| format!("reading {}", object.display()))?;
+    without_debug_sections(&bytes).context("taking the debug sections out of the object")
+}
+
+/// The linker makes the type information (`.BTF`) from them; after that nobody reads them, and they are most of the file.
+fn without_debug_sections(object: &[u8]) -> Result<Vec<u8>> {
+    let mut builder = elf::Builder::read(object)?;
+    for section in &mut builder.sections {
+        let name = String::from_utf8_lossy(&section.name);
+        section.delete = name.trim_start_matches(".rel").starts_with(".debug_");
+    }
+    builder.delete_orphans();
+    // LLVM keeps the names of sections and symbols in one table; here each has its own.
+    let names = builder.sections.add();
+    names.name = b".shstrtab"[..].into();
+    names.sh_type = SHT_STRTAB;
+    names.data = elf::SectionData::SectionString;
+    let mut stripped = Vec::new();
+    builder.write(&mut stripped)?;
+    Ok(stripped)
 }
 
 /// The compiler's flags in cargo's encoding, which lets paths have spaces.
