@@ -20,8 +20,10 @@ pub mod method {
     pub const PYTHON_CONTEXT: u8 = 6;
     /// A TCP option that the client's host wrote on the request's first segment.
     pub const TCP_OPTION: u8 = 7;
+    /// The calling Ruby fiber had turned to the request.
+    pub const RUBY_FIBER: u8 = 8;
     /// Methods that there are.
-    pub const COUNT: usize = 8;
+    pub const COUNT: usize = 9;
 }
 
 /// One request's ids and what its run needs to remember.
@@ -102,6 +104,9 @@ pub mod unit {
     pub const PYTHON_CONTEXT: u32 = 3;
     /// Work that libuv's thread pool does, by address.
     pub const LIBUV_WORK: u32 = 4;
+    /// A Ruby fiber, by the address of its execution context, on one thread: the kind's upper 24 bits are the thread's id.
+    /// A thread's own fiber lives as long as the thread, so no later one can be taken for it.
+    pub const RUBY_FIBER: u32 = 5;
 }
 
 /// What such a thing works for.

@@ -27,6 +27,7 @@ mod process;
 mod python;
 mod read;
 mod registers;
+mod ruby;
 mod sock;
 mod socket;
 mod spare;

@@ -10,6 +10,7 @@
 //! | event loop | the thread | it read from the request's connection, or the answer to a call made for it, or closed such a call's connection | it reads anything else, or the loop turns to something else (`event_loop`) |
 //! | Go | the goroutine | it read it, was begun by a goroutine that works for it (`go`), or writes for one | it is answered |
 //! | Python | the context | it read it, or was copied from a context that works for it (`python`) | it is answered |
+//! | Ruby | the fiber | it asked for the state of the request's connection (`ruby`) | it is answered, or it asked for another's |
 //!
 //! A thread, goroutine or context that once read a second request before the first was answered is a multiplexer:
 //! nothing is said of it any more. (Multiplexer waits themselves cannot be seen in the `socket` tier without taxing
@@ -30,7 +31,7 @@ use crate::{
     context::Caller,
     maps::{CONNECTIONS, RUNTIMES, THREADS, UNITS},
     output::count,
-    task,
+    ruby, task,
 };
 
 /// BPF_ANY of `bpf_map_update_elem`.
@@ -147,7 +148,12 @@ pub(crate) unsafe fn find(entry: *const Connection, caller: &Caller, owner: *mut
             return method::EVENT_LOOP;
         }
         *owner = NOTHING;
-        if kind != runtime::THREADS {
+        if kind == runtime::RUBY {
+            if let Some(request) = ruby::request(caller) {
+                *owner = request;
+                return method::RUBY_FIBER;
+            }
+        } else if kind != runtime::THREADS {
             if let Some(key) = current(caller.tgid) {
                 if let Some(unit) = UNITS.get_ptr(key) {
                     if (*unit).ambiguous == 0 {
@@ -251,6 +257,10 @@ pub(crate) fn disturbed(pid_tgid: u64) {
 pub(crate) unsafe fn received(sock: u64, entry: *const Connection, pid_tgid: u64) {
     // SAFETY: as promised.
     unsafe {
+        // What a fiber reads says nothing.
+        if (*entry).runtime == runtime::RUBY {
+            return;
+        }
         let caller = crate::context::caller(pid_tgid);
         let serves = (*entry).role == role::SERVER && (*entry).context.span_id != [0; 8] && is_unanswered(entry);
         let request = if serves {

@@ -52,6 +52,7 @@ pub(super) const METHODS: [ParentMethod; method::COUNT] = [
     ParentMethod::Goroutine,
     ParentMethod::PythonContext,
     ParentMethod::TcpOption,
+    ParentMethod::RubyFiber,
 ];
 
 impl Edges {

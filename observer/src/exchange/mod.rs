@@ -126,6 +126,8 @@ pub enum ParentMethod {
     PythonContext,
     /// The client's host wrote it into a TCP option of the request's first segment.
     TcpOption,
+    /// The Ruby fiber that sent the request had turned to it.
+    RubyFiber,
 }
 
 impl ParentMethod {
@@ -140,6 +142,7 @@ impl ParentMethod {
             Self::Goroutine => "goroutine",
             Self::PythonContext => "python_context",
             Self::TcpOption => "tcp_option",
+            Self::RubyFiber => "ruby_fiber",
         }
     }
 

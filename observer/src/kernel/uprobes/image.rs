@@ -156,18 +156,23 @@ impl<'a> Image<'a> {
     }
 
     fn each_symbol(&self, mut each: impl FnMut(&[u8], u64)) {
+        self.each_entry(|name, entry| {
+            let address = entry.st_value.get(Endianness::Little);
+            if address != 0 && entry.st_shndx.get(Endianness::Little) != elf::SHN_UNDEF {
+                each(name, address);
+            }
+        });
+    }
+
+    fn each_entry(&self, mut each: impl FnMut(&[u8], &elf::Sym64<Endianness>)) {
         for name in [".symtab", ".dynsym"] {
             let Some(section) = self.section(name) else {
                 continue;
             };
             let strings = self.sections.get(section.link);
-            let Some((table, strings)) = strings.and_then(|strings| {
-                let read = |section: &Section| {
-                    (section.size <= MOST_TABLE)
-                        .then(|| read_at(self.file, section.offset, section.size))?
-                };
-                Some((read(section)?, read(strings)?))
-            }) else {
+            let Some((table, strings)) =
+                strings.and_then(|strings| Some((self.whole(section)?, self.whole(strings)?)))
+            else {
                 continue;
             };
             let count = table.len() / size_of::<elf::Sym64<Endianness>>();
@@ -176,19 +181,61 @@ impl<'a> Image<'a> {
                 continue;
             };
             for symbol in symbols {
-                let address = symbol.st_value.get(Endianness::Little);
-                if address == 0 || symbol.st_shndx.get(Endianness::Little) == elf::SHN_UNDEF {
-                    continue;
-                }
                 let start = symbol.st_name.get(Endianness::Little) as usize;
-                if let Some(name) = strings
-                    .get(start..)
-                    .and_then(|rest| rest.split(|byte| *byte == 0).next())
-                {
-                    each(name, address);
+                if let Some(name) = bytes_at(&strings, start) {
+                    each(name, symbol);
                 }
             }
         }
+    }
+
+    /// A thread-local symbol's offset in what the file keeps for each thread.
+    pub(super) fn thread_local_symbol(&self, name: &str) -> Option<u64> {
+        let mut found = None;
+        self.each_entry(|symbol, entry| {
+            let defined = entry.st_shndx.get(Endianness::Little) != elf::SHN_UNDEF;
+            if symbol == name.as_bytes() && entry.st_type() == elf::STT_TLS && defined {
+                found = Some(entry.st_value.get(Endianness::Little));
+            }
+        });
+        found
+    }
+
+    /// The address that the dynamic linker is to fill in this way for the symbol.
+    pub(super) fn relocation(&self, kind: elf::RelocationType, name: &str) -> Option<u64> {
+        let symbols = self.section(".dynsym")?;
+        let strings = self.whole(self.sections.get(symbols.link)?)?;
+        let symbols = self.whole(symbols)?;
+        let count = symbols.len() / size_of::<elf::Sym64<Endianness>>();
+        let (symbols, _) =
+            pod::slice_from_bytes::<elf::Sym64<Endianness>>(&symbols, count).ok()?;
+        [".rela.dyn", ".rela.plt"].iter().find_map(|section| {
+            let table = self.whole(self.section(section)?)?;
+            let count = table.len() / size_of::<elf::Rela64<Endianness>>();
+            let (relocations, _) =
+                pod::slice_from_bytes::<elf::Rela64<Endianness>>(&table, count).ok()?;
+            let wanted = relocations.iter().find(|relocation| {
+                let symbol = relocation.r_sym(Endianness::Little, false) as usize;
+                relocation.r_type(Endianness::Little, false) == kind
+                    && symbols.get(symbol).is_some_and(|symbol| {
+                        let start = symbol.st_name.get(Endianness::Little) as usize;
+                        bytes_at(&strings, start) == Some(name.as_bytes())
+                    })
+            })?;
+            Some(wanted.r_offset.get(Endianness::Little))
+        })
+    }
+
+    /// A section with its address.
+    pub(super) fn placed_section(&self, name: &str) -> Option<(u64, Vec<u8>)> {
+        let section = self.section(name)?;
+        Some((section.address, self.whole(section)?))
+    }
+
+    /// All bytes of a section, if they are not too many.
+    fn whole(&self, section: &Section) -> Option<Vec<u8>> {
+        (section.size <= MOST_TABLE)
+            .then(|| read_at(self.file, section.offset, section.size))?
     }
 
     fn section(&self, name: &str) -> Option<&Section> {
@@ -198,8 +245,12 @@ impl<'a> Image<'a> {
 
 /// The NUL-terminated text at a position.
 fn text_at(bytes: &[u8], start: usize) -> Option<String> {
-    let text = bytes.get(start..)?.split(|byte| *byte == 0).next()?;
-    Some(std::str::from_utf8(text).ok()?.to_owned())
+    Some(std::str::from_utf8(bytes_at(bytes, start)?).ok()?.to_owned())
+}
+
+/// The bytes from a position to the next NUL.
+fn bytes_at(bytes: &[u8], start: usize) -> Option<&[u8]> {
+    bytes.get(start..)?.split(|byte| *byte == 0).next()
 }
 
 /// Exactly `size` bytes; callers bound it.

@@ -1,8 +1,9 @@
-//! puma: a reactor reads requests that are not there at once, a pool of threads answers them.
+//! puma: a reactor reads requests that are not there at once, a pool of threads answers them. Its threads are told by what
+//! they do before each request, whoever read it.
 
 use std::process::Command;
 
-use super::super::case::{AFTER, CALLS, HANDOFF, PARALLEL, TIMER};
+use super::super::case::{AFTER, CALLS, HANDOFF, PARALLEL, PIECES, TIMER};
 use super::Runtime;
 use crate::debian;
 
@@ -10,11 +11,12 @@ pub(super) const PUMA: Runtime = Runtime {
     name: "puma",
     about: "puma, one process of 16 threads; Net::HTTP over connections shared by all threads",
     cases: &[
-        (&CALLS, 0.0),
+        (&CALLS, 1.0),
         (&PARALLEL, 0.0),
         (&HANDOFF, 0.0),
-        (&AFTER, 0.0),
-        (&TIMER, 0.0),
+        (&PIECES, 0.0),
+        (&AFTER, 1.0),
+        (&TIMER, 1.0),
     ],
     prepare: |_| debian::install(&[("puma", "puma")]),
     command: |machine, place| {
