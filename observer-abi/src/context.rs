@@ -22,8 +22,10 @@ pub mod method {
     pub const TCP_OPTION: u8 = 7;
     /// The calling Ruby fiber had turned to the request.
     pub const RUBY_FIBER: u8 = 8;
+    /// The calling tokio task works for the request.
+    pub const TOKIO_TASK: u8 = 9;
     /// Methods that there are.
-    pub const COUNT: usize = 9;
+    pub const COUNT: usize = 10;
 }
 
 /// One request's ids and what its run needs to remember.
@@ -107,6 +109,8 @@ pub mod unit {
     /// A Ruby fiber, by the address of its execution context, on one thread: the kind's upper 24 bits are the thread's id.
     /// A thread's own fiber lives as long as the thread, so no later one can be taken for it.
     pub const RUBY_FIBER: u32 = 5;
+    /// A task of tokio's, by its id.
+    pub const TOKIO_TASK: u32 = 6;
 }
 
 /// What such a thing works for.

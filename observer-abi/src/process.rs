@@ -25,6 +25,8 @@ pub mod runtime {
     pub const PYTHON: u32 = 3;
     /// Ruby: requests belong to the execution context that turned to them, else to threads.
     pub const RUBY: u32 = 4;
+    /// Rust with tokio: requests belong to tasks, else to threads.
+    pub const TOKIO: u32 = 5;
 }
 
 /// How a process's runtime tells what it is working on, keyed by tgid. Written by the daemon once everything is in
@@ -34,12 +36,12 @@ pub mod runtime {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Runtime {
     /// Where, from the thread pointer (FS base), the address of the current goroutine or Python thread state lies. Ruby: of
-    /// the thread's table of thread-local storage (`dtv`).
+    /// the thread's table of thread-local storage (`dtv`). Tokio: where the current task's id lies itself.
     pub thread_pointer_offset: i64,
     /// One of [`runtime`].
     pub kind: u32,
     /// Go: offset of the id in the goroutine. Python: offset of the current context in the thread state. Ruby: offset in
-    /// that table of the entry of the file that has `ruby_current_ec`.
+    /// that table of the entry of the file that has `ruby_current_ec`. Tokio: offset of the id in a task, from its header.
     pub unit_offset: u32,
     /// Go: offset of the running goroutine (`curg`) in the machine. Python: offset of `ctx_entered` in the context. Ruby:
     /// offset of `ruby_current_ec` in what that entry points to.

@@ -193,7 +193,7 @@ pub(crate) unsafe fn open_server(
                 count(Counter::HandoffFound, 1);
             }
         }
-        if matches!((*entry).runtime, runtime::THREADS | runtime::PYTHON | runtime::RUBY) {
+        if matches!((*entry).runtime, runtime::THREADS | runtime::PYTHON | runtime::RUBY | runtime::TOKIO) {
             unit::thread_read(caller, &unit::reference(sock, entry), blocking);
         }
         Opened::Request

@@ -34,6 +34,7 @@ mod spare;
 mod state;
 mod syscall;
 mod task;
+mod tokio;
 mod unit;
 
 #[panic_handler]

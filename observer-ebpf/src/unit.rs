@@ -11,6 +11,7 @@
 //! | Go | the goroutine | it read it, was begun by a goroutine that works for it (`go`), or writes for one | it is answered |
 //! | Python | the context | it read it, or was copied from a context that works for it (`python`) | it is answered |
 //! | Ruby | the fiber | it asked for the state of the request's connection (`ruby`) | it is answered, or it asked for another's |
+//! | tokio | the task | it read it; or a task that did handed it a request to write (`tokio`) | it is answered; of one handed over, until it is written |
 //!
 //! A thread, goroutine or context that once read a second request before the first was answered is a multiplexer:
 //! nothing is said of it any more. (Multiplexer waits themselves cannot be seen in the `socket` tier without taxing
@@ -31,7 +32,7 @@ use crate::{
     context::Caller,
     maps::{CONNECTIONS, RUNTIMES, THREADS, UNITS},
     output::count,
-    ruby, task,
+    ruby, task, tokio,
 };
 
 /// BPF_ANY of `bpf_map_update_elem`.
@@ -118,7 +119,7 @@ pub(crate) fn resolve(request: &RequestReference) -> Option<*const Connection> {
 }
 
 #[inline(always)]
-fn is_same(one: &RequestReference, other: &RequestReference) -> bool {
+pub(crate) fn is_same(one: &RequestReference, other: &RequestReference) -> bool {
     one.sock == other.sock && one.generation == other.generation && one.span_id == other.span_id
 }
 
@@ -152,6 +153,11 @@ pub(crate) unsafe fn find(entry: *const Connection, caller: &Caller, owner: *mut
             if let Some(request) = ruby::request(caller) {
                 *owner = request;
                 return method::RUBY_FIBER;
+            }
+        } else if kind == runtime::TOKIO {
+            if let Some(key) = tokio::current(caller.tgid) {
+                *owner = tokio::request(&key);
+                return method::TOKIO_TASK;
             }
         } else if kind != runtime::THREADS {
             if let Some(key) = current(caller.tgid) {
@@ -272,6 +278,12 @@ pub(crate) unsafe fn received(sock: u64, entry: *const Connection, pid_tgid: u64
         };
         if (*entry).runtime == runtime::EVENT_LOOP {
             resume(&caller, &request);
+            return;
+        }
+        if (*entry).runtime == runtime::TOKIO {
+            if let Some(key) = tokio::current(caller.tgid) {
+                tokio::received(&key, &request, serves);
+            }
             return;
         }
         match current(caller.tgid) {

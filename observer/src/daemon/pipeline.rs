@@ -53,6 +53,7 @@ pub(super) const METHODS: [ParentMethod; method::COUNT] = [
     ParentMethod::PythonContext,
     ParentMethod::TcpOption,
     ParentMethod::RubyFiber,
+    ParentMethod::TokioTask,
 ];
 
 impl Edges {

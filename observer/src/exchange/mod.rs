@@ -128,6 +128,8 @@ pub enum ParentMethod {
     TcpOption,
     /// The Ruby fiber that sent the request had turned to it.
     RubyFiber,
+    /// The tokio task that sent the request works for it, or was handed it by one that does.
+    TokioTask,
 }
 
 impl ParentMethod {
@@ -143,6 +145,7 @@ impl ParentMethod {
             Self::PythonContext => "python_context",
             Self::TcpOption => "tcp_option",
             Self::RubyFiber => "ruby_fiber",
+            Self::TokioTask => "tokio_task",
         }
     }
 

@@ -26,6 +26,8 @@ pub(super) struct Image<'a> {
     pub(super) relocatable: bool,
     /// Bytes of thread-local storage.
     pub(super) thread_local: u64,
+    /// What it is aligned to.
+    pub(super) thread_local_alignment: u64,
 }
 
 struct Section {
@@ -71,6 +73,9 @@ impl<'a> Image<'a> {
         let thread_local = of_kind(elf::PT_TLS)
             .map(|program| program.p_memsz.get(endian))
             .sum();
+        let thread_local_alignment = of_kind(elf::PT_TLS)
+            .map(|program| program.p_align.get(endian))
+            .fold(1, u64::max);
 
         let count = usize::from(head.e_shnum.get(endian)).min(MOST_HEADERS);
         let size = size_of::<elf::SectionHeader64<Endianness>>();
@@ -103,6 +108,7 @@ impl<'a> Image<'a> {
             segments,
             relocatable: head.e_type.get(endian) == elf::ET_DYN,
             thread_local,
+            thread_local_alignment,
         })
     }
 
@@ -189,6 +195,17 @@ impl<'a> Image<'a> {
         }
     }
 
+    /// All symbols that are defined: name, address or offset, size, whether it is thread-local.
+    pub(super) fn each_defined(&self, mut each: impl FnMut(&[u8], u64, u64, bool)) {
+        self.each_entry(|name, entry| {
+            if entry.st_shndx.get(Endianness::Little) != elf::SHN_UNDEF {
+                let value = entry.st_value.get(Endianness::Little);
+                let size = entry.st_size.get(Endianness::Little);
+                each(name, value, size, entry.st_type() == elf::STT_TLS);
+            }
+        });
+    }
+
     /// A thread-local symbol's offset in what the file keeps for each thread.
     pub(super) fn thread_local_symbol(&self, name: &str) -> Option<u64> {
         let mut found = None;
@@ -224,6 +241,28 @@ impl<'a> Image<'a> {
             })?;
             Some(wanted.r_offset.get(Endianness::Little))
         })
+    }
+
+    /// Addresses at which the dynamic linker puts addresses of this file, with these.
+    pub(super) fn pointers(&self) -> Vec<(u64, u64)> {
+        let table = self
+            .section(".rela.dyn")
+            .and_then(|section| self.whole(section))
+            .unwrap_or_default();
+        let count = table.len() / size_of::<elf::Rela64<Endianness>>();
+        let Ok((relocations, _)) =
+            pod::slice_from_bytes::<elf::Rela64<Endianness>>(&table, count)
+        else {
+            return Vec::new();
+        };
+        relocations
+            .iter()
+            .filter(|found| found.r_type(Endianness::Little, false) == elf::R_X86_64_RELATIVE)
+            .map(|found| {
+                let addend = found.r_addend.get(Endianness::Little);
+                (found.r_offset.get(Endianness::Little), addend.cast_unsigned())
+            })
+            .collect()
     }
 
     /// A section with its address.

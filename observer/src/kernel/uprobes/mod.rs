@@ -1,4 +1,4 @@
-//! Runtimes whose work has to be asked of the runtime: event loops, goroutines, Python contexts, Ruby fibers.
+//! Runtimes whose work has to be asked of the runtime: event loops, goroutines, Python contexts, Ruby fibers, tasks of tokio's.
 //!
 //! In: processes that run, that called exec, that loaded something.
 //! Out: breakpoints in their executables, and what the kernel programs must know of each process.
@@ -15,6 +15,7 @@ mod imports;
 mod plan;
 mod python;
 mod ruby;
+mod tokio;
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -49,6 +50,7 @@ pub(crate) const PROGRAMS: &[&str] = &[
     "python_context_copied",
     "python_context_entered",
     "ruby_connection_asked",
+    "hyper_request_sent",
 ];
 
 /// Times that an interpreter is looked at again until it has begun.
