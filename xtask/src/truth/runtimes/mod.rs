@@ -73,6 +73,7 @@ pub(super) const ALL: &[Runtime] = &[
     java::SELECTOR,
     ruby::PUMA,
     tokio::MULTI_THREAD,
+    tokio::SMALL,
 ];
 
 fn nothing(_: &Machine) -> Result<()> {
