@@ -27,6 +27,8 @@ pub mod runtime {
     pub const RUBY: u32 = 4;
     /// Rust with tokio: requests belong to tasks, else to threads.
     pub const TOKIO: u32 = 5;
+    /// A JVM: as [`THREADS`], also where an epoll still watches the blocking socket.
+    pub const JAVA: u32 = 6;
 }
 
 /// How a process's runtime tells what it is working on, keyed by tgid. Written by the daemon once everything is in

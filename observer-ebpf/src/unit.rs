@@ -6,7 +6,7 @@
 //!
 //! | runtime | who works on a request | since when | until |
 //! |---|---|---|---|
-//! | threads | the thread | it read it from a socket that is blocking and watched by no epoll | it is answered |
+//! | threads | the thread | it read it from a socket that is blocking and (but for a JVM) watched by no epoll | it is answered |
 //! | event loop | the thread | it read from the request's connection, or the answer to a call made for it, or closed such a call's connection | it reads anything else, or the loop turns to something else (`event_loop`) |
 //! | Go | the goroutine | it read it, was begun by a goroutine that works for it (`go`), or writes for one | it is answered |
 //! | Python | the context | it read it, or was copied from a context that works for it (`python`) | it is answered |
@@ -159,7 +159,7 @@ pub(crate) unsafe fn find(entry: *const Connection, caller: &Caller, owner: *mut
                 *owner = tokio::request(&key);
                 return method::TOKIO_TASK;
             }
-        } else if kind != runtime::THREADS {
+        } else if kind == runtime::GO || kind == runtime::PYTHON {
             if let Some(key) = current(caller.tgid) {
                 if let Some(unit) = UNITS.get_ptr(key) {
                     if (*unit).ambiguous == 0 {
@@ -263,8 +263,8 @@ pub(crate) fn disturbed(pid_tgid: u64) {
 pub(crate) unsafe fn received(sock: u64, entry: *const Connection, pid_tgid: u64) {
     // SAFETY: as promised.
     unsafe {
-        // What a fiber reads says nothing.
-        if (*entry).runtime == runtime::RUBY {
+        // What a fiber reads says nothing, and what a thread of a JVM reads is known already.
+        if matches!((*entry).runtime, runtime::RUBY | runtime::JAVA) {
             return;
         }
         let caller = crate::context::caller(pid_tgid);

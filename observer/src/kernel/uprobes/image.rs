@@ -224,8 +224,7 @@ impl<'a> Image<'a> {
         let strings = self.whole(self.sections.get(symbols.link)?)?;
         let symbols = self.whole(symbols)?;
         let count = symbols.len() / size_of::<elf::Sym64<Endianness>>();
-        let (symbols, _) =
-            pod::slice_from_bytes::<elf::Sym64<Endianness>>(&symbols, count).ok()?;
+        let (symbols, _) = pod::slice_from_bytes::<elf::Sym64<Endianness>>(&symbols, count).ok()?;
         [".rela.dyn", ".rela.plt"].iter().find_map(|section| {
             let table = self.whole(self.section(section)?)?;
             let count = table.len() / size_of::<elf::Rela64<Endianness>>();
@@ -250,8 +249,7 @@ impl<'a> Image<'a> {
             .and_then(|section| self.whole(section))
             .unwrap_or_default();
         let count = table.len() / size_of::<elf::Rela64<Endianness>>();
-        let Ok((relocations, _)) =
-            pod::slice_from_bytes::<elf::Rela64<Endianness>>(&table, count)
+        let Ok((relocations, _)) = pod::slice_from_bytes::<elf::Rela64<Endianness>>(&table, count)
         else {
             return Vec::new();
         };
@@ -260,7 +258,10 @@ impl<'a> Image<'a> {
             .filter(|found| found.r_type(Endianness::Little, false) == elf::R_X86_64_RELATIVE)
             .map(|found| {
                 let addend = found.r_addend.get(Endianness::Little);
-                (found.r_offset.get(Endianness::Little), addend.cast_unsigned())
+                (
+                    found.r_offset.get(Endianness::Little),
+                    addend.cast_unsigned(),
+                )
             })
             .collect()
     }
@@ -273,8 +274,7 @@ impl<'a> Image<'a> {
 
     /// All bytes of a section, if they are not too many.
     fn whole(&self, section: &Section) -> Option<Vec<u8>> {
-        (section.size <= MOST_TABLE)
-            .then(|| read_at(self.file, section.offset, section.size))?
+        (section.size <= MOST_TABLE).then(|| read_at(self.file, section.offset, section.size))?
     }
 
     fn section(&self, name: &str) -> Option<&Section> {
@@ -284,7 +284,11 @@ impl<'a> Image<'a> {
 
 /// The NUL-terminated text at a position.
 fn text_at(bytes: &[u8], start: usize) -> Option<String> {
-    Some(std::str::from_utf8(bytes_at(bytes, start)?).ok()?.to_owned())
+    Some(
+        std::str::from_utf8(bytes_at(bytes, start)?)
+            .ok()?
+            .to_owned(),
+    )
 }
 
 /// The bytes from a position to the next NUL.

@@ -53,9 +53,7 @@ pub(super) fn files(proc: &Path, pid: u32) -> Option<Files> {
     let folder = proc.join(pid.to_string());
     let maps = fs::read_to_string(folder.join("maps")).ok()?;
     let path_like = |found: &dyn Fn(&str) -> bool| {
-        let paths = maps
-            .lines()
-            .filter_map(|line| line.get(line.find('/')?..));
+        let paths = maps.lines().filter_map(|line| line.get(line.find('/')?..));
         let mut paths = paths.filter(|path| found(path.rsplit('/').next().unwrap_or_default()));
         let path = paths.next()?;
         Some(folder.join("root").join(path.trim_start_matches('/')))
@@ -104,7 +102,10 @@ pub(super) fn sockets(image: &Image<'_>) -> Option<Plan> {
         offset: image.file_offset(imports::stub(image, "getsockopt")?)?,
     };
     let runtime = Runtime::default();
-    Some(Plan { runtime, probes: vec![probe] })
+    Some(Plan {
+        runtime,
+        probes: vec![probe],
+    })
 }
 
 /// The entry of one process, whose interpreter's file is loaded so far from where it says; `None` until the dynamic
