@@ -31,6 +31,8 @@ const WAKE: &[u8] = b"5tokio4sync4task12atomic_waker11AtomicWaker4wake";
 const WAKE_PARTS: [&[u8]; 2] = [b"5tokio4sync4task12atomic_waker", b"11AtomicWaker4wake"];
 const DISPATCH: &[u8] = b"5hyper6client8dispatch";
 const SENDS: [&[u8]; 2] = [b"8try_send", b"4send"];
+/// HTTP/2: several tasks share the connection.
+const SHARED: &[u8] = b"UnboundedSender";
 
 /// Functions in a task's table; three offsets follow: of the trailer, the scheduler and the id.
 const FUNCTIONS: u64 = 7;
@@ -121,7 +123,7 @@ fn find(image: &Image<'_>) -> Found {
                 found.wakes.insert(value);
             }
         }
-        if has(DISPATCH) && SENDS.iter().any(|part| has(part)) {
+        if has(DISPATCH) && !has(SHARED) && SENDS.iter().any(|part| has(part)) {
             found.sends.insert((value, size));
         }
     });

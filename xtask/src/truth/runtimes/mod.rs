@@ -72,6 +72,7 @@ pub(super) const ALL: &[Runtime] = &[
     java::BLOCKING,
     java::SELECTOR,
     ruby::PUMA,
+    ruby::CLUSTER,
     tokio::MULTI_THREAD,
     tokio::SMALL,
 ];
