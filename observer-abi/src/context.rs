@@ -121,7 +121,7 @@ pub struct Unit {
     pub request: RequestReference,
     /// 1 when it read a second request before the first was answered.
     pub ambiguous: u32,
-    /// 1 when it did not read the request itself but was begun by what works for it.
+    /// 1 when it did not read the request itself but was begun by what works for it, or got it from that to write a call.
     pub inherited: u32,
 }
 plain!(Unit, 32);

@@ -30,7 +30,7 @@ pub(super) struct Image<'a> {
     pub(super) thread_local_alignment: u64,
 }
 
-struct Section {
+pub(super) struct Section {
     name: String,
     address: u64,
     offset: u64,
@@ -162,15 +162,19 @@ impl<'a> Image<'a> {
     }
 
     fn each_symbol(&self, mut each: impl FnMut(&[u8], u64)) {
-        self.each_entry(|name, entry| {
-            let address = entry.st_value.get(Endianness::Little);
-            if address != 0 && entry.st_shndx.get(Endianness::Little) != elf::SHN_UNDEF {
-                each(name, address);
-            }
+        let is_wanted =
+            |entry: &elf::Sym64<Endianness>| entry.st_value.get(Endianness::Little) != 0;
+        self.each_entry(is_wanted, |name, entry| {
+            each(name, entry.st_value.get(Endianness::Little));
         });
     }
 
-    fn each_entry(&self, mut each: impl FnMut(&[u8], &elf::Sym64<Endianness>)) {
+    /// Symbols that are defined and wanted; the names of others are not looked at, which costs most.
+    fn each_entry(
+        &self,
+        is_wanted: impl Fn(&elf::Sym64<Endianness>) -> bool,
+        mut each: impl FnMut(&[u8], &elf::Sym64<Endianness>),
+    ) {
         for name in [".symtab", ".dynsym"] {
             let Some(section) = self.section(name) else {
                 continue;
@@ -187,6 +191,9 @@ impl<'a> Image<'a> {
                 continue;
             };
             for symbol in symbols {
+                if symbol.st_shndx.get(Endianness::Little) == elf::SHN_UNDEF || !is_wanted(symbol) {
+                    continue;
+                }
                 let start = symbol.st_name.get(Endianness::Little) as usize;
                 if let Some(name) = bytes_at(&strings, start) {
                     each(name, symbol);
@@ -195,75 +202,44 @@ impl<'a> Image<'a> {
         }
     }
 
-    /// All symbols that are defined: name, address or offset, size, whether it is thread-local.
-    pub(super) fn each_defined(&self, mut each: impl FnMut(&[u8], u64, u64, bool)) {
-        self.each_entry(|name, entry| {
-            if entry.st_shndx.get(Endianness::Little) != elf::SHN_UNDEF {
-                let value = entry.st_value.get(Endianness::Little);
-                let size = entry.st_size.get(Endianness::Little);
-                each(name, value, size, entry.st_type() == elf::STT_TLS);
-            }
+    /// Thread-local symbols that are defined: name, offset, size.
+    pub(super) fn each_thread_local(&self, mut each: impl FnMut(&[u8], u64, u64)) {
+        let is_wanted = |entry: &elf::Sym64<Endianness>| entry.st_type() == elf::STT_TLS;
+        self.each_entry(is_wanted, |name, entry| {
+            each(
+                name,
+                entry.st_value.get(Endianness::Little),
+                entry.st_size.get(Endianness::Little),
+            );
+        });
+    }
+
+    /// Functions that are defined: name, address, size.
+    pub(super) fn each_function(&self, mut each: impl FnMut(&[u8], u64, u64)) {
+        let is_wanted = |entry: &elf::Sym64<Endianness>| entry.st_type() == elf::STT_FUNC;
+        self.each_entry(is_wanted, |name, entry| {
+            each(
+                name,
+                entry.st_value.get(Endianness::Little),
+                entry.st_size.get(Endianness::Little),
+            );
         });
     }
 
     /// A thread-local symbol's offset in what the file keeps for each thread.
-    pub(super) fn thread_local_symbol(&self, name: &str) -> Option<u64> {
+    pub(super) fn thread_local_symbol(&self, wanted: &str) -> Option<u64> {
         let mut found = None;
-        self.each_entry(|symbol, entry| {
-            let defined = entry.st_shndx.get(Endianness::Little) != elf::SHN_UNDEF;
-            if symbol == name.as_bytes() && entry.st_type() == elf::STT_TLS && defined {
-                found = Some(entry.st_value.get(Endianness::Little));
+        self.each_thread_local(|name, offset, _| {
+            if name == wanted.as_bytes() {
+                found = Some(offset);
             }
         });
         found
     }
 
-    /// The address that the dynamic linker is to fill in this way for the symbol.
-    pub(super) fn relocation(&self, kind: elf::RelocationType, name: &str) -> Option<u64> {
-        let symbols = self.section(".dynsym")?;
-        let strings = self.whole(self.sections.get(symbols.link)?)?;
-        let symbols = self.whole(symbols)?;
-        let count = symbols.len() / size_of::<elf::Sym64<Endianness>>();
-        let (symbols, _) = pod::slice_from_bytes::<elf::Sym64<Endianness>>(&symbols, count).ok()?;
-        [".rela.dyn", ".rela.plt"].iter().find_map(|section| {
-            let table = self.whole(self.section(section)?)?;
-            let count = table.len() / size_of::<elf::Rela64<Endianness>>();
-            let (relocations, _) =
-                pod::slice_from_bytes::<elf::Rela64<Endianness>>(&table, count).ok()?;
-            let wanted = relocations.iter().find(|relocation| {
-                let symbol = relocation.r_sym(Endianness::Little, false) as usize;
-                relocation.r_type(Endianness::Little, false) == kind
-                    && symbols.get(symbol).is_some_and(|symbol| {
-                        let start = symbol.st_name.get(Endianness::Little) as usize;
-                        bytes_at(&strings, start) == Some(name.as_bytes())
-                    })
-            })?;
-            Some(wanted.r_offset.get(Endianness::Little))
-        })
-    }
-
-    /// Addresses at which the dynamic linker puts addresses of this file, with these.
-    pub(super) fn pointers(&self) -> Vec<(u64, u64)> {
-        let table = self
-            .section(".rela.dyn")
-            .and_then(|section| self.whole(section))
-            .unwrap_or_default();
-        let count = table.len() / size_of::<elf::Rela64<Endianness>>();
-        let Ok((relocations, _)) = pod::slice_from_bytes::<elf::Rela64<Endianness>>(&table, count)
-        else {
-            return Vec::new();
-        };
-        relocations
-            .iter()
-            .filter(|found| found.r_type(Endianness::Little, false) == elf::R_X86_64_RELATIVE)
-            .map(|found| {
-                let addend = found.r_addend.get(Endianness::Little);
-                (
-                    found.r_offset.get(Endianness::Little),
-                    addend.cast_unsigned(),
-                )
-            })
-            .collect()
+    /// The section with the names of another one's symbols.
+    pub(super) fn names_of(&self, section: &Section) -> Option<&Section> {
+        self.sections.get(section.link)
     }
 
     /// A section with its address.
@@ -273,11 +249,11 @@ impl<'a> Image<'a> {
     }
 
     /// All bytes of a section, if they are not too many.
-    fn whole(&self, section: &Section) -> Option<Vec<u8>> {
+    pub(super) fn whole(&self, section: &Section) -> Option<Vec<u8>> {
         (section.size <= MOST_TABLE).then(|| read_at(self.file, section.offset, section.size))?
     }
 
-    fn section(&self, name: &str) -> Option<&Section> {
+    pub(super) fn section(&self, name: &str) -> Option<&Section> {
         self.sections.iter().find(|section| section.name == name)
     }
 }
@@ -292,7 +268,7 @@ fn text_at(bytes: &[u8], start: usize) -> Option<String> {
 }
 
 /// The bytes from a position to the next NUL.
-fn bytes_at(bytes: &[u8], start: usize) -> Option<&[u8]> {
+pub(super) fn bytes_at(bytes: &[u8], start: usize) -> Option<&[u8]> {
     bytes.get(start..)?.split(|byte| *byte == 0).next()
 }
 
@@ -323,6 +299,7 @@ mod tests {
         assert_eq!(image.bytes(main, 4).unwrap(), bytes);
         assert!(image.has_symbol_like("mai"));
         assert_eq!(image.file_offset(u64::MAX), None);
+        assert_eq!(image.thread_local_symbol("main"), None);
     }
 
     #[test]

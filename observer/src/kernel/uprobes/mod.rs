@@ -14,7 +14,9 @@ mod image;
 mod imports;
 mod plan;
 mod python;
+mod relocations;
 mod ruby;
+mod thread_local;
 mod tokio;
 
 use std::{
