@@ -20,8 +20,12 @@ pub mod method {
     pub const PYTHON_CONTEXT: u8 = 6;
     /// A TCP option that the client's host wrote on the request's first segment.
     pub const TCP_OPTION: u8 = 7;
+    /// The calling Ruby fiber had turned to the request.
+    pub const RUBY_FIBER: u8 = 8;
+    /// The calling tokio task works for the request.
+    pub const TOKIO_TASK: u8 = 9;
     /// Methods that there are.
-    pub const COUNT: usize = 8;
+    pub const COUNT: usize = 10;
 }
 
 /// One request's ids and what its run needs to remember.
@@ -102,6 +106,11 @@ pub mod unit {
     pub const PYTHON_CONTEXT: u32 = 3;
     /// Work that libuv's thread pool does, by address.
     pub const LIBUV_WORK: u32 = 4;
+    /// A Ruby fiber, by the address of its execution context, on one thread: the kind's upper 24 bits are the thread's id.
+    /// A thread's own fiber lives as long as the thread, so no later one can be taken for it.
+    pub const RUBY_FIBER: u32 = 5;
+    /// A task of tokio's, by its id.
+    pub const TOKIO_TASK: u32 = 6;
 }
 
 /// What such a thing works for.
@@ -112,7 +121,7 @@ pub struct Unit {
     pub request: RequestReference,
     /// 1 when it read a second request before the first was answered.
     pub ambiguous: u32,
-    /// 1 when it did not read the request itself but was begun by what works for it.
+    /// 1 when it did not read the request itself but was begun by what works for it, or got it from that to write a call.
     pub inherited: u32,
 }
 plain!(Unit, 32);

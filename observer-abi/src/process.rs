@@ -23,6 +23,12 @@ pub mod runtime {
     pub const GO: u32 = 2;
     /// CPython: requests belong to contexts (contextvars), else to threads.
     pub const PYTHON: u32 = 3;
+    /// Ruby: requests belong to the execution context that turned to them, else to threads.
+    pub const RUBY: u32 = 4;
+    /// Rust with tokio: requests belong to tasks, else to threads.
+    pub const TOKIO: u32 = 5;
+    /// A JVM: as [`THREADS`], also where an epoll still watches the blocking socket.
+    pub const JAVA: u32 = 6;
 }
 
 /// How a process's runtime tells what it is working on, keyed by tgid. Written by the daemon once everything is in
@@ -31,13 +37,16 @@ pub mod runtime {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Runtime {
-    /// Where, from the thread pointer (FS base), the address of the current goroutine or Python thread state lies.
+    /// Where, from the thread pointer (FS base), the address of the current goroutine or Python thread state lies. Ruby: of
+    /// the thread's table of thread-local storage (`dtv`). Tokio: where the current task's id lies itself.
     pub thread_pointer_offset: i64,
     /// One of [`runtime`].
     pub kind: u32,
-    /// Go: offset of the id in the goroutine. Python: offset of the current context in the thread state.
+    /// Go: offset of the id in the goroutine. Python: offset of the current context in the thread state. Ruby: offset in
+    /// that table of the entry of the file that has `ruby_current_ec`. Tokio: offset of the id in a task, from its header.
     pub unit_offset: u32,
-    /// Go: offset of the running goroutine (`curg`) in the machine. Python: offset of `ctx_entered` in the context.
+    /// Go: offset of the running goroutine (`curg`) in the machine. Python: offset of `ctx_entered` in the context. Ruby:
+    /// offset of `ruby_current_ec` in what that entry points to.
     pub second_offset: u32,
     /// Event loop: 1 where the program lets work wait for other work to end (promises, connection pools), so that the
     /// answer to one request's call may set off another one's: then only reading a request tells what is worked on.

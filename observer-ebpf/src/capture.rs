@@ -317,8 +317,7 @@ pub(crate) extern "C" fn open_run(slot: u32, copied: u32) -> u32 {
             if (*entry).role == role::CLIENT {
                 context::open_client(call.sock, entry, &caller, call.start, call.now);
             } else {
-                let blocking = call.blocking != 0;
-                let found = context::open_server(call.sock, entry, &caller, call.start, call.peer, blocking);
+                let found = context::open_server(call.sock, entry, &caller, call.start, call.peer, call.blocking);
                 if found == Opened::Observer {
                     (*entry).mode = mode::IGNORE;
                     (*entry).flags |= flag::OBSERVER;

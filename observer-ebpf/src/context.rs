@@ -11,6 +11,7 @@ use observer_abi::{
 use crate::{
     maps::HANDOFF,
     output::count,
+    sock::blocking,
     task, unit,
 };
 
@@ -164,7 +165,7 @@ pub(crate) enum Opened {
 /// Ids for a request that a server has read.
 ///
 /// # Safety
-/// `entry` is a live map value of the sock at `sock`; `peer` is a Unix socket's other end, `blocking` as [`crate::sock::is_plainly_blocking`] says.
+/// `entry` is a live map value of the sock at `sock`; `peer` is a Unix socket's other end, `blocking` as [`crate::sock::blocking`] says.
 #[inline(always)]
 pub(crate) unsafe fn open_server(
     sock: u64,
@@ -172,7 +173,7 @@ pub(crate) unsafe fn open_server(
     caller: &Caller,
     position: u64,
     peer: HandoffKey,
-    blocking: bool,
+    blocking: u32,
 ) -> Opened {
     // SAFETY: live map values.
     unsafe {
@@ -193,7 +194,9 @@ pub(crate) unsafe fn open_server(
                 count(Counter::HandoffFound, 1);
             }
         }
-        if (*entry).runtime == runtime::THREADS || (*entry).runtime == runtime::PYTHON {
+        let kind = (*entry).runtime;
+        if kind != runtime::EVENT_LOOP && kind != runtime::GO {
+            let blocking = blocking == blocking::PLAINLY || (blocking == blocking::WATCHED && kind == runtime::JAVA);
             unit::thread_read(caller, &unit::reference(sock, entry), blocking);
         }
         Opened::Request

@@ -28,12 +28,14 @@ mod python;
 mod read;
 mod retry;
 mod registers;
+mod ruby;
 mod sock;
 mod socket;
 mod spare;
 mod state;
 mod syscall;
 mod task;
+mod tokio;
 mod unit;
 
 #[panic_handler]

@@ -169,23 +169,34 @@ pub(crate) unsafe fn inode<R: KernelRead>(file: *const u8) -> u64 {
     }
 }
 
-/// Whether the process reads this socket the plain way: blocking, and watched by no epoll. A thread that does is
-/// busy with one request until it answers; any other may turn to something else in between.
+/// How a process reads a socket.
+pub(crate) mod blocking {
+    /// A read that finds nothing returns: the thread may turn to something else.
+    pub(crate) const NO: u32 = 0;
+    /// Blocking, and watched by no epoll: a thread that reads so is busy with one request until it answers.
+    pub(crate) const PLAINLY: u32 = 1;
+    /// Blocking, but watched by an epoll. In a JVM, whose selectors accept no such socket (`java.nio.channels`), it was
+    /// given away and waits to be taken out when its selector comes round; elsewhere a loop may read it.
+    pub(crate) const WATCHED: u32 = 2;
+}
+
+/// One of [`blocking`].
 ///
 /// # Safety
 /// `file` comes from [`file`] and is not null.
 #[inline(always)]
-pub(crate) unsafe fn is_plainly_blocking<R: KernelRead>(file: *const u8) -> bool {
+pub(crate) unsafe fn blocking<R: KernelRead>(file: *const u8) -> u32 {
     // SAFETY: as promised.
     unsafe {
         // `f_ep` is null where nobody watches, the list `f_ep_links` (before 5.12) points to itself.
         let watched = crate::buffer::barrier(R::read::<u64>(file, offset!(file_ep)));
-        if watched != 0 && watched != crate::buffer::barrier(file.add(offset!(file_ep)) as u64) {
-            return false;
-        }
+        let watched = watched != 0 && watched != crate::buffer::barrier(file.add(offset!(file_ep)) as u64);
         // Hidden from the compiler, which would fold the two tests into arithmetic on a pointer.
         let flags = crate::buffer::barrier(u64::from(R::read::<u32>(file, offset!(file_flags))));
-        flags as u32 & O_NONBLOCK == 0
+        if flags as u32 & O_NONBLOCK != 0 {
+            return blocking::NO;
+        }
+        if watched { blocking::WATCHED } else { blocking::PLAINLY }
     }
 }
 

@@ -276,7 +276,7 @@ pub(crate) unsafe fn after_call<R: KernelRead>(sock: *const u8, kind: Kind, move
             // The injecting program told it.
             return;
         }
-        let blocking = direction == INBOUND && sock::is_plainly_blocking::<R>(file);
+        let blocking = if direction == INBOUND { sock::blocking::<R>(file) } else { sock::blocking::NO };
         let call = Call {
             sock: sock as u64,
             start,
@@ -285,7 +285,7 @@ pub(crate) unsafe fn after_call<R: KernelRead>(sock: *const u8, kind: Kind, move
             pid_tgid,
             direction: u32::from(direction),
             pending: 0,
-            blocking: u32::from(blocking),
+            blocking,
             retry: 0,
             peer: if direction == INBOUND { sock::unix_peer::<R>(sock, kind) } else { sock::NO_PEER },
         };

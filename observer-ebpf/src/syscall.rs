@@ -84,7 +84,7 @@ fn thread() -> u32 {
 
 /// The calling task's `struct files_struct`.
 #[inline(always)]
-unsafe fn files() -> *const u8 {
+pub(crate) unsafe fn files() -> *const u8 {
     // SAFETY: read by address.
     unsafe { Probe::read(bpf_get_current_task() as *const u8, offset!(task_files)) }
 }
@@ -98,7 +98,7 @@ unsafe fn is_shared(files: *const u8) -> bool {
 
 /// The file of a descriptor, where it is a socket.
 #[inline(always)]
-unsafe fn socket_file(files: *const u8, descriptor: u64) -> Option<*const u8> {
+pub(crate) unsafe fn socket_file(files: *const u8, descriptor: u64) -> Option<*const u8> {
     // SAFETY: read by address; a null gives zero.
     unsafe {
         let table: *const u8 = Probe::read(files, offset!(files_table));

@@ -6,10 +6,12 @@
 //!
 //! | runtime | who works on a request | since when | until |
 //! |---|---|---|---|
-//! | threads | the thread | it read it from a socket that is blocking and watched by no epoll | it is answered |
+//! | threads | the thread | it read it from a socket that is blocking and (but for a JVM) watched by no epoll | it is answered |
 //! | event loop | the thread | it read from the request's connection, or the answer to a call made for it, or closed such a call's connection | it reads anything else, or the loop turns to something else (`event_loop`) |
 //! | Go | the goroutine | it read it, was begun by a goroutine that works for it (`go`), or writes for one | it is answered |
 //! | Python | the context | it read it, or was copied from a context that works for it (`python`) | it is answered |
+//! | Ruby | the fiber | it asked for the state of the request's connection (`ruby`) | it is answered, or it asked for another's |
+//! | tokio | the task | it read it; or a task that did handed it a request to write (`tokio`) | it is answered; of one handed over, until it is written |
 //!
 //! A thread, goroutine or context that once read a second request before the first was answered is a multiplexer:
 //! nothing is said of it any more. (Multiplexer waits themselves cannot be seen in the `socket` tier without taxing
@@ -30,7 +32,7 @@ use crate::{
     context::Caller,
     maps::{CONNECTIONS, RUNTIMES, THREADS, UNITS},
     output::count,
-    task,
+    ruby, task, tokio,
 };
 
 /// BPF_ANY of `bpf_map_update_elem`.
@@ -117,7 +119,7 @@ pub(crate) fn resolve(request: &RequestReference) -> Option<*const Connection> {
 }
 
 #[inline(always)]
-fn is_same(one: &RequestReference, other: &RequestReference) -> bool {
+pub(crate) fn is_same(one: &RequestReference, other: &RequestReference) -> bool {
     one.sock == other.sock && one.generation == other.generation && one.span_id == other.span_id
 }
 
@@ -147,7 +149,17 @@ pub(crate) unsafe fn find(entry: *const Connection, caller: &Caller, owner: *mut
             return method::EVENT_LOOP;
         }
         *owner = NOTHING;
-        if kind != runtime::THREADS {
+        if kind == runtime::RUBY {
+            if let Some(request) = ruby::request(caller) {
+                *owner = request;
+                return method::RUBY_FIBER;
+            }
+        } else if kind == runtime::TOKIO {
+            if let Some(key) = tokio::current(caller.tgid) {
+                *owner = tokio::request(&key);
+                return method::TOKIO_TASK;
+            }
+        } else if kind == runtime::GO || kind == runtime::PYTHON {
             if let Some(key) = current(caller.tgid) {
                 if let Some(unit) = UNITS.get_ptr(key) {
                     if (*unit).ambiguous == 0 {
@@ -251,6 +263,10 @@ pub(crate) fn disturbed(pid_tgid: u64) {
 pub(crate) unsafe fn received(sock: u64, entry: *const Connection, pid_tgid: u64) {
     // SAFETY: as promised.
     unsafe {
+        // What a fiber reads says nothing, and what a thread of a JVM reads is known already.
+        if matches!((*entry).runtime, runtime::RUBY | runtime::JAVA) {
+            return;
+        }
         let caller = crate::context::caller(pid_tgid);
         let serves = (*entry).role == role::SERVER && (*entry).context.span_id != [0; 8] && is_unanswered(entry);
         let request = if serves {
@@ -262,6 +278,12 @@ pub(crate) unsafe fn received(sock: u64, entry: *const Connection, pid_tgid: u64
         };
         if (*entry).runtime == runtime::EVENT_LOOP {
             resume(&caller, &request);
+            return;
+        }
+        if (*entry).runtime == runtime::TOKIO {
+            if let Some(key) = tokio::current(caller.tgid) {
+                tokio::received(&key, &request, serves);
+            }
             return;
         }
         match current(caller.tgid) {

@@ -58,6 +58,16 @@ fn no_parent_in_go_is_wrong() {
 }
 
 #[test]
+fn every_parent_in_puma_is_found_whoever_read_the_request() {
+    assert_true("puma", &[]);
+}
+
+#[test]
+fn no_parent_in_tokio_is_wrong() {
+    assert_true("tokio-4", &["--no-floors"]);
+}
+
+#[test]
 fn no_parent_in_asyncio_is_wrong() {
     assert_true("asyncio-aiohttp", &["--no-floors"]);
 }

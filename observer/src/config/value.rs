@@ -68,7 +68,7 @@ choice! {
 }
 
 choice! {
-    /// Whether executables of event loops (Node, nginx), Go programs and CPython get breakpoints, by which
+    /// Whether executables of event loops (Node, nginx), Go programs, CPython, Ruby and tokio get breakpoints, by which
     /// calls are told apart that one thread makes for several requests.
     Breakpoints, "a choice about breakpoints", "on or off";
     /// They do, where a process is captured that runs them.

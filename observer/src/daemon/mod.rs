@@ -471,7 +471,7 @@ fn load_breakpoints(kernel: &mut Kernel) -> bool {
         Err(error) => {
             tracing::info!(
                 error = crate::kernel::loader::brief(&error),
-                "no breakpoints: calls of event loops, goroutines and asyncio have no parents"
+                "no breakpoints: calls of event loops, goroutines, asyncio, puma and tokio have no parents"
             );
             false
         }

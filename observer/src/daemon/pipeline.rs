@@ -52,6 +52,8 @@ pub(super) const METHODS: [ParentMethod; method::COUNT] = [
     ParentMethod::Goroutine,
     ParentMethod::PythonContext,
     ParentMethod::TcpOption,
+    ParentMethod::RubyFiber,
+    ParentMethod::TokioTask,
 ];
 
 impl Edges {

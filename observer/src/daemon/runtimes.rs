@@ -36,7 +36,7 @@ pub(super) fn run(
         Err(error) => {
             tracing::info!(
                 error = format!("{error:#}"),
-                "no uprobes: calls of event loops, Go and asyncio have no parents"
+                "no uprobes: calls of event loops, Go, asyncio, puma and tokio have no parents"
             );
             return;
         }

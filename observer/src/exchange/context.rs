@@ -71,6 +71,8 @@ fn from_kernel(kernel: &Context, ids: &mut Ids) -> TraceContext {
         method::GOROUTINE => ParentMethod::Goroutine,
         method::PYTHON_CONTEXT => ParentMethod::PythonContext,
         method::TCP_OPTION => ParentMethod::TcpOption,
+        method::RUBY_FIBER => ParentMethod::RubyFiber,
+        method::TOKIO_TASK => ParentMethod::TokioTask,
         _ => ParentMethod::None,
     };
     let has_parent = parent_method != ParentMethod::None && kernel.parent_span_id != [0; 8];

@@ -126,6 +126,10 @@ pub enum ParentMethod {
     PythonContext,
     /// The client's host wrote it into a TCP option of the request's first segment.
     TcpOption,
+    /// The Ruby fiber that sent the request had turned to it.
+    RubyFiber,
+    /// The tokio task that sent the request works for it, or was handed it by one that does.
+    TokioTask,
 }
 
 impl ParentMethod {
@@ -140,6 +144,8 @@ impl ParentMethod {
             Self::Goroutine => "goroutine",
             Self::PythonContext => "python_context",
             Self::TcpOption => "tcp_option",
+            Self::RubyFiber => "ruby_fiber",
+            Self::TokioTask => "tokio_task",
         }
     }
 

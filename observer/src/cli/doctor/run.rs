@@ -293,11 +293,11 @@ fn parents(loaded: anyhow::Result<()>, features: &Features) -> Finding {
     match loaded {
         Ok(()) if features.many_uprobes => Finding::ok(
             "parents of calls",
-            "of threads, nginx, Node, Go and asyncio (breakpoints, one link a program)",
+            "of threads, nginx, Node, Go, asyncio, puma and tokio (breakpoints, one link a program)",
         ),
         Ok(()) => Finding::ok(
             "parents of calls",
-            "of threads, nginx, Node, Go and asyncio (breakpoints, one by one before 6.6: the end may take seconds)",
+            "of threads, nginx, Node, Go, asyncio, puma and tokio (breakpoints, one by one before 6.6: the end may take seconds)",
         ),
         Err(error) => Finding::lacking(
             "parents of calls",

@@ -26,9 +26,11 @@ pub(super) struct Image<'a> {
     pub(super) relocatable: bool,
     /// Bytes of thread-local storage.
     pub(super) thread_local: u64,
+    /// What it is aligned to.
+    pub(super) thread_local_alignment: u64,
 }
 
-struct Section {
+pub(super) struct Section {
     name: String,
     address: u64,
     offset: u64,
@@ -71,6 +73,9 @@ impl<'a> Image<'a> {
         let thread_local = of_kind(elf::PT_TLS)
             .map(|program| program.p_memsz.get(endian))
             .sum();
+        let thread_local_alignment = of_kind(elf::PT_TLS)
+            .map(|program| program.p_align.get(endian))
+            .fold(1, u64::max);
 
         let count = usize::from(head.e_shnum.get(endian)).min(MOST_HEADERS);
         let size = size_of::<elf::SectionHeader64<Endianness>>();
@@ -103,6 +108,7 @@ impl<'a> Image<'a> {
             segments,
             relocatable: head.e_type.get(endian) == elf::ET_DYN,
             thread_local,
+            thread_local_alignment,
         })
     }
 
@@ -156,18 +162,27 @@ impl<'a> Image<'a> {
     }
 
     fn each_symbol(&self, mut each: impl FnMut(&[u8], u64)) {
+        let is_wanted =
+            |entry: &elf::Sym64<Endianness>| entry.st_value.get(Endianness::Little) != 0;
+        self.each_entry(is_wanted, |name, entry| {
+            each(name, entry.st_value.get(Endianness::Little));
+        });
+    }
+
+    /// Symbols that are defined and wanted; the names of others are not looked at, which costs most.
+    fn each_entry(
+        &self,
+        is_wanted: impl Fn(&elf::Sym64<Endianness>) -> bool,
+        mut each: impl FnMut(&[u8], &elf::Sym64<Endianness>),
+    ) {
         for name in [".symtab", ".dynsym"] {
             let Some(section) = self.section(name) else {
                 continue;
             };
             let strings = self.sections.get(section.link);
-            let Some((table, strings)) = strings.and_then(|strings| {
-                let read = |section: &Section| {
-                    (section.size <= MOST_TABLE)
-                        .then(|| read_at(self.file, section.offset, section.size))?
-                };
-                Some((read(section)?, read(strings)?))
-            }) else {
+            let Some((table, strings)) =
+                strings.and_then(|strings| Some((self.whole(section)?, self.whole(strings)?)))
+            else {
                 continue;
             };
             let count = table.len() / size_of::<elf::Sym64<Endianness>>();
@@ -176,30 +191,85 @@ impl<'a> Image<'a> {
                 continue;
             };
             for symbol in symbols {
-                let address = symbol.st_value.get(Endianness::Little);
-                if address == 0 || symbol.st_shndx.get(Endianness::Little) == elf::SHN_UNDEF {
+                if symbol.st_shndx.get(Endianness::Little) == elf::SHN_UNDEF || !is_wanted(symbol) {
                     continue;
                 }
                 let start = symbol.st_name.get(Endianness::Little) as usize;
-                if let Some(name) = strings
-                    .get(start..)
-                    .and_then(|rest| rest.split(|byte| *byte == 0).next())
-                {
-                    each(name, address);
+                if let Some(name) = bytes_at(&strings, start) {
+                    each(name, symbol);
                 }
             }
         }
     }
 
-    fn section(&self, name: &str) -> Option<&Section> {
+    /// Thread-local symbols that are defined: name, offset, size.
+    pub(super) fn each_thread_local(&self, mut each: impl FnMut(&[u8], u64, u64)) {
+        let is_wanted = |entry: &elf::Sym64<Endianness>| entry.st_type() == elf::STT_TLS;
+        self.each_entry(is_wanted, |name, entry| {
+            each(
+                name,
+                entry.st_value.get(Endianness::Little),
+                entry.st_size.get(Endianness::Little),
+            );
+        });
+    }
+
+    /// Functions that are defined: name, address, size.
+    pub(super) fn each_function(&self, mut each: impl FnMut(&[u8], u64, u64)) {
+        let is_wanted = |entry: &elf::Sym64<Endianness>| entry.st_type() == elf::STT_FUNC;
+        self.each_entry(is_wanted, |name, entry| {
+            each(
+                name,
+                entry.st_value.get(Endianness::Little),
+                entry.st_size.get(Endianness::Little),
+            );
+        });
+    }
+
+    /// A thread-local symbol's offset in what the file keeps for each thread.
+    pub(super) fn thread_local_symbol(&self, wanted: &str) -> Option<u64> {
+        let mut found = None;
+        self.each_thread_local(|name, offset, _| {
+            if name == wanted.as_bytes() {
+                found = Some(offset);
+            }
+        });
+        found
+    }
+
+    /// The section with the names of another one's symbols.
+    pub(super) fn names_of(&self, section: &Section) -> Option<&Section> {
+        self.sections.get(section.link)
+    }
+
+    /// A section with its address.
+    pub(super) fn placed_section(&self, name: &str) -> Option<(u64, Vec<u8>)> {
+        let section = self.section(name)?;
+        Some((section.address, self.whole(section)?))
+    }
+
+    /// All bytes of a section, if they are not too many.
+    pub(super) fn whole(&self, section: &Section) -> Option<Vec<u8>> {
+        (section.size <= MOST_TABLE).then(|| read_at(self.file, section.offset, section.size))?
+    }
+
+    pub(super) fn section(&self, name: &str) -> Option<&Section> {
         self.sections.iter().find(|section| section.name == name)
     }
 }
 
 /// The NUL-terminated text at a position.
 fn text_at(bytes: &[u8], start: usize) -> Option<String> {
-    let text = bytes.get(start..)?.split(|byte| *byte == 0).next()?;
-    Some(std::str::from_utf8(text).ok()?.to_owned())
+    Some(
+        std::str::from_utf8(bytes_at(bytes, start)?)
+            .ok()?
+            .to_owned(),
+    )
+}
+
+/// The bytes from a position to the next NUL.
+pub(super) fn bytes_at(bytes: &[u8], start: usize) -> Option<&[u8]> {
+    bytes.get(start..)?.split(|byte| *byte == 0).next()
 }
 
 /// Exactly `size` bytes; callers bound it.
@@ -229,6 +299,7 @@ mod tests {
         assert_eq!(image.bytes(main, 4).unwrap(), bytes);
         assert!(image.has_symbol_like("mai"));
         assert_eq!(image.file_offset(u64::MAX), None);
+        assert_eq!(image.thread_local_symbol("main"), None);
     }
 
     #[test]

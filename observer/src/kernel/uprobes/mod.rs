@@ -1,4 +1,4 @@
-//! Runtimes whose work has to be asked of the runtime: event loops, goroutines, Python contexts.
+//! Runtimes whose work has to be asked of the runtime: event loops, goroutines, Python contexts, Ruby fibers, tasks of tokio's.
 //!
 //! In: processes that run, that called exec, that loaded something.
 //! Out: breakpoints in their executables, and what the kernel programs must know of each process.
@@ -11,8 +11,13 @@ mod event_loop;
 mod functions;
 mod go;
 mod image;
+mod imports;
 mod plan;
 mod python;
+mod relocations;
+mod ruby;
+mod thread_local;
+mod tokio;
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -46,9 +51,11 @@ pub(crate) const PROGRAMS: &[&str] = &[
     "go_received",
     "python_context_copied",
     "python_context_entered",
+    "ruby_connection_asked",
+    "hyper_request_sent",
 ];
 
-/// Times that a Python process is looked at again until it has begun.
+/// Times that an interpreter is looked at again until it has begun.
 const MOST_TRIES: u32 = 100;
 
 /// An executable, whatever its name.
@@ -74,21 +81,30 @@ impl Executable {
 }
 
 /// What was found out about an executable.
+#[derive(Clone, Copy)]
 struct Known {
     runtime: Runtime,
     /// The lowest address in the file, where that may be loaded anywhere.
     relocatable_from: Option<u64>,
-    /// Python: the address of its runtime.
-    python: Option<u64>,
-    _breakpoints: Vec<Breakpoints>,
+    interpreter: Interpreter,
+}
+
+/// What has to be asked of each process that runs an interpreter.
+#[derive(Clone, Copy)]
+enum Interpreter {
+    /// It is none.
+    No,
+    /// The address of its runtime.
+    Python(u64),
+    Ruby(ruby::Place),
 }
 
 /// All executables with breakpoints, and the processes that the kernel was told about.
 pub struct Runtimes {
     kernel: Arc<Mutex<Kernel>>,
     map: KernelMap<MapData, u32, Runtime>,
-    executables: HashMap<Executable, Option<Known>>,
-    /// Python processes that have not begun, and how often they were looked at.
+    executables: HashMap<Executable, Option<(Known, Vec<Breakpoints>)>>,
+    /// Interpreters that have not begun, and how often they were looked at.
     beginning: Vec<(u32, u32)>,
     proc: PathBuf,
 }
@@ -146,19 +162,58 @@ impl Runtimes {
 
     /// Whether a process is an interpreter that may not have begun.
     fn may_begin(&self, pid: u32) -> bool {
-        python::is_interpreter(&program_name(&self.proc.join(pid.to_string()).join("exe")))
+        let name = program_name(&self.proc.join(pid.to_string()).join("exe"));
+        python::is_interpreter(&name) || ruby::is_interpreter(&name)
     }
 
     /// What the kernel is to be told of a process; attaches what its executable needs.
     fn find(&mut self, pid: u32) -> Option<Runtime> {
         let exe = self.proc.join(pid.to_string()).join("exe");
         let name = program_name(&exe);
+        if ruby::is_interpreter(&name) {
+            return self.find_ruby(pid);
+        }
         let path = if python::is_interpreter(&name) {
             python::interpreter(&self.proc, pid)?
         } else {
             exe
         };
-        let file = File::open(&path).ok()?;
+        let known = self.known(&path, &name, |image| {
+            if python::is_interpreter(&name) {
+                let (plan, runtime) = python::plan(image)?;
+                return Some((plan, Interpreter::Python(runtime)));
+            }
+            Some((plan::of_executable(&name, image)?, Interpreter::No))
+        })?;
+        placed(known, &self.proc, pid, &path)
+    }
+
+    /// The same for Ruby, which consists of two files.
+    fn find_ruby(&mut self, pid: u32) -> Option<Runtime> {
+        let files = ruby::files(&self.proc, pid)?;
+        self.known(&files.sockets, "socket.so", |image| {
+            Some((ruby::sockets(image)?, Interpreter::No))
+        })?;
+        let known = self.known(&files.interpreter, "ruby", |image| {
+            let (plan, place) = ruby::interpreter(image)?;
+            Some((plan, Interpreter::Ruby(place)))
+        })?;
+        let Interpreter::Ruby(place) = known.interpreter else {
+            return None;
+        };
+        let (runtime, from) = (known.runtime, known.relocatable_from);
+        let bias = bias(from, &self.proc, pid, &files.interpreter)?;
+        ruby::placed(runtime, place, &files, &self.proc, pid, bias)
+    }
+
+    /// What is known of a file; examined, with breakpoints, where it is new.
+    fn known(
+        &mut self,
+        path: &Path,
+        name: &str,
+        plan: impl FnOnce(&Image<'_>) -> Option<(Plan, Interpreter)>,
+    ) -> Option<Known> {
+        let file = File::open(path).ok()?;
         let executable = Executable::of(&file)?;
         if !self.executables.contains_key(&executable) {
             if self.executables.len() >= MOST_EXECUTABLES {
@@ -167,34 +222,34 @@ impl Runtimes {
             if self.executables.len() >= MOST_EXECUTABLES {
                 return None;
             }
-            let known = self.examine(&name, &file);
+            let known = self.examine(name, &file, plan);
             self.executables.insert(executable, known);
         }
-        let known = self.executables.get(&executable)?.as_ref()?;
-        placed(known, &self.proc, pid, &path)
+        let (known, _) = self.executables.get(&executable)?.as_ref()?;
+        Some(*known)
     }
 
     /// Attaches what a file needs; `None` where it is no runtime of ours or something is missing.
-    fn examine(&self, name: &str, file: &File) -> Option<Known> {
+    fn examine(
+        &self,
+        name: &str,
+        file: &File,
+        plan: impl FnOnce(&Image<'_>) -> Option<(Plan, Interpreter)>,
+    ) -> Option<(Known, Vec<Breakpoints>)> {
         let image = Image::read(file)?;
-        let (plan, python) = if python::is_interpreter(name) {
-            let (plan, runtime) = python::plan(&image)?;
-            (plan, Some(runtime))
-        } else {
-            (plan::of_executable(name, &image)?, None)
-        };
+        let (plan, interpreter) = plan(&image)?;
         // By descriptor: the process may be gone by now, the file is not.
         let held = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
         match self.attach(&held, &plan) {
             Ok(breakpoints) => {
                 let probes = plan.probes.len();
                 tracing::debug!(name, probes, runtime = ?plan.runtime, "breakpoints set");
-                Some(Known {
+                let known = Known {
                     runtime: plan.runtime,
                     relocatable_from: image.relocatable.then(|| image.lowest_address()),
-                    python,
-                    _breakpoints: breakpoints,
-                })
+                    interpreter,
+                };
+                Some((known, breakpoints))
             }
             Err(error) => {
                 tracing::info!(
@@ -225,16 +280,27 @@ impl Runtimes {
     pub fn sweep(&mut self) {
         let mut running = HashSet::new();
         for pid in self.pids() {
-            let exe = self.proc.join(pid.to_string()).join("exe");
-            let interpreter = python::is_interpreter(&program_name(&exe))
-                .then(|| python::interpreter(&self.proc, pid))
-                .flatten();
-            for path in [Some(exe), interpreter].into_iter().flatten() {
+            for path in self.files(pid) {
                 running.extend(File::open(path).ok().and_then(|file| Executable::of(&file)));
             }
         }
         self.executables
             .retain(|executable, _| running.contains(executable));
+    }
+
+    /// The files of a process that are looked at.
+    fn files(&self, pid: u32) -> Vec<PathBuf> {
+        let exe = self.proc.join(pid.to_string()).join("exe");
+        let name = program_name(&exe);
+        let mut files = vec![exe];
+        if python::is_interpreter(&name) {
+            files.extend(python::interpreter(&self.proc, pid));
+        } else if ruby::is_interpreter(&name)
+            && let Some(found) = ruby::files(&self.proc, pid)
+        {
+            files.extend([found.interpreter, found.sockets]);
+        }
+        files
     }
 
     fn pids(&self) -> Vec<u32> {
@@ -267,18 +333,22 @@ fn program_name(exe: &Path) -> String {
 }
 
 /// The entry of one process; Python's depends on where its file was loaded.
-fn placed(known: &Known, proc: &Path, pid: u32, path: &Path) -> Option<Runtime> {
+fn placed(known: Known, proc: &Path, pid: u32, path: &Path) -> Option<Runtime> {
     let mut found = known.runtime;
-    let Some(runtime) = known.python else {
+    let Interpreter::Python(runtime) = known.interpreter else {
         return Some(found);
     };
-    let bias = match known.relocatable_from {
-        Some(lowest) => first_mapping(proc, pid, path)?.wrapping_sub(lowest),
-        None => 0,
-    };
-    let runtime = runtime.wrapping_add(bias);
+    let runtime = runtime.wrapping_add(bias(known.relocatable_from, proc, pid, path)?);
     found.thread_pointer_offset = python::thread_pointer_offset(proc, pid, runtime)?;
     Some(found)
+}
+
+/// How far from where it says a file is loaded, whose lowest address is this where that may differ.
+fn bias(relocatable_from: Option<u64>, proc: &Path, pid: u32, path: &Path) -> Option<u64> {
+    Some(match relocatable_from {
+        Some(lowest) => first_mapping(proc, pid, path)?.wrapping_sub(lowest),
+        None => 0,
+    })
 }
 
 /// Where a file's first page is in a process's memory.

@@ -1,8 +1,8 @@
 //! What an executable needs so that the kernel can tell what its processes work on.
 
-use observer_abi::process::Runtime;
+use observer_abi::process::{Runtime, runtime};
 
-use super::{event_loop, go, image::Image};
+use super::{event_loop, go, image::Image, tokio};
 
 /// A kernel program and the place in the file where it belongs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,5 +22,21 @@ pub(super) struct Plan {
 
 /// The plan for an executable with this file name; `None` for one that is no runtime of ours.
 pub(super) fn of_executable(name: &str, image: &Image<'_>) -> Option<Plan> {
-    event_loop::plan(name, image).or_else(|| go::plan(image))
+    if name == "java" {
+        return Some(java());
+    }
+    event_loop::plan(name, image)
+        .or_else(|| go::plan(image))
+        .or_else(|| tokio::plan(image))
+}
+
+/// A JVM needs no breakpoint: its kind is all that the kernel must know.
+fn java() -> Plan {
+    Plan {
+        runtime: Runtime {
+            kind: runtime::JAVA,
+            ..Runtime::default()
+        },
+        probes: Vec::new(),
+    }
 }

@@ -13,7 +13,18 @@ use crate::{command, debian};
 /// The folder of compiled classes.
 const CLASSES: &str = "truth_java";
 
-const CASES: &[(&Case, f64)] = &[
+/// The pool's thread reads the request and makes the calls.
+const THREADS: &[(&Case, f64)] = &[
+    (&CALLS, 1.0),
+    (&PARALLEL, 0.0),
+    (&HANDOFF, 0.0),
+    (&AFTER, 1.0),
+    (&TIMER, 1.0),
+];
+
+/// The client's own thread makes most calls. That somebody woke it, or put something into its queue, does not tell whose
+/// it writes next.
+const ANOTHER_THREAD: &[(&Case, f64)] = &[
     (&CALLS, 0.0),
     (&PARALLEL, 0.0),
     (&HANDOFF, 0.0),
@@ -24,7 +35,7 @@ const CASES: &[(&Case, f64)] = &[
 pub(super) const BLOCKING: Runtime = Runtime {
     name: "java-url",
     about: "HttpServer with a pool of 32 threads; HttpURLConnection",
-    cases: CASES,
+    cases: THREADS,
     prepare,
     command: |machine, place| command(machine, place, "url"),
 };
@@ -32,7 +43,7 @@ pub(super) const BLOCKING: Runtime = Runtime {
 pub(super) const SELECTOR: Runtime = Runtime {
     name: "java-http",
     about: "HttpServer with a pool of 32 threads; java.net.http, whose own thread waits for answers",
-    cases: CASES,
+    cases: ANOTHER_THREAD,
     prepare,
     command: |machine, place| command(machine, place, "http"),
 };

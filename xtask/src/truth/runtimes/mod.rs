@@ -72,7 +72,9 @@ pub(super) const ALL: &[Runtime] = &[
     java::BLOCKING,
     java::SELECTOR,
     ruby::PUMA,
+    ruby::CLUSTER,
     tokio::MULTI_THREAD,
+    tokio::SMALL,
 ];
 
 fn nothing(_: &Machine) -> Result<()> {

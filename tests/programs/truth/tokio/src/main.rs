@@ -1,4 +1,6 @@
-//! A hop of a chain on tokio's multi-thread runtime, axum and reqwest: truth-tokio PORT NEXT_PORT
+//! A hop of a chain on tokio's multi-thread runtime, axum and reqwest: truth-tokio PORT NEXT_PORT CALLS
+//!
+//! CALLS are the most that it makes at once.
 //!
 //! What a path means stands in xtask/src/truth/path.rs.
 
@@ -13,7 +15,7 @@ use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::http::Uri;
 use axum::response::Response;
-use tokio::sync::{Mutex as AsyncMutex, mpsc};
+use tokio::sync::{Mutex as AsyncMutex, Semaphore, mpsc};
 use tokio::time::sleep;
 
 type Work = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -22,6 +24,8 @@ struct Service {
     next: String,
     keep: reqwest::Client,
     fresh: reqwest::Client,
+    /// Calls beyond these wait until another one's answer is in.
+    calls: Semaphore,
     /// Tasks that began before any request take work from here.
     work: mpsc::Sender<Work>,
     /// Until when the ticker asks, how, and for which row.
@@ -30,6 +34,7 @@ struct Service {
 
 impl Service {
     async fn fetch(&self, connections: &str, path: String) {
+        let _permit = self.calls.acquire().await.unwrap();
         let url = format!("{}{path}", self.next);
         let request = match connections {
             "fresh" => self.fresh.get(url).header("Connection", "close"),
@@ -149,13 +154,14 @@ async fn tick(service: Arc<Service>) {
 
 #[tokio::main(worker_threads = 4)]
 async fn main() {
-    let ports: Vec<u16> = std::env::args().skip(1).map(|port| port.parse().unwrap()).collect();
+    let numbers: Vec<usize> = std::env::args().skip(1).map(|word| word.parse().unwrap()).collect();
     let client = || reqwest::Client::builder().no_proxy();
     let (work, queue) = mpsc::channel::<Work>(1024);
     let service = Arc::new(Service {
-        next: format!("http://127.0.0.1:{}", ports[1]),
+        next: format!("http://127.0.0.1:{}", numbers[1]),
         keep: client().build().unwrap(),
         fresh: client().pool_max_idle_per_host(0).build().unwrap(),
+        calls: Semaphore::new(numbers[2]),
         work,
         ticking: Mutex::new(None),
     });
@@ -170,8 +176,11 @@ async fn main() {
             }
         });
     }
-    tokio::spawn(tick(service.clone()));
+    // In the main task, which is none of the runtime's own.
+    let ticks = tick(service.clone());
     let app = Router::new().fallback(move |uri: Uri| serve(service.clone(), uri));
-    let listener = tokio::net::TcpListener::bind(("127.0.0.1", ports[0])).await.unwrap();
-    axum::serve(listener, app).await.unwrap();
+    let port = u16::try_from(numbers[0]).unwrap();
+    let listener = tokio::net::TcpListener::bind(("127.0.0.1", port)).await.unwrap();
+    let (served, ()) = tokio::join!(async { axum::serve(listener, app).await }, ticks);
+    served.unwrap();
 }
