@@ -21,6 +21,8 @@ mod kprobe;
 mod go;
 mod head;
 mod maps;
+mod hello;
+mod opaque;
 mod option;
 mod output;
 mod process;

@@ -34,7 +34,7 @@ use observer_abi::{
     connection::{family, role},
     context::{Context, method},
     loss::Counter,
-    option::{CAPABILITY_BYTES, CONTEXT_BYTES, EXPERIMENT, KIND, OptionConnection, phase},
+    option::{CAPABILITY_BYTES, CONTEXT_BYTES, EXPERIMENT, KIND, OptionConnection, phase, waiting},
 };
 
 use crate::{
@@ -137,7 +137,7 @@ pub(crate) extern "C" fn request_opened(slot: u32) -> u32 {
             let context = &raw const (*connection).context;
             let sequence = (*connection).outbound_base.wrapping_add(call.start as u32);
             leave(entry, sequence, (&raw const (*context).trace_id).cast(), (&raw const (*context).span_id).cast());
-        } else if (*entry).phase == phase::SERVER && (*entry).waiting != 0 {
+        } else if (*entry).phase == phase::SERVER && (*entry).waiting == waiting::CONTEXT {
             let sequence = (*connection).inbound_base.wrapping_add(call.start as u32);
             if (*entry).sequence == sequence && (*connection).context.parent_method == method::NONE {
                 take(entry, &raw mut (*connection).context);
@@ -149,6 +149,106 @@ pub(crate) extern "C" fn request_opened(slot: u32) -> u32 {
         }
     }
     0
+}
+
+/// A client on an opaque connection writes for the request in its entry's context, from this position on.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn leave_for(slot: u32, from: u64) -> u32 {
+    let Some(scratch) = maps::scratch(slot) else { return 0 };
+    // SAFETY: live map values.
+    unsafe {
+        let sock = (*scratch).call.sock;
+        let Some(connection) = CONNECTIONS.get_ptr_mut(sock) else { return 0 };
+        let Some(entry) = OPTION_CONNECTIONS.get_ptr_mut(sock) else { return 0 };
+        if (*entry).phase == phase::CLIENT {
+            let context = &raw const (*connection).context;
+            let sequence = (*connection).outbound_base.wrapping_add(from as u32);
+            leave(entry, sequence, (&raw const (*context).trace_id).cast(), (&raw const (*context).span_id).cast());
+        }
+    }
+    0
+}
+
+/// The client goes on for nobody that is known: the next segment with room says so.
+#[inline(always)]
+pub(crate) fn withdraw(sock: u64) {
+    if let Some(entry) = OPTION_CONNECTIONS.get_ptr_mut(sock) {
+        // SAFETY: a live map value.
+        unsafe {
+            if (*entry).phase == phase::CLIENT {
+                (&raw mut (*entry).waiting).write_volatile(waiting::WITHDRAWAL);
+            }
+        }
+    }
+}
+
+/// What [`opaque_arrived`] says.
+pub(crate) mod arrived {
+    /// The other end does not send options.
+    pub(crate) const NEVER: u32 = 0;
+    /// Nothing with, or up to, these bytes.
+    pub(crate) const NOTHING: u32 = 1;
+    /// A context, which is in the connection's entry now.
+    pub(crate) const NOW: u32 = 2;
+    /// A context, while another one's request is open.
+    pub(crate) const SECOND: u32 = 3;
+    /// That the client goes on for nobody that is known.
+    pub(crate) const WITHDRAWN: u32 = 4;
+}
+
+/// What came with the bytes of an opaque connection that a server has read. `leads`: the handshake's last ones may come
+/// first in them.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn opaque_arrived(slot: u32, leads: u32) -> u32 {
+    let Some(scratch) = maps::scratch(slot) else { return arrived::NEVER };
+    // SAFETY: live map values.
+    unsafe {
+        let call = &(*scratch).call;
+        let Some(connection) = CONNECTIONS.get_ptr_mut(call.sock) else { return arrived::NEVER };
+        let Some(entry) = OPTION_CONNECTIONS.get_ptr_mut(call.sock) else { return arrived::NEVER };
+        if (*entry).phase != phase::SERVER {
+            return arrived::NEVER;
+        }
+        let found = (*entry).waiting;
+        if found == waiting::WITHDRAWAL {
+            (*entry).waiting = waiting::NOTHING;
+            return arrived::WITHDRAWN;
+        }
+        let sequence = (*entry).sequence;
+        let first = (*connection).inbound_base.wrapping_add(call.start as u32);
+        let ahead = sequence.wrapping_sub(first) as i32;
+        if found == waiting::NOTHING || i64::from(ahead) >= call.end.wrapping_sub(call.start) as i64 {
+            return arrived::NOTHING;
+        }
+        let open = u64::from_ne_bytes((*connection).context.span_id);
+        let own = u64::from_ne_bytes((*entry).span_id);
+        let is_first = ahead == 0 || (ahead > 0 && leads != 0);
+        if open == 0 && is_first {
+            let context = &raw mut (*connection).context;
+            copy::<4>((&raw mut (*context).trace_id).cast(), (&raw const (*entry).trace_id).cast());
+            copy::<2>((&raw mut (*context).span_id).cast(), (&raw const (*entry).span_id).cast());
+        }
+        // The next segment may have come meanwhile.
+        let still = (&raw const (*entry).waiting).read_volatile() == waiting::CONTEXT
+            && (&raw const (*entry).sequence).read_volatile() == sequence;
+        (*entry).waiting = waiting::NOTHING;
+        if ahead < 0 {
+            return arrived::NOTHING;
+        }
+        if open != 0 {
+            return if open == own && still { arrived::NOTHING } else { arrived::SECOND };
+        }
+        if !still {
+            return arrived::WITHDRAWN;
+        }
+        if is_first {
+            count(Counter::OptionFound, 1);
+            return arrived::NOW;
+        }
+    }
+    arrived::NOTHING
 }
 
 #[inline(always)]
@@ -264,6 +364,12 @@ unsafe fn reserve_for_context(ops: *mut bpf_sock_ops) {
             return;
         }
         let bytes = field!(ops.skb_len);
+        if (*entry).waiting == waiting::WITHDRAWAL {
+            if bytes != 0 && bytes + CAPABILITY_BYTES <= field!(ops.mss_cache) {
+                bpf_reserve_hdr_opt(ops, CAPABILITY_BYTES, 0);
+            }
+            return;
+        }
         let ahead = (*entry).sequence.wrapping_sub(field!(ops.snd_nxt)) as i32;
         if ahead < 0 {
             // It left without.
@@ -301,7 +407,16 @@ unsafe fn write_context(ops: *mut bpf_sock_ops, sequence: u32) {
     // SAFETY: the program's context; a live map value; the option's words.
     unsafe {
         let Some(entry) = known(ops) else { return };
-        if (*entry).phase != phase::CLIENT || (*entry).waiting == 0 || (*entry).sequence != sequence {
+        if (*entry).phase != phase::CLIENT {
+            return;
+        }
+        if (*entry).waiting == waiting::WITHDRAWAL {
+            if write_capability(ops) {
+                (*entry).waiting = waiting::NOTHING;
+            }
+            return;
+        }
+        if (*entry).waiting == waiting::NOTHING || (*entry).sequence != sequence {
             return;
         }
         let mut option = [0u32; CONTEXT_BYTES as usize / 4];
@@ -309,7 +424,7 @@ unsafe fn write_context(ops: *mut bpf_sock_ops, sequence: u32) {
         copy::<4>((&raw mut option[1]).cast(), (&raw const (*entry).trace_id).cast());
         copy::<2>((&raw mut option[5]).cast(), (&raw const (*entry).span_id).cast());
         // Where calls are seen before the sock is locked, the next request may have come meanwhile.
-        let still = (&raw const (*entry).waiting).read_volatile() != 0
+        let still = (&raw const (*entry).waiting).read_volatile() == waiting::CONTEXT
             && (&raw const (*entry).sequence).read_volatile() == sequence;
         if still && bpf_store_hdr_opt(ops, option.as_ptr().cast(), CONTEXT_BYTES, 0) == 0 {
             (*entry).waiting = 0;
@@ -387,6 +502,10 @@ unsafe fn read(ops: *mut bpf_sock_ops) {
                 leave(entry, sequence, (&raw const option[1]).cast(), (&raw const option[5]).cast());
                 return;
             }
+            if (*entry).phase == phase::SERVER && length == i64::from(CAPABILITY_BYTES) {
+                (&raw mut (*entry).waiting).write_volatile(waiting::WITHDRAWAL);
+                return;
+            }
         }
         count(Counter::OptionRefused, 1);
     }
@@ -430,11 +549,11 @@ pub(crate) fn option_listeners(ctx: *const *const u8) -> i32 {
 unsafe fn leave(entry: *mut OptionConnection, sequence: u32, trace_id: *const u32, span_id: *const u32) {
     // SAFETY: a live map value; ids of 16 and 8 bytes.
     unsafe {
-        (&raw mut (*entry).waiting).write_volatile(0);
+        (&raw mut (*entry).waiting).write_volatile(waiting::NOTHING);
         copy::<4>((&raw mut (*entry).trace_id).cast(), trace_id);
         copy::<2>((&raw mut (*entry).span_id).cast(), span_id);
         (&raw mut (*entry).sequence).write_volatile(sequence);
-        (&raw mut (*entry).waiting).write_volatile(1);
+        (&raw mut (*entry).waiting).write_volatile(waiting::CONTEXT);
     }
 }
 

@@ -1,0 +1,164 @@
+//! What TLS shows in the clear (RFC 8446 sections 4.1.2 and 5.1, RFC 5246, RFC 7301): its records' heads, and the first
+//! message, in which a client says what it would speak.
+//!
+//! The bytes lie in a scratch's payload. The functions with a C ABI are looked at by the verifier once, as in `capture`.
+
+use observer_abi::record::MAX_PAYLOAD;
+
+use crate::{buffer::barrier, maps};
+
+/// Types of records.
+const CHANGE_CIPHER_SPEC: u8 = 20;
+pub(crate) const ALERT: u8 = 21;
+const HANDSHAKE: u8 = 22;
+const APPLICATION_DATA: u8 = 23;
+/// Bytes before a record's content: type, version, length.
+const HEAD: u64 = 5;
+
+const CLIENT_HELLO: u8 = 1;
+/// Where a ClientHello's session id is: behind the record's head, the message's (4), version (2) and random (32).
+const SESSION_ID: u64 = HEAD + 38;
+/// Extensions that are looked at.
+const MAX_EXTENSIONS: u32 = 48;
+/// Records of a flight that are looked at.
+const MAX_RECORDS: u32 = 8;
+
+/// Types of extensions.
+mod extension {
+    /// Application-Layer Protocol Negotiation.
+    pub(super) const ALPN: u32 = 16;
+    /// 0-RTT: the first request leaves before the handshake.
+    pub(super) const EARLY_DATA: u32 = 42;
+    /// The client says after the handshake what it speaks.
+    pub(super) const NEXT_PROTOCOL: u32 = 13172;
+    /// What is seen here is not what counts.
+    pub(super) const ENCRYPTED_HELLO: u32 = 0xfe0d;
+}
+
+/// `http/1.1`, as it lies in memory.
+const HTTP_1_1: u64 = u64::from_ne_bytes(*b"http/1.1");
+
+/// # Safety
+/// `payload` is a scratch's, which has twice [`MAX_PAYLOAD`] bytes.
+#[inline(always)]
+unsafe fn byte(payload: *const u8, at: u64) -> u8 {
+    // SAFETY: within the payload's room, as promised.
+    unsafe { payload.add((barrier(at) & (MAX_PAYLOAD as u64 - 1)) as usize).read_volatile() }
+}
+
+/// A number of two bytes.
+#[inline(always)]
+unsafe fn pair(payload: *const u8, at: u64) -> u64 {
+    // SAFETY: as for `byte`.
+    unsafe { u64::from(byte(payload, at)) << 8 | u64::from(byte(payload, at + 1)) }
+}
+
+/// Whether a stream that begins with the payload's bytes, `copied` of which are there, is TLS: a handshake's record, of
+/// any version from SSL 3 to 1.3.
+///
+/// # Safety
+/// `payload` is a scratch's.
+#[inline(always)]
+pub(crate) unsafe fn is_tls(payload: *const u8, copied: u32) -> bool {
+    // SAFETY: as promised.
+    unsafe { copied >= 3 && byte(payload, 0) == HANDSHAKE && byte(payload, 1) == 3 && byte(payload, 2) <= 4 }
+}
+
+/// Whether a record's type is one that only handshakes have, so far as they are in the clear.
+#[inline(always)]
+pub(crate) fn is_handshake(first: u8) -> bool {
+    first == HANDSHAKE || first == CHANGE_CIPHER_SPEC
+}
+
+/// 1 where the ClientHello in the scratch is whole and offers nothing that could be multiplexed: HTTP/1.1 alone, or no
+/// protocol by name.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn hello_offers_turns(slot: u32, copied: u32) -> u32 {
+    let Some(scratch) = maps::scratch(slot) else { return 0 };
+    // SAFETY: a map value.
+    unsafe {
+        let payload: *const u8 = (&raw const (*scratch).payload).cast();
+        let end = HEAD + pair(payload, 3);
+        let message = HEAD + 4 + (u64::from(byte(payload, 6)) << 16 | pair(payload, 7));
+        let whole = end <= u64::from(copied) && message == end && end > SESSION_ID;
+        if !whole || byte(payload, HEAD) != CLIENT_HELLO {
+            return 0;
+        }
+        let mut at = SESSION_ID;
+        at += 1 + u64::from(byte(payload, at));
+        // Cipher suites, then compression methods.
+        at += 2 + pair(payload, at);
+        at += 1 + u64::from(byte(payload, at));
+        if at >= end {
+            return u32::from(at == end);
+        }
+        at += 2;
+        let mut seen = 0;
+        while seen < MAX_EXTENSIONS {
+            if at + 4 > end {
+                return u32::from(at == end);
+            }
+            let length = pair(payload, at + 2);
+            match pair(payload, at) as u32 {
+                extension::ALPN if !is_http_1_1(payload, at + 4, length) => return 0,
+                extension::EARLY_DATA | extension::NEXT_PROTOCOL | extension::ENCRYPTED_HELLO => return 0,
+                _ => {}
+            }
+            at += 4 + length;
+            seen += 1;
+        }
+    }
+    0
+}
+
+/// Whether an ALPN extension's content, a list of names, is that one name.
+#[inline(always)]
+unsafe fn is_http_1_1(payload: *const u8, at: u64, length: u64) -> bool {
+    const NAME: u64 = 8;
+    // SAFETY: as for `byte`; x86 and the verifier there do not ask for alignment.
+    unsafe {
+        let name = payload.add((barrier(at + 3) & (MAX_PAYLOAD as u64 - 1)) as usize).cast::<u64>().read_volatile();
+        length == 3 + NAME && u64::from(byte(payload, at + 2)) == NAME && name == HTTP_1_1
+    }
+}
+
+/// What [`first_request`] says of a write without application data.
+pub(crate) const NO_REQUEST: u32 = u32::MAX;
+
+/// Where in a client's write, `copied` bytes of which lie in the scratch, its application data begins; the client has
+/// written none before.
+///
+/// Up to TLS 1.2 that is the first record of its type. TLS 1.3 gives the handshake's last messages that type, too: where
+/// they come behind a ChangeCipherSpec, which says nothing in 1.3 and which every library sends, the first of
+/// them is the handshake's (with a client's certificate some more, which are then taken for application data, as is
+/// everything where the ChangeCipherSpec is missing or was sent before a second ClientHello).
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn first_request(slot: u32, copied: u32) -> u32 {
+    let Some(scratch) = maps::scratch(slot) else { return NO_REQUEST };
+    let copied = u64::from(copied);
+    let mut at = 0u64;
+    let mut after_change = false;
+    let mut records = 0;
+    // SAFETY: a map value.
+    unsafe {
+        let payload: *const u8 = (&raw const (*scratch).payload).cast();
+        while records < MAX_RECORDS {
+            if at + HEAD > copied {
+                break;
+            }
+            let found = byte(payload, at);
+            if found == APPLICATION_DATA && !after_change {
+                return at as u32;
+            }
+            if found != HANDSHAKE && found != CHANGE_CIPHER_SPEC && found != APPLICATION_DATA {
+                break;
+            }
+            after_change = found == CHANGE_CIPHER_SPEC;
+            at += HEAD + pair(payload, at + 3);
+            records += 1;
+        }
+    }
+    NO_REQUEST
+}

@@ -1,0 +1,422 @@
+//! Connections that nobody can read: TLS. Contexts cross them all the same, since whose bytes they are can be seen.
+//!
+//! Both ends know a TLS connection by its first record. From then on no byte of it is shipped. The client's end says for
+//! which request it writes, before the bytes leave: *these bytes, from here to there, are that request's*. The server's end
+//! looks that up for what it has read, and whoever read it works for that request from then on, as for one that came in
+//! the open. So what it calls gets the client's request as its parent: the hop between has no span of its own.
+//!
+//! On one host the claim is the handoff's entry of the connection; between hosts it is the TCP option on the segment that
+//! begins a run, good for that run.
+//!
+//! A wrong parent is worse than none:
+//! - Only where the client offers HTTP/1.1 or nothing by name (`hello`). HTTP/2 puts many requests on one connection.
+//! - A claim is good for bytes that lie in it whole. What was missed, or came in one read with somebody else's, is nobody's.
+//! - A client that writes for two requests in one run shares the connection between them (own protocols do): nothing
+//!   passes on it any more. If it is not known for whom it writes on, nothing passes until the next run.
+//! - A server that was told of a second request before it answered the first: the same.
+//! - Alerts and key updates are known by their length, and begin nothing.
+//!
+//! TLS 1.3's session tickets, which servers write behind the handshake, look like an answer. Servers that read record
+//! by record (OpenSSL does so) have not read the request by then. For one that reads ahead, and sends tickets after it
+//! got the handshake's end and the first request in one read, that request is answered with the tickets.
+//!
+//! Cost: nothing for connections on which nothing can pass (an ignored one's lookup). Otherwise one lookup and, at the
+//! client, one update a call; at a run's beginning what a request in the open costs, without copy and record.
+
+use observer_abi::{
+    connection::{Connection, INBOUND, OUTBOUND, flag, role},
+    context::{Handoff, RequestReference, method},
+    control::mode,
+    loss::Counter,
+    process::runtime,
+};
+
+use crate::{
+    buffer,
+    capture::{self, Call},
+    connection,
+    context::{self, Caller},
+    globals::settings,
+    hello,
+    maps::{self, CONNECTIONS, HANDOFF, Scratch},
+    option::{self, arrived},
+    output::{self, count},
+    unit,
+};
+
+/// BPF_ANY of `bpf_map_update_elem`.
+const ANY: u64 = 0;
+/// A write that is no longer than this is no request: a KeyUpdate of TLS 1.3 has 27 bytes, an alert 24.
+const SHORT: u64 = 27;
+/// An alert of older versions, with the longest of their paddings, is shorter, and told by its record's type.
+const LONGEST_ALERT: u64 = 128;
+/// Bytes of a handshake's flight that are looked at.
+const FLIGHT: u64 = 4096;
+
+/// Whether the call's bytes are the first of a connection's request direction, of which all was seen.
+///
+/// # Safety
+/// `entry` is a live map value.
+#[inline(always)]
+pub(crate) unsafe fn may_begin(entry: *const Connection, call: &Call) -> bool {
+    let direction = if call.direction == u32::from(INBOUND) { INBOUND } else { OUTBOUND };
+    // SAFETY: as promised.
+    unsafe {
+        call.start == 0
+            && (*entry).flags & flag::FROM_START != 0
+            && (*entry).mode == mode::PROBE
+            && connection::is_request((*entry).role, direction)
+    }
+}
+
+/// Looks at those bytes, `copied` of which lie in the scratch: 1 where the connection is TLS.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn opaque_begun(slot: u32, copied: u32) -> u32 {
+    let Some(scratch) = maps::scratch(slot) else { return 0 };
+    // SAFETY: live map values.
+    unsafe {
+        let call = &(*scratch).call;
+        let Some(entry) = CONNECTIONS.get_ptr_mut(call.sock) else { return 0 };
+        if !hello::is_tls((&raw const (*scratch).payload).cast(), copied) {
+            return 0;
+        }
+        // Its end is told, since it was announced.
+        (*entry).flags |= flag::ACTIVE;
+        (*entry).mode = mode::OPAQUE;
+        if (*entry).role == role::SERVER {
+            (*entry).directions[INBOUND as usize].run_start = u64::MAX;
+        } else if hello::hello_offers_turns(slot, copied) != 0 {
+            count(Counter::Opaque, 1);
+            // So that the other end knows that this one tells.
+            claim(entry, scratch, 0);
+        } else {
+            (*entry).mode = mode::IGNORE;
+        }
+    }
+    1
+}
+
+/// Takes the call on an opaque connection that lies in the scratch of `slot`.
+///
+/// # Safety
+/// `entry` is the live map value of the call's sock.
+#[inline(always)]
+pub(crate) unsafe fn moved(entry: *mut Connection, call: &Call, slot: u32) {
+    // SAFETY: as promised.
+    unsafe {
+        let inbound = call.direction == u32::from(INBOUND);
+        if (*entry).role == role::CLIENT && !inbound {
+            opaque_written(slot);
+        } else if (*entry).role == role::SERVER && inbound {
+            opaque_read(slot);
+        }
+        capture::account(&raw mut (*entry).directions[usize::from(!inbound)], call, 0);
+        if !inbound {
+            if call.pending != 0 {
+                (*entry).flags |= flag::SEND_PENDING;
+            } else {
+                (*entry).flags &= !flag::SEND_PENDING;
+            }
+        }
+    }
+}
+
+/// The connection ended.
+///
+/// # Safety
+/// `entry` is a live map value.
+#[inline(always)]
+pub(crate) unsafe fn ended(entry: *const Connection) {
+    // SAFETY: as promised.
+    unsafe {
+        if (*entry).mode == mode::OPAQUE && (*entry).role == role::CLIENT {
+            let _ = HANDOFF.remove(context::handoff_key(&*entry, 0));
+        }
+    }
+}
+
+// === the client's end ===
+
+/// Claims the bytes from `from` to the call's end for the request in the entry's context, or for none.
+#[inline(always)]
+unsafe fn claim(entry: *mut Connection, scratch: *mut Scratch, from: u64) {
+    // SAFETY: as the callers promise. Nothing of this connection is shipped, so there is room in the scratch, and there is
+    // little on the stack.
+    unsafe {
+        (*entry).directions[OUTBOUND as usize].run_start = from;
+        let context = &raw const (*entry).context;
+        let handoff: *mut Handoff = (&raw mut (*scratch).opened).cast();
+        output::copy_words(&raw mut (*handoff).trace_id, &raw const (*context).trace_id);
+        output::copy_words(&raw mut (*handoff).span_id, &raw const (*context).span_id);
+        (*handoff).time_ns = (*scratch).call.now;
+        (*handoff).observer = 0;
+        (*handoff).from = from;
+        (*handoff).until = (*scratch).call.end;
+        let _ = HANDOFF.insert(context::handoff_key(&*entry, 0), &*handoff, ANY);
+    }
+}
+
+/// The client's bytes are no known request's from here on. `withdraw`: in the run others were.
+#[inline(always)]
+unsafe fn disown(entry: *mut Connection, scratch: *mut Scratch, withdraw: bool) {
+    // SAFETY: as the callers promise.
+    unsafe {
+        forget(entry);
+        claim(entry, scratch, (*scratch).call.start);
+        if withdraw && settings().tcp_option() != 0 {
+            option::withdraw((*scratch).call.sock);
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn forget(entry: *mut Connection) {
+    // SAFETY: as the callers promise.
+    unsafe {
+        (*entry).context.trace_id = [0; 16];
+        (*entry).context.span_id = [0; 8];
+    }
+}
+
+/// The record type of the call's first byte; 0 where it cannot be read.
+#[inline(always)]
+unsafe fn first_byte(scratch: *const Scratch, slot: u32) -> u8 {
+    if buffer::copy_payload(slot, 1) == 0 {
+        return 0;
+    }
+    // SAFETY: as the callers promise.
+    unsafe { (&raw const (*scratch).payload).cast::<u8>().read_volatile() }
+}
+
+/// Where in the call's bytes the first request begins, see [`hello::first_request`].
+#[inline(always)]
+fn first_request(slot: u32, length: u64) -> u32 {
+    let wanted = if length < FLIGHT { length } else { FLIGHT };
+    match buffer::bounded(buffer::copy_payload(slot, wanted)) {
+        // Unreadable: no library writes its handshake so.
+        0 => 0,
+        copied => hello::first_request(slot, copied),
+    }
+}
+
+/// A client is about to write.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn opaque_written(slot: u32) -> u32 {
+    let Some(scratch) = maps::scratch(slot) else { return 0 };
+    // SAFETY: live map values.
+    unsafe {
+        let call = &(*scratch).call;
+        let Some(entry) = CONNECTIONS.get_ptr_mut(call.sock) else { return 0 };
+        let this = &raw mut (*entry).directions[OUTBOUND as usize];
+        let answered = (*entry).directions[INBOUND as usize].end;
+        let length = call.end.wrapping_sub(call.start);
+        let mut from = call.start;
+        let opens = (*this).runs == 0 || (*this).other_at_start != answered;
+        if (*this).runs == 0 {
+            // The handshake, or its end.
+            let at = first_request(slot, length);
+            if at == hello::NO_REQUEST {
+                return 0;
+            }
+            from = from.wrapping_add(u64::from(at));
+        } else if length <= SHORT || (length <= LONGEST_ALERT && first_byte(scratch, slot) == hello::ALERT) {
+            disown(entry, scratch, !opens);
+            return 0;
+        }
+
+        let contiguous = call.start.wrapping_sub((*this).announced) as i64 <= 0;
+        if opens {
+            (*this).other_at_start = answered;
+            (*this).runs += 1;
+        }
+        let caller: Caller = context::caller(call.pid_tgid);
+        // As in `claim`, behind what that writes.
+        let writer: *mut RequestReference = (&raw mut (*scratch).opened.context).cast();
+        let owner = &raw mut (*entry).owner;
+        copy(writer, owner);
+        unit::find(entry, &caller, writer);
+        let same = is_same(writer, owner);
+        let named = (*entry).context.span_id != [0; 8];
+        if !opens {
+            if same && contiguous {
+                extend(entry, call);
+                return 0;
+            }
+            let second = !same && named && unit::resolve(&*writer).is_some();
+            disown(entry, scratch, true);
+            if second {
+                count(Counter::OpaqueShared, 1);
+                (*entry).mode = mode::IGNORE;
+            }
+            return 0;
+        }
+
+        copy(owner, writer);
+        forget(entry);
+        if let Some(request) = unit::resolve(&*owner) {
+            (*entry).context.trace_id = (*request).context.trace_id;
+            (*entry).context.span_id = (*owner).span_id.to_ne_bytes();
+            if unit::resolve(&*owner).is_none() {
+                // Answered, and another one came, while this was copied.
+                forget(entry);
+            }
+        }
+        if (*entry).context.span_id == [0; 8] {
+            claim(entry, scratch, from);
+            return 0;
+        }
+        // The same request asks again: what it wrote before stays claimed, the other end may not have read it all.
+        claim(entry, scratch, if same && named && contiguous { (*this).run_start } else { from });
+        count(Counter::OpaquePassed, 1);
+        if settings().tcp_option() != 0 {
+            option::leave_for(slot, from);
+        }
+    }
+    0
+}
+
+/// The claim reaches to the call's end.
+#[inline(always)]
+unsafe fn extend(entry: *const Connection, call: &Call) {
+    // SAFETY: as the callers promise.
+    unsafe {
+        if let Some(handoff) = HANDOFF.get_ptr_mut(context::handoff_key(&*entry, 0)) {
+            (*handoff).until = call.end;
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn copy(to: *mut RequestReference, from: *const RequestReference) {
+    // Field by field: there is little room on the stack.
+    // SAFETY: as the callers promise.
+    unsafe {
+        (*to).sock = (*from).sock;
+        (*to).generation = (*from).generation;
+        (*to).span_id = (*from).span_id;
+    }
+}
+
+#[inline(always)]
+unsafe fn is_same(one: *const RequestReference, other: *const RequestReference) -> bool {
+    // SAFETY: as the callers promise.
+    unsafe {
+        (*one).sock == (*other).sock
+            && ((*one).sock == 0 || ((*one).generation == (*other).generation && (*one).span_id == (*other).span_id))
+    }
+}
+
+// === the server's end ===
+
+/// A server has read.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn opaque_read(slot: u32) -> u32 {
+    let Some(scratch) = maps::scratch(slot) else { return 0 };
+    // SAFETY: live map values.
+    unsafe {
+        let call = &(*scratch).call;
+        let Some(entry) = CONNECTIONS.get_ptr_mut(call.sock) else { return 0 };
+        let this = &raw mut (*entry).directions[INBOUND as usize];
+        let out = &raw const (*entry).directions[OUTBOUND as usize];
+        let written = if (*out).announced > (*out).end { (*out).announced } else { (*out).end };
+        if (*this).runs == 0 || (*this).other_at_start != written {
+            (*this).other_at_start = written;
+            (*this).runs += 1;
+            forget(entry);
+        }
+        // Until it took a first request: what comes before may be the handshake's.
+        let leads = (*entry).context.tid == 0 && hello::is_handshake(first_byte(scratch, slot));
+        if let Some(handoff) = HANDOFF.get_ptr(context::handoff_key(&*entry, 0)) {
+            if (*handoff).observer != 0 {
+                (*entry).mode = mode::IGNORE;
+                (*entry).flags |= flag::OBSERVER;
+                return 0;
+            }
+            heed(entry, call, handoff, leads);
+        } else {
+            let found = if settings().tcp_option() != 0 { option::opaque_arrived(slot, u32::from(leads)) } else { arrived::NEVER };
+            match found {
+                arrived::NOW => {
+                    // The ids are in the entry.
+                    take(entry, call);
+                }
+                arrived::SECOND => share(entry),
+                arrived::WITHDRAWN => forget(entry),
+                // Whoever is at the other end, it tells nothing.
+                arrived::NEVER if (*this).runs > 1 => (*entry).mode = mode::IGNORE,
+                _ => {}
+            }
+        }
+    }
+    0
+}
+
+/// Several requests at once: nothing passes any more.
+#[inline(always)]
+unsafe fn share(entry: *mut Connection) {
+    // SAFETY: as the callers promise.
+    unsafe {
+        forget(entry);
+        (*entry).mode = mode::IGNORE;
+    }
+    count(Counter::OpaqueShared, 1);
+}
+
+/// What the client's end claims of the bytes that were read.
+#[inline(always)]
+unsafe fn heed(entry: *mut Connection, call: &Call, handoff: *const Handoff, leads: bool) {
+    // SAFETY: as the callers promise.
+    unsafe {
+        let (from, until) = ((*handoff).from, (*handoff).until);
+        let this = &raw mut (*entry).directions[INBOUND as usize];
+        if until < call.end {
+            // Not all of it was seen there.
+            forget(entry);
+            return;
+        }
+        if from >= call.end {
+            // It has gone on already. These are from before: nobody knows whose, or still the open request's.
+            return;
+        }
+        let open = (*entry).context.span_id != [0; 8];
+        if open && (*this).run_start == from {
+            return;
+        }
+        let named = (*handoff).span_id != [0; 8];
+        if open && named && (*handoff).span_id != (*entry).context.span_id {
+            share(entry);
+            return;
+        }
+        (*this).run_start = from;
+        if named && (from <= call.start || leads) {
+            (*entry).context.trace_id = (*handoff).trace_id;
+            (*entry).context.span_id = (*handoff).span_id;
+            take(entry, call);
+        } else {
+            forget(entry);
+        }
+    }
+}
+
+/// Whoever read works for the request whose ids are in the entry's context.
+#[inline(always)]
+unsafe fn take(entry: *mut Connection, call: &Call) {
+    // SAFETY: as the callers promise.
+    unsafe {
+        let caller: Caller = context::caller(call.pid_tgid);
+        let context = &raw mut (*entry).context;
+        (*context).parent_span_id = [0; 8];
+        (*context).parent_method = method::NONE;
+        (*context).tid = caller.tid;
+        (*context).tgid = caller.tgid;
+        (*context).start_ns = caller.process_start;
+        (*context).response_at_open = (*entry).directions[OUTBOUND as usize].end;
+        count(Counter::OpaqueTaken, 1);
+        if (*entry).runtime == runtime::THREADS || (*entry).runtime == runtime::PYTHON {
+            unit::thread_read(&caller, &unit::reference(call.sock, entry), call.blocking != 0);
+        }
+    }
+}
