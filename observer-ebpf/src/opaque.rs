@@ -106,10 +106,12 @@ pub(crate) unsafe fn moved(entry: *mut Connection, call: &Call, slot: u32) {
     // SAFETY: as promised.
     unsafe {
         let inbound = call.direction == u32::from(INBOUND);
+        // One after the other, not one in the other: the stack is short.
+        let look = opaque_looked_at(slot);
         if (*entry).role == role::CLIENT && !inbound {
-            opaque_written(slot);
+            opaque_written(slot, look);
         } else if (*entry).role == role::SERVER && inbound {
-            opaque_read(slot);
+            opaque_read(slot, look);
         }
         capture::account(&raw mut (*entry).directions[usize::from(!inbound)], call, 0);
         if !inbound {
@@ -134,6 +136,61 @@ pub(crate) unsafe fn ended(entry: *const Connection) {
             let _ = HANDOFF.remove(context::handoff_key(&*entry, 0));
         }
     }
+}
+
+/// What [`opaque_looked_at`] says besides.
+mod look {
+    /// A client's write without application data, in the handshake.
+    pub(super) const HANDSHAKE: u32 = hello::NO_REQUEST;
+    /// A client's alert or key update.
+    pub(super) const ASIDE: u32 = hello::NO_REQUEST - 1;
+    /// A server's read that may begin with the end of the handshake.
+    pub(super) const LEADS: u32 = 1;
+    /// Neither of them.
+    pub(super) const DATA: u32 = 0;
+
+    use crate::hello;
+}
+
+/// Looks at the few bytes that tell. At a client: where in the call's bytes application data begins, or [`look`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn opaque_looked_at(slot: u32) -> u32 {
+    let Some(scratch) = maps::scratch(slot) else { return look::DATA };
+    // SAFETY: live map values.
+    unsafe {
+        let call = &(*scratch).call;
+        let Some(entry) = CONNECTIONS.get_ptr_mut(call.sock) else { return look::DATA };
+        let length = call.end.wrapping_sub(call.start);
+        let inbound = call.direction == u32::from(INBOUND);
+        if (*entry).role == role::SERVER {
+            // Until it took a first request, what comes may be the handshake's.
+            if inbound && (*entry).context.tid == 0 && hello::is_handshake(first_byte(scratch, slot)) {
+                return look::LEADS;
+            }
+        } else if !inbound {
+            if (*entry).directions[OUTBOUND as usize].runs == 0 {
+                let wanted = if length < FLIGHT { length } else { FLIGHT };
+                let copied = buffer::bounded(buffer::copy_payload(slot, wanted));
+                // No library writes its handshake so that it cannot be read.
+                return if copied == 0 { look::DATA } else { hello::first_request(slot, copied) };
+            }
+            if length <= SHORT || (length <= LONGEST_ALERT && first_byte(scratch, slot) == hello::ALERT) {
+                return look::ASIDE;
+            }
+        }
+    }
+    look::DATA
+}
+
+/// The record type of the call's first byte; 0 where it cannot be read.
+#[inline(always)]
+unsafe fn first_byte(scratch: *const Scratch, slot: u32) -> u8 {
+    if buffer::copy_payload(slot, 1) == 0 {
+        return 0;
+    }
+    // SAFETY: as the callers promise.
+    unsafe { (&raw const (*scratch).payload).cast::<u8>().read_volatile() }
 }
 
 // === the client's end ===
@@ -179,31 +236,10 @@ unsafe fn forget(entry: *mut Connection) {
     }
 }
 
-/// The record type of the call's first byte; 0 where it cannot be read.
-#[inline(always)]
-unsafe fn first_byte(scratch: *const Scratch, slot: u32) -> u8 {
-    if buffer::copy_payload(slot, 1) == 0 {
-        return 0;
-    }
-    // SAFETY: as the callers promise.
-    unsafe { (&raw const (*scratch).payload).cast::<u8>().read_volatile() }
-}
-
-/// Where in the call's bytes the first request begins, see [`hello::first_request`].
-#[inline(always)]
-fn first_request(slot: u32, length: u64) -> u32 {
-    let wanted = if length < FLIGHT { length } else { FLIGHT };
-    match buffer::bounded(buffer::copy_payload(slot, wanted)) {
-        // Unreadable: no library writes its handshake so.
-        0 => 0,
-        copied => hello::first_request(slot, copied),
-    }
-}
-
 /// A client is about to write.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) extern "C" fn opaque_written(slot: u32) -> u32 {
+pub(crate) extern "C" fn opaque_written(slot: u32, look: u32) -> u32 {
     let Some(scratch) = maps::scratch(slot) else { return 0 };
     // SAFETY: live map values.
     unsafe {
@@ -211,21 +247,15 @@ pub(crate) extern "C" fn opaque_written(slot: u32) -> u32 {
         let Some(entry) = CONNECTIONS.get_ptr_mut(call.sock) else { return 0 };
         let this = &raw mut (*entry).directions[OUTBOUND as usize];
         let answered = (*entry).directions[INBOUND as usize].end;
-        let length = call.end.wrapping_sub(call.start);
-        let mut from = call.start;
         let opens = (*this).runs == 0 || (*this).other_at_start != answered;
-        if (*this).runs == 0 {
-            // The handshake, or its end.
-            let at = first_request(slot, length);
-            if at == hello::NO_REQUEST {
-                return 0;
-            }
-            from = from.wrapping_add(u64::from(at));
-        } else if length <= SHORT || (length <= LONGEST_ALERT && first_byte(scratch, slot) == hello::ALERT) {
+        if look == look::HANDSHAKE {
+            return 0;
+        }
+        if look == look::ASIDE {
             disown(entry, scratch, !opens);
             return 0;
         }
-
+        let from = call.start.wrapping_add(u64::from(look));
         let contiguous = call.start.wrapping_sub((*this).announced) as i64 <= 0;
         if opens {
             (*this).other_at_start = answered;
@@ -313,7 +343,7 @@ unsafe fn is_same(one: *const RequestReference, other: *const RequestReference) 
 /// A server has read.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) extern "C" fn opaque_read(slot: u32) -> u32 {
+pub(crate) extern "C" fn opaque_read(slot: u32, look: u32) -> u32 {
     let Some(scratch) = maps::scratch(slot) else { return 0 };
     // SAFETY: live map values.
     unsafe {
@@ -327,8 +357,7 @@ pub(crate) extern "C" fn opaque_read(slot: u32) -> u32 {
             (*this).runs += 1;
             forget(entry);
         }
-        // Until it took a first request: what comes before may be the handshake's.
-        let leads = (*entry).context.tid == 0 && hello::is_handshake(first_byte(scratch, slot));
+        let leads = look == look::LEADS;
         if let Some(handoff) = HANDOFF.get_ptr(context::handoff_key(&*entry, 0)) {
             if (*handoff).observer != 0 {
                 (*entry).mode = mode::IGNORE;

@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 
 use super::Options;
 use super::row::{Connections, Row};
-use super::runtimes::{ALL, Runtime};
+use super::runtimes::{self, Runtime};
 
 /// Requests at once.
 const CONCURRENCY: [usize; 4] = [1, 8, 64, 256];
@@ -23,12 +23,12 @@ const QUICK: [(usize, Connections); 3] = [
 /// When a name is unknown, or nothing is left to do.
 pub(super) fn make(options: &Options) -> Result<Vec<(&'static Runtime, Vec<Row>)>> {
     for name in &options.runtimes {
-        if !ALL.iter().any(|runtime| runtime.name == name) {
+        if !runtimes::all().any(|runtime| runtime.name == name) {
             bail!("there is no runtime `{name}`; `cargo xtask truth --list` names them");
         }
     }
     let mut plan = Vec::new();
-    for runtime in ALL {
+    for runtime in runtimes::all() {
         if !options.runtimes.is_empty() && !options.runtimes.iter().any(|name| name == runtime.name)
         {
             continue;
@@ -45,6 +45,7 @@ pub(super) fn make(options: &Options) -> Result<Vec<(&'static Runtime, Vec<Row>)
                 rows.push(Row {
                     number: rows.len(),
                     runtime: runtime.name,
+                    over_tls: runtimes::is_over_tls(runtime.name),
                     case,
                     concurrency,
                     connections,
@@ -94,7 +95,7 @@ fn requests(concurrency: usize, quick: bool) -> usize {
 /// All runtimes and their cases, for people.
 pub(super) fn list() -> String {
     let mut out = String::new();
-    for runtime in ALL {
+    for runtime in runtimes::all() {
         let _ = writeln!(out, "{:16} {}", runtime.name, runtime.about);
         for (case, floor) in runtime.cases {
             let floor = floor * 100.0;
