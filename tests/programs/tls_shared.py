@@ -1,0 +1,87 @@
+"""Both ends of a protocol of its own that puts many requests on one TLS connection: tls_shared.py client|server PORT NEXT_PORT CERTIFICATES
+
+client: an HTTP server, a thread a connection, whose threads write `PATH\\n` on one connection to the server on NEXT_PORT as
+they like, and wait for a line `PATH STATUS\\n`. It offers nothing by ALPN.
+server: reads lines, and asks the HTTP server on NEXT_PORT for each path, one after the other, in the thread that read.
+"""
+
+import socket
+import ssl
+import sys
+import threading
+import time
+from http.client import HTTPConnection
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+ROLE, PORT, NEXT, CERTIFICATES = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
+
+
+def serve(connection):
+    backend = HTTPConnection("127.0.0.1", NEXT)
+    rest = b""
+    while piece := connection.recv(65536):
+        *lines, rest = (rest + piece).split(b"\n")
+        for line in lines:
+            # So that others come meanwhile.
+            time.sleep(0.002)
+            backend.request("GET", line.decode())
+            answer = backend.getresponse()
+            answer.read()
+            connection.sendall(b"%s %d\n" % (line, answer.status))
+
+
+class Shared:
+    def __init__(self):
+        context = ssl.create_default_context(cafile=CERTIFICATES + "/cert.pem")
+        self.connection = context.wrap_socket(socket.create_connection(("127.0.0.1", NEXT)), server_hostname="127.0.0.1")
+        self.lock, self.waiting = threading.Lock(), {}
+        threading.Thread(target=self.read, daemon=True).start()
+
+    def ask(self, path):
+        done = threading.Event()
+        self.waiting[path] = done
+        with self.lock:
+            self.connection.sendall(path.encode() + b"\n")
+        done.wait()
+
+    def read(self):
+        rest = b""
+        while piece := self.connection.recv(65536):
+            *lines, rest = (rest + piece).split(b"\n")
+            for line in lines:
+                self.waiting.pop(line.split()[0].decode()).set()
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+
+    def log_message(self, *arguments):
+        pass
+
+    def do_GET(self):
+        SHARED.ask(self.path)
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+
+if ROLE == "client":
+    SHARED = Shared()
+    server = ThreadingHTTPServer(("127.0.0.1", PORT), Handler)
+    server.daemon_threads = True
+    server.serve_forever()
+else:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(CERTIFICATES + "/cert.pem", CERTIFICATES + "/key.pem")
+    listener = socket.create_server(("127.0.0.1", PORT))
+    while True:
+        accepted, _ = listener.accept()
+
+        def work(accepted=accepted):
+            try:
+                serve(context.wrap_socket(accepted, server_side=True))
+            except (OSError, ssl.SSLError):
+                pass
+
+        threading.Thread(target=work, daemon=True).start()
