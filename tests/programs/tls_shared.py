@@ -1,8 +1,8 @@
-"""Both ends of a protocol of its own that puts many requests on one TLS connection: tls_shared.py client|server PORT NEXT_PORT CERTIFICATES
+"""Both ends of a protocol of its own that puts many requests on one TLS connection: tls_shared.py client|server PORT NEXT_ADDRESS NEXT_PORT CERTIFICATES
 
-client: an HTTP server, a thread a connection, whose threads write `PATH\\n` on one connection to the server on NEXT_PORT as
-they like, and wait for a line `PATH STATUS\\n`. It offers nothing by ALPN.
-server: reads lines, and asks the HTTP server on NEXT_PORT for each path, one after the other, in the thread that read.
+client: an HTTP server, a thread a connection, whose threads write `PATH\\n` on one connection to that server as
+they like (made with the first), and wait for a line `PATH STATUS\\n`. It offers nothing by ALPN.
+server: reads lines, and asks that HTTP server for each path, one after the other, in the thread that read.
 """
 
 import socket
@@ -13,11 +13,11 @@ import time
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-ROLE, PORT, NEXT, CERTIFICATES = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
+ROLE, PORT, NEXT, CERTIFICATES = sys.argv[1], int(sys.argv[2]), (sys.argv[3], int(sys.argv[4])), sys.argv[5]
 
 
 def serve(connection):
-    backend = HTTPConnection("127.0.0.1", NEXT)
+    backend = HTTPConnection(*NEXT)
     rest = b""
     while piece := connection.recv(65536):
         *lines, rest = (rest + piece).split(b"\n")
@@ -33,7 +33,7 @@ def serve(connection):
 class Shared:
     def __init__(self):
         context = ssl.create_default_context(cafile=CERTIFICATES + "/cert.pem")
-        self.connection = context.wrap_socket(socket.create_connection(("127.0.0.1", NEXT)), server_hostname="127.0.0.1")
+        self.connection = context.wrap_socket(socket.create_connection(NEXT), server_hostname=NEXT[0])
         self.lock, self.waiting = threading.Lock(), {}
         threading.Thread(target=self.read, daemon=True).start()
 
@@ -52,6 +52,16 @@ class Shared:
                 self.waiting.pop(line.split()[0].decode()).set()
 
 
+SHARED, MAKING = [], threading.Lock()
+
+
+def shared():
+    with MAKING:
+        if not SHARED:
+            SHARED.append(Shared())
+        return SHARED[0]
+
+
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
@@ -60,21 +70,20 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
     def do_GET(self):
-        SHARED.ask(self.path)
+        shared().ask(self.path)
         self.send_response(200)
         self.send_header("Content-Length", "0")
         self.end_headers()
 
 
 if ROLE == "client":
-    SHARED = Shared()
     server = ThreadingHTTPServer(("127.0.0.1", PORT), Handler)
     server.daemon_threads = True
     server.serve_forever()
 else:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(CERTIFICATES + "/cert.pem", CERTIFICATES + "/key.pem")
-    listener = socket.create_server(("127.0.0.1", PORT))
+    listener = socket.create_server(("", PORT))
     while True:
         accepted, _ = listener.accept()
 

@@ -215,42 +215,109 @@ fn a_connection_that_requests_share_names_no_wrong_parent() {
     };
     let certificate = Certificate::new();
     let backend = Server::stdlib("threads");
-    let shared = |role: &str, next: &Server| {
-        let port = free_port();
-        let mut python = std::process::Command::new("python3");
-        python
-            .arg(Environment::programs().join("tls_shared.py"))
-            .args([role, &port.to_string(), &next.port().to_string()])
-            .arg(certificate.path());
-        Server::start(&mut python, port)
-    };
-    let ender = shared("server", &backend);
-    // The shared connection is made when the gateway starts: the daemon has to be there before.
     let port = free_port();
-    let observer = Observer::start(
-        &environment,
-        &[
-            &format!("--port={port}"),
-            &format!("--port={}", ender.port()),
-            &format!("--port={}", backend.port()),
-            "--exe=*/python3*",
-            "--span-rate=unlimited",
-        ],
-    );
     let mut python = std::process::Command::new("python3");
+    shared(
+        &mut python,
+        &certificate,
+        "server",
+        port,
+        ("127.0.0.1", backend.port()),
+    );
+    let ender = Server::start(&mut python, port);
+    let port = free_port();
+    let mut python = std::process::Command::new("python3");
+    shared(
+        &mut python,
+        &certificate,
+        "client",
+        port,
+        ("127.0.0.1", ender.port()),
+    );
+    let gateway = Server::start(&mut python, port);
+    let (page, spans) = chain(&environment, [&gateway, &ender, &backend]);
+    assert_none_wrong(&edges(&spans, &spans));
+    assert_eq!(events(&page, "tls_shared"), 1);
+}
+
+/// `programs/tls_shared.py`. The client connects when it is asked for the first time.
+fn shared(
+    python: &mut std::process::Command,
+    certificate: &Certificate,
+    role: &str,
+    port: u16,
+    next: (&str, u16),
+) {
     python
         .arg(Environment::programs().join("tls_shared.py"))
-        .args(["client", &port.to_string(), &ender.port().to_string()])
+        .args([role, &port.to_string(), next.0, &next.1.to_string()])
         .arg(certificate.path());
-    let gateway = Server::start(&mut python, port);
-    drive(gateway.port());
-    let page = counted(&observer, ALL, 2 * ALL);
-    let spans = observer.stop();
-    let found = edges(&spans, &spans);
+}
+
+/// Requests that had the connection to themselves may have one, before the others came.
+fn assert_none_wrong(found: &Edges) {
     assert_eq!(found.wrong, 0, "{found:?}");
     assert_eq!(found.right + found.missing, ALL);
     assert!(found.missing > ALL / 2, "{found:?}");
-    assert!(events(&page, "tls_shared") >= 1);
+}
+
+#[test]
+fn a_connection_that_requests_share_between_hosts_names_no_wrong_parent() {
+    let Some(environment) = Environment::enter() else {
+        return;
+    };
+    let certificate = Certificate::new();
+    let hosts = Hosts::new();
+    let backend = hosts.stdlib();
+    let mut python = hosts.command(Host::Server, "python3");
+    let next = ("127.0.0.1", backend.port());
+    shared(&mut python, &certificate, "server", ENDS_TLS, next);
+    let ender = on(&hosts, Host::Server, &mut python, ENDS_TLS);
+    let mut python = hosts.command(Host::Client, "python3");
+    let address = Host::Server.address().to_string();
+    shared(
+        &mut python,
+        &certificate,
+        "client",
+        GATEWAY,
+        (&address, ENDS_TLS),
+    );
+    let gateway = on(&hosts, Host::Client, &mut python, GATEWAY);
+    let (asking, answering) = daemons(&environment, &gateway, [&ender, &backend]);
+    hosts.run(Host::Client, || drive(gateway.port()));
+    counted(&answering, ALL, ALL);
+    let page = asking.page_with(ALL as u64);
+    assert_eq!(events(&page, "tls_shared"), 1);
+    let (before, behind) = (asking.stop(), answering.stop());
+    assert_none_wrong(&edges(&before, &behind));
+}
+
+#[test]
+fn a_trace_that_came_by_a_header_goes_on_behind_tls() {
+    let Some(environment) = Environment::enter() else {
+        return;
+    };
+    const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+    let certificate = Certificate::new();
+    let backend = Server::stdlib("threads");
+    let ender = ender(&certificate, &backend, &[]);
+    let gateway = Server::tls_hop(&certificate, &url("https", &ender), &[]);
+    let observer = watch(&environment, &[&gateway, &ender, &backend]);
+    let mut client = Client::connect(gateway.port()).unwrap();
+    let header = format!("traceparent: 00-{TRACE}-00f067aa0ba902b7-01\r\n");
+    client.request("GET", "/id/0", &header).unwrap();
+    counted(&observer, 1, 2);
+    let spans = observer.stop();
+    assert_eq!(spans.len(), 3);
+    assert!(
+        spans.iter().all(|span| span.trace_id() == TRACE),
+        "{spans:?}"
+    );
+    let right = Edges {
+        right: 1,
+        ..Edges::default()
+    };
+    assert_eq!(edges(&spans, &spans), right);
 }
 
 /// A gateway on the client's host, ender and backend on the server's; a daemon for each host.
@@ -262,15 +329,7 @@ fn between_hosts(environment: &Environment, make: impl Fn(&Hosts, IpAddr, &Serve
         IpAddr::from(Host::Server.address_6()),
     ] {
         let chain = make(&hosts, address, &backend);
-        let peers = "--tcp-option-peers=10.77.0.0/24,fd77::/64";
-        let start = |servers: &[&Server]| {
-            let mut arguments = vec![peers.to_owned(), "--span-rate=unlimited".to_owned()];
-            arguments.extend(servers.iter().map(|it| format!("--pid={}", it.pid())));
-            let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-            Observer::start(environment, &arguments)
-        };
-        let asking = start(&[&chain.gateway]);
-        let answering = start(&[&chain.ender, &backend]);
+        let (asking, answering) = daemons(environment, &chain.gateway, [&chain.ender, &backend]);
         hosts.run(Host::Client, || drive(chain.gateway.port()));
         let page = counted(&answering, ALL, ALL);
         asking.page_with(ALL as u64);
@@ -283,9 +342,29 @@ fn between_hosts(environment: &Environment, make: impl Fn(&Hosts, IpAddr, &Serve
     }
 }
 
+/// A daemon for each host, that of the gateway first.
+fn daemons(
+    environment: &Environment,
+    gateway: &Server,
+    others: [&Server; 2],
+) -> (Observer, Observer) {
+    let start = |servers: &[&Server]| {
+        let mut arguments = vec![
+            "--tcp-option-peers=10.77.0.0/24,fd77::/64".to_owned(),
+            "--span-rate=unlimited".to_owned(),
+        ];
+        arguments.extend(servers.iter().map(|it| format!("--pid={}", it.pid())));
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        Observer::start(environment, &arguments)
+    };
+    (start(&[gateway]), start(&others))
+}
+
 struct Chain {
     gateway: Server,
     ender: Server,
+    /// What they use, until they have ended.
+    _folder: Option<Folder>,
 }
 
 /// Starts a server on one of the hosts.
@@ -336,6 +415,7 @@ fn two_hosts_with_tls_between_them_make_one_trace() {
             Chain {
                 ender: on(hosts, Host::Server, &mut python, ENDS_TLS),
                 gateway: python_gateway(hosts, &certificate, address, options),
+                _folder: None,
             }
         });
     }
@@ -370,6 +450,7 @@ http {{
         Chain {
             ender: on(hosts, Host::Server, &mut nginx, ENDS_TLS),
             gateway: python_gateway(hosts, &certificate, address, &["--offer", "http/1.1"]),
+            _folder: Some(folder),
         }
     });
 }

@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Instant;
 
-use observer_tests::{Certificate, Client, Environment, Folder, Observer, Server, free_port, nginx};
+use observer_tests::{
+    Certificate, Client, Environment, Folder, Observer, Server, free_port, nginx,
+};
 
 use crate::behaviour::Evidence;
 use crate::daemon::Load;

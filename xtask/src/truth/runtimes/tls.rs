@@ -15,9 +15,19 @@ use crate::command;
 const FOLDER: &str = "tls";
 
 /// Record by record, one request after the other.
-const BLOCKING: &[(&Case, f64)] = &[(&CALLS, 1.0), (&PARALLEL, 0.0), (&AFTER, 1.0), (&TIMER, 1.0)];
+const BLOCKING: &[(&Case, f64)] = &[
+    (&CALLS, 1.0),
+    (&PARALLEL, 0.0),
+    (&AFTER, 1.0),
+    (&TIMER, 1.0),
+];
 /// The first request of a connection may be answered by tickets.
-const READ_AHEAD: &[(&Case, f64)] = &[(&CALLS, 0.0), (&PARALLEL, 0.0), (&AFTER, 0.0), (&TIMER, 0.0)];
+const READ_AHEAD: &[(&Case, f64)] = &[
+    (&CALLS, 0.0),
+    (&PARALLEL, 0.0),
+    (&AFTER, 0.0),
+    (&TIMER, 0.0),
+];
 
 pub(super) const ALL: &[Runtime] = &[
     Runtime {
@@ -58,7 +68,12 @@ pub(super) const ALL: &[Runtime] = &[
     Runtime {
         name: "tls-go",
         about: "net/http and crypto/tls, HTTP/1.1 only",
-        cases: &[(&CALLS, 0.99), (&PARALLEL, 0.99), (&AFTER, 0.99), (&TIMER, 0.99)],
+        cases: &[
+            (&CALLS, 0.99),
+            (&PARALLEL, 0.99),
+            (&AFTER, 0.99),
+            (&TIMER, 0.99),
+        ],
         prepare: |machine| {
             prepare(machine)?;
             (go::NET_HTTP.prepare)(machine)
@@ -99,9 +114,20 @@ fn prepare(machine: &Machine) -> Result<()> {
     fs::create_dir_all(&folder)?;
     let mut openssl = Command::new("openssl");
     openssl
-        .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"])
+        .args([
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:prime256v1",
+        ])
         .args(["-noenc", "-days", "30", "-subj", "/CN=localhost"])
-        .args(["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-keyout"])
+        .args([
+            "-addext",
+            "subjectAltName=DNS:localhost,IP:127.0.0.1",
+            "-keyout",
+        ])
         .arg(folder.join("key.pem"))
         .arg("-out")
         .arg(folder.join("cert.pem"));
@@ -111,7 +137,11 @@ fn prepare(machine: &Machine) -> Result<()> {
 /// The plain runtime's service, told to ask or to answer over TLS.
 fn with_tls(machine: &Machine, place: &Place, plain: &Runtime) -> Result<Command> {
     let mut command = (plain.command)(machine, place)?;
-    let name = if place.is_first { "TRUTH_TLS_NEXT" } else { "TRUTH_TLS_LISTEN" };
+    let name = if place.is_first {
+        "TRUTH_TLS_NEXT"
+    } else {
+        "TRUTH_TLS_LISTEN"
+    };
     command.env(name, folder(machine));
     Ok(command)
 }
