@@ -107,7 +107,7 @@ pub(crate) extern "C" fn capture_data(slot: u32) -> u32 {
     // SAFETY: live map values; indices are 0 and 1.
     unsafe {
         if (*entry).mode == mode::OPAQUE {
-            opaque::moved(entry, call, slot);
+            opaque::opaque_moved(slot);
             return 0;
         }
         let this: *mut _ = &raw mut (*entry).directions[usize::from(!inbound)];

@@ -64,12 +64,6 @@ pub(crate) unsafe fn is_tls(payload: *const u8, copied: u32) -> bool {
     unsafe { copied >= 3 && byte(payload, 0) == HANDSHAKE && byte(payload, 1) == 3 && byte(payload, 2) <= 4 }
 }
 
-/// Whether a record's type is one that only handshakes have, so far as they are in the clear.
-#[inline(always)]
-pub(crate) fn is_handshake(first: u8) -> bool {
-    first == HANDSHAKE || first == CHANGE_CIPHER_SPEC
-}
-
 /// 1 where the ClientHello in the scratch is whole and offers nothing that could be multiplexed: HTTP/1.1 alone, or no
 /// protocol by name.
 #[unsafe(no_mangle)]
@@ -123,36 +117,47 @@ unsafe fn is_http_1_1(payload: *const u8, at: u64, length: u64) -> bool {
     }
 }
 
-/// What [`first_request`] says of a write without application data.
-pub(crate) const NO_REQUEST: u32 = u32::MAX;
+/// What [`walk`] says besides the position of the next record.
+pub(crate) mod walked {
+    /// That record is application data.
+    pub(crate) const DATA: u64 = 1 << 32;
+    /// The record before it was a ChangeCipherSpec.
+    pub(crate) const AFTER_CHANGE: u64 = 1 << 33;
+    /// No record begins there, or it cannot be read.
+    pub(crate) const LOST: u64 = 1 << 34;
+}
 
-/// Where in a client's write, `copied` bytes of which lie in the scratch, its application data begins; the client has
-/// written none before.
+/// Walks over a client's records in the handshake, of which the call in the scratch has `length` bytes and the payload the
+/// first `copied`. The next record begins `at` bytes into the call. Returns where the first one begins that is
+/// application data, or is not wholly there, and [`walked`].
 ///
-/// Up to TLS 1.2 that is the first record of its type. TLS 1.3 gives the handshake's last messages that type, too: where
+/// Up to TLS 1.2 application data is the first record of its type. TLS 1.3 gives the handshake's last messages that type, too: where
 /// they come behind a ChangeCipherSpec, which says nothing in 1.3 and which every library sends, the first of
 /// them is the handshake's (with a client's certificate some more, which are then taken for application data, as is
-/// everything where the ChangeCipherSpec is missing or was sent before a second ClientHello).
+/// everything where the ChangeCipherSpec is missing or was sent before a second ClientHello). Both ends walk alike.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) extern "C" fn first_request(slot: u32, copied: u32) -> u32 {
-    let Some(scratch) = maps::scratch(slot) else { return NO_REQUEST };
+pub(crate) extern "C" fn walk(slot: u32, at: u32, copied: u32, length: u64, after_change: u32) -> u64 {
+    let Some(scratch) = maps::scratch(slot) else { return walked::LOST };
     let copied = u64::from(copied);
-    let mut at = 0u64;
-    let mut after_change = false;
+    let mut at = u64::from(at);
+    let mut after_change = after_change != 0;
     let mut records = 0;
     // SAFETY: a map value.
     unsafe {
         let payload: *const u8 = (&raw const (*scratch).payload).cast();
         while records < MAX_RECORDS {
+            if at >= length {
+                return (at & 0xffff_ffff) | if after_change { walked::AFTER_CHANGE } else { 0 };
+            }
             if at + HEAD > copied {
                 break;
             }
             let found = byte(payload, at);
             if found == APPLICATION_DATA && !after_change {
-                return at as u32;
+                return at | walked::DATA;
             }
-            if found != HANDSHAKE && found != CHANGE_CIPHER_SPEC && found != APPLICATION_DATA {
+            if found < CHANGE_CIPHER_SPEC || found > APPLICATION_DATA {
                 break;
             }
             after_change = found == CHANGE_CIPHER_SPEC;
@@ -160,5 +165,5 @@ pub(crate) extern "C" fn first_request(slot: u32, copied: u32) -> u32 {
             records += 1;
         }
     }
-    NO_REQUEST
+    walked::LOST
 }

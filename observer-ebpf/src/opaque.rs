@@ -24,7 +24,7 @@
 //! client, one update a call; at a run's beginning what a request in the open costs, without copy and record.
 
 use observer_abi::{
-    connection::{Connection, INBOUND, OUTBOUND, flag, role},
+    connection::{Connection, Direction, INBOUND, OUTBOUND, flag, role},
     context::{Handoff, RequestReference, method},
     control::mode,
     loss::Counter,
@@ -37,7 +37,7 @@ use crate::{
     connection,
     context::{self, Caller},
     globals::settings,
-    hello,
+    hello::{self, walked},
     maps::{self, CONNECTIONS, HANDOFF, Scratch},
     option::{self, arrived},
     output::{self, count},
@@ -52,6 +52,8 @@ const SHORT: u64 = 27;
 const LONGEST_ALERT: u64 = 128;
 /// Bytes of a handshake's flight that are looked at.
 const FLIGHT: u64 = 4096;
+/// With its head, as large as any record may be and a call be ahead of the next one.
+const LONGEST_RECORD: u64 = 5 + 65535;
 
 /// Whether the call's bytes are the first of a connection's request direction, of which all was seen.
 ///
@@ -84,8 +86,14 @@ pub(crate) extern "C" fn opaque_begun(slot: u32, copied: u32) -> u32 {
         // Its end is told, since it was announced.
         (*entry).flags |= flag::ACTIVE;
         (*entry).mode = mode::OPAQUE;
-        if (*entry).role == role::SERVER {
-            (*entry).directions[INBOUND as usize].run_start = u64::MAX;
+        let requests = if (*entry).role == role::SERVER { INBOUND } else { OUTBOUND };
+        let this = &raw mut (*entry).directions[requests as usize];
+        (*this).first_ns = 0;
+        (*this).shipped = 0;
+        if pass_handshake(this, call, slot, copied) == look::LOST {
+            (*entry).mode = mode::IGNORE;
+        } else if (*entry).role == role::SERVER {
+            return 1;
         } else if hello::hello_offers_turns(slot, copied) != 0 {
             count(Counter::Opaque, 1);
             // So that the other end knows that this one tells.
@@ -98,17 +106,23 @@ pub(crate) extern "C" fn opaque_begun(slot: u32, copied: u32) -> u32 {
 }
 
 /// Takes the call on an opaque connection that lies in the scratch of `slot`.
-///
-/// # Safety
-/// `entry` is the live map value of the call's sock.
-#[inline(always)]
-pub(crate) unsafe fn moved(entry: *mut Connection, call: &Call, slot: u32) {
-    // SAFETY: as promised.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn opaque_moved(slot: u32) -> u32 {
+    let Some(scratch) = maps::scratch(slot) else { return 0 };
+    // SAFETY: live map values.
     unsafe {
+        let call = &(*scratch).call;
+        let Some(entry) = CONNECTIONS.get_ptr_mut(call.sock) else { return 0 };
         let inbound = call.direction == u32::from(INBOUND);
         // One after the other, not one in the other: the stack is short.
         let look = opaque_looked_at(slot);
-        if (*entry).role == role::CLIENT && !inbound {
+        if look == look::LOST {
+            forget(entry);
+            (*entry).mode = mode::IGNORE;
+        } else if look == look::HANDSHAKE {
+            // It is nobody's.
+        } else if (*entry).role == role::CLIENT && !inbound {
             opaque_written(slot, look);
         } else if (*entry).role == role::SERVER && inbound {
             opaque_read(slot, look);
@@ -122,6 +136,7 @@ pub(crate) unsafe fn moved(entry: *mut Connection, call: &Call, slot: u32) {
             }
         }
     }
+    0
 }
 
 /// The connection ended.
@@ -140,47 +155,75 @@ pub(crate) unsafe fn ended(entry: *const Connection) {
 
 /// What [`opaque_looked_at`] says besides.
 mod look {
-    /// A client's write without application data, in the handshake.
-    pub(super) const HANDSHAKE: u32 = hello::NO_REQUEST;
+    /// No application data: the handshake.
+    pub(super) const HANDSHAKE: u32 = u32::MAX;
     /// A client's alert or key update.
-    pub(super) const ASIDE: u32 = hello::NO_REQUEST - 1;
-    /// A server's read that may begin with the end of the handshake.
-    pub(super) const LEADS: u32 = 1;
-    /// Neither of them.
-    pub(super) const DATA: u32 = 0;
-
-    use crate::hello;
+    pub(super) const ASIDE: u32 = u32::MAX - 1;
+    /// It is not known where records begin.
+    pub(super) const LOST: u32 = u32::MAX - 2;
 }
 
-/// Looks at the few bytes that tell. At a client: where in the call's bytes application data begins, or [`look`].
+/// Bits of the request direction's `shipped`, which counts nothing here.
+mod state {
+    /// The handshake is over.
+    pub(super) const OPEN: u32 = 1;
+    /// Its last record was a ChangeCipherSpec.
+    pub(super) const AFTER_CHANGE: u32 = 2;
+    /// The run that is read has bytes that nobody claims: none of it is anybody's.
+    pub(super) const SPOILED: u32 = 4;
+}
+
+/// Follows the handshake in a client's bytes, `copied` of which lie in the scratch, as [`opaque_looked_at`].
+///
+/// The direction's `first_ns`, which is no time here, is where the next record begins.
+#[inline(always)]
+unsafe fn pass_handshake(this: *mut Direction, call: &Call, slot: u32, copied: u32) -> u32 {
+    // SAFETY: as the callers promise.
+    unsafe {
+        let length = call.end.wrapping_sub(call.start);
+        let at = (*this).first_ns.wrapping_sub(call.start);
+        if at > LONGEST_RECORD {
+            // The call does not begin where the last one ended.
+            return look::LOST;
+        }
+        let found = hello::walk(slot, at as u32, copied, length, (*this).shipped & state::AFTER_CHANGE);
+        let at = found as u32;
+        (*this).first_ns = call.start.wrapping_add(u64::from(at));
+        if found & walked::LOST != 0 {
+            return look::LOST;
+        }
+        if found & walked::DATA != 0 {
+            (*this).shipped = state::OPEN;
+            return at;
+        }
+        (*this).shipped = if found & walked::AFTER_CHANGE != 0 { state::AFTER_CHANGE } else { 0 };
+        look::HANDSHAKE
+    }
+}
+
+/// Looks at the few bytes that tell: where in the call's bytes application data begins, or [`look`].
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn opaque_looked_at(slot: u32) -> u32 {
-    let Some(scratch) = maps::scratch(slot) else { return look::DATA };
+    let Some(scratch) = maps::scratch(slot) else { return look::LOST };
     // SAFETY: live map values.
     unsafe {
         let call = &(*scratch).call;
-        let Some(entry) = CONNECTIONS.get_ptr_mut(call.sock) else { return look::DATA };
+        let Some(entry) = CONNECTIONS.get_ptr_mut(call.sock) else { return look::LOST };
         let length = call.end.wrapping_sub(call.start);
-        let inbound = call.direction == u32::from(INBOUND);
-        if (*entry).role == role::SERVER {
-            // Until it took a first request, what comes may be the handshake's.
-            if inbound && (*entry).context.tid == 0 && hello::is_handshake(first_byte(scratch, slot)) {
-                return look::LEADS;
-            }
-        } else if !inbound {
-            if (*entry).directions[OUTBOUND as usize].runs == 0 {
-                let wanted = if length < FLIGHT { length } else { FLIGHT };
-                let copied = buffer::bounded(buffer::copy_payload(slot, wanted));
-                // No library writes its handshake so that it cannot be read.
-                return if copied == 0 { look::DATA } else { hello::first_request(slot, copied) };
-            }
-            if length <= SHORT || (length <= LONGEST_ALERT && first_byte(scratch, slot) == hello::ALERT) {
-                return look::ASIDE;
-            }
+        let direction = if call.direction == u32::from(INBOUND) { INBOUND } else { OUTBOUND };
+        if !connection::is_request((*entry).role, direction) {
+            return 0;
         }
+        let this = &raw mut (*entry).directions[direction as usize];
+        if (*this).shipped & state::OPEN == 0 {
+            let wanted = if length < FLIGHT { length } else { FLIGHT };
+            let copied = buffer::bounded(buffer::copy_payload(slot, wanted));
+            return pass_handshake(this, call, slot, copied);
+        }
+        let short = length <= SHORT || (length <= LONGEST_ALERT && first_byte(scratch, slot) == hello::ALERT);
+        if direction == OUTBOUND && short { look::ASIDE } else { 0 }
     }
-    look::DATA
 }
 
 /// The record type of the call's first byte; 0 where it cannot be read.
@@ -248,9 +291,6 @@ pub(crate) extern "C" fn opaque_written(slot: u32, look: u32) -> u32 {
         let this = &raw mut (*entry).directions[OUTBOUND as usize];
         let answered = (*entry).directions[INBOUND as usize].end;
         let opens = (*this).runs == 0 || (*this).other_at_start != answered;
-        if look == look::HANDSHAKE {
-            return 0;
-        }
         if look == look::ASIDE {
             disown(entry, scratch, !opens);
             return 0;
@@ -340,7 +380,7 @@ unsafe fn is_same(one: *const RequestReference, other: *const RequestReference) 
 
 // === the server's end ===
 
-/// A server has read.
+/// A server has read, application data from `look` bytes into the call on.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn opaque_read(slot: u32, look: u32) -> u32 {
@@ -355,78 +395,60 @@ pub(crate) extern "C" fn opaque_read(slot: u32, look: u32) -> u32 {
         if (*this).runs == 0 || (*this).other_at_start != written {
             (*this).other_at_start = written;
             (*this).runs += 1;
+            (*this).shipped = state::OPEN;
             forget(entry);
         }
-        let leads = look == look::LEADS;
-        if let Some(handoff) = HANDOFF.get_ptr(context::handoff_key(&*entry, 0)) {
-            if (*handoff).observer != 0 {
+        let first = call.start.wrapping_add(u64::from(look));
+        let found = match HANDOFF.get_ptr(context::handoff_key(&*entry, 0)) {
+            Some(handoff) if (*handoff).observer != 0 => {
                 (*entry).mode = mode::IGNORE;
                 (*entry).flags |= flag::OBSERVER;
                 return 0;
             }
-            heed(entry, call, handoff, leads);
-        } else {
-            let found = if settings().tcp_option() != 0 { option::opaque_arrived(slot, u32::from(leads)) } else { arrived::NEVER };
-            match found {
-                arrived::NOW => {
-                    // The ids are in the entry.
-                    take(entry, call);
-                }
-                arrived::SECOND => share(entry),
-                arrived::WITHDRAWN => forget(entry),
-                // Whoever is at the other end, it tells nothing.
-                arrived::NEVER if (*this).runs > 1 => (*entry).mode = mode::IGNORE,
-                _ => {}
+            Some(handoff) => claimed(entry, first, call.end, handoff),
+            None if settings().tcp_option() != 0 => option::opaque_arrived(slot, first),
+            None => arrived::NEVER,
+        };
+        let open = (*entry).context.span_id != [0; 8];
+        let spoiled = (*this).shipped & state::SPOILED != 0;
+        match found {
+            // The ids are in the entry.
+            arrived::NOW if !spoiled => take(entry, call),
+            arrived::SAME if open => {}
+            arrived::SECOND => {
+                forget(entry);
+                (*entry).mode = mode::IGNORE;
+                count(Counter::OpaqueShared, 1);
+            }
+            // Whoever is at the other end, it tells nothing.
+            arrived::NEVER => {
+                forget(entry);
+                (*entry).mode = mode::IGNORE;
+            }
+            _ => {
+                forget(entry);
+                (*this).shipped |= state::SPOILED;
             }
         }
     }
     0
 }
 
-/// Several requests at once: nothing passes any more.
+/// What the client's end claims of the bytes that were read, one of [`arrived`].
 #[inline(always)]
-unsafe fn share(entry: *mut Connection) {
+unsafe fn claimed(entry: *mut Connection, first: u64, end: u64, handoff: *const Handoff) -> u32 {
     // SAFETY: as the callers promise.
     unsafe {
-        forget(entry);
-        (*entry).mode = mode::IGNORE;
-    }
-    count(Counter::OpaqueShared, 1);
-}
-
-/// What the client's end claims of the bytes that were read.
-#[inline(always)]
-unsafe fn heed(entry: *mut Connection, call: &Call, handoff: *const Handoff, leads: bool) {
-    // SAFETY: as the callers promise.
-    unsafe {
-        let (from, until) = ((*handoff).from, (*handoff).until);
-        let this = &raw mut (*entry).directions[INBOUND as usize];
-        if until < call.end {
-            // Not all of it was seen there.
-            forget(entry);
-            return;
+        if (*handoff).from > first || (*handoff).until < end || (*handoff).span_id == [0; 8] {
+            return arrived::NOTHING;
         }
-        if from >= call.end {
-            // It has gone on already. These are from before: nobody knows whose, or still the open request's.
-            return;
+        if (*entry).context.span_id != [0; 8] {
+            let same = (*handoff).span_id == (*entry).context.span_id;
+            return if same { arrived::SAME } else { arrived::SECOND };
         }
-        let open = (*entry).context.span_id != [0; 8];
-        if open && (*this).run_start == from {
-            return;
-        }
-        let named = (*handoff).span_id != [0; 8];
-        if open && named && (*handoff).span_id != (*entry).context.span_id {
-            share(entry);
-            return;
-        }
-        (*this).run_start = from;
-        if named && (from <= call.start || leads) {
-            (*entry).context.trace_id = (*handoff).trace_id;
-            (*entry).context.span_id = (*handoff).span_id;
-            take(entry, call);
-        } else {
-            forget(entry);
-        }
+        (*entry).context.trace_id = (*handoff).trace_id;
+        (*entry).context.span_id = (*handoff).span_id;
+        arrived::NOW
     }
 }
 

@@ -185,23 +185,23 @@ pub(crate) fn withdraw(sock: u64) {
 
 /// What [`opaque_arrived`] says.
 pub(crate) mod arrived {
-    /// The other end does not send options.
+    /// The other end does not tell.
     pub(crate) const NEVER: u32 = 0;
-    /// Nothing with, or up to, these bytes.
+    /// Nobody's bytes.
     pub(crate) const NOTHING: u32 = 1;
-    /// A context, which is in the connection's entry now.
+    /// Those of a context that is in the connection's entry now.
     pub(crate) const NOW: u32 = 2;
-    /// A context, while another one's request is open.
-    pub(crate) const SECOND: u32 = 3;
-    /// That the client goes on for nobody that is known.
-    pub(crate) const WITHDRAWN: u32 = 4;
+    /// More for the open one.
+    pub(crate) const SAME: u32 = 3;
+    /// Those of another one.
+    pub(crate) const SECOND: u32 = 4;
 }
 
-/// What came with the bytes of an opaque connection that a server has read. `leads`: the handshake's last ones may come
-/// first in them.
+/// What came with the bytes of an opaque connection that a server has read; `first` is the position of the first that is
+/// application data.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) extern "C" fn opaque_arrived(slot: u32, leads: u32) -> u32 {
+pub(crate) extern "C" fn opaque_arrived(slot: u32, first: u64) -> u32 {
     let Some(scratch) = maps::scratch(slot) else { return arrived::NEVER };
     // SAFETY: live map values.
     unsafe {
@@ -211,39 +211,34 @@ pub(crate) extern "C" fn opaque_arrived(slot: u32, leads: u32) -> u32 {
         if (*entry).phase != phase::SERVER {
             return arrived::NEVER;
         }
-        let found = (*entry).waiting;
+        let found = (&raw const (*entry).waiting).read_volatile();
+        let open = u64::from_ne_bytes((*connection).context.span_id);
         if found == waiting::WITHDRAWAL {
             (*entry).waiting = waiting::NOTHING;
-            return arrived::WITHDRAWN;
-        }
-        let sequence = (*entry).sequence;
-        let first = (*connection).inbound_base.wrapping_add(call.start as u32);
-        let ahead = sequence.wrapping_sub(first) as i32;
-        if found == waiting::NOTHING || i64::from(ahead) >= call.end.wrapping_sub(call.start) as i64 {
             return arrived::NOTHING;
         }
-        let open = u64::from_ne_bytes((*connection).context.span_id);
-        let own = u64::from_ne_bytes((*entry).span_id);
-        let is_first = ahead == 0 || (ahead > 0 && leads != 0);
-        if open == 0 && is_first {
+        let sequence = (&raw const (*entry).sequence).read_volatile();
+        let ahead = sequence.wrapping_sub((*connection).inbound_base.wrapping_add(first as u32)) as i32;
+        if found == waiting::NOTHING || i64::from(ahead) >= call.end.wrapping_sub(first) as i64 {
+            return arrived::SAME;
+        }
+        if open == 0 && ahead == 0 {
             let context = &raw mut (*connection).context;
             copy::<4>((&raw mut (*context).trace_id).cast(), (&raw const (*entry).trace_id).cast());
             copy::<2>((&raw mut (*context).span_id).cast(), (&raw const (*entry).span_id).cast());
         }
+        let own = u64::from_ne_bytes((*entry).span_id);
         // The next segment may have come meanwhile.
         let still = (&raw const (*entry).waiting).read_volatile() == waiting::CONTEXT
             && (&raw const (*entry).sequence).read_volatile() == sequence;
         (*entry).waiting = waiting::NOTHING;
-        if ahead < 0 {
+        if !still {
             return arrived::NOTHING;
         }
         if open != 0 {
-            return if open == own && still { arrived::NOTHING } else { arrived::SECOND };
+            return if ahead < 0 || open == own { arrived::SAME } else { arrived::SECOND };
         }
-        if !still {
-            return arrived::WITHDRAWN;
-        }
-        if is_first {
+        if ahead == 0 {
             count(Counter::OptionFound, 1);
             return arrived::NOW;
         }

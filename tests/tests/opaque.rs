@@ -237,7 +237,7 @@ fn a_connection_that_requests_share_names_no_wrong_parent() {
     let gateway = Server::start(&mut python, port);
     let (page, spans) = chain(&environment, [&gateway, &ender, &backend]);
     assert_none_wrong(&edges(&spans, &spans));
-    assert_eq!(events(&page, "tls_shared"), 1);
+    assert!(events(&page, "tls_shared") >= 1);
 }
 
 /// `programs/tls_shared.py`. The client connects when it is asked for the first time.
@@ -287,7 +287,7 @@ fn a_connection_that_requests_share_between_hosts_names_no_wrong_parent() {
     hosts.run(Host::Client, || drive(gateway.port()));
     counted(&answering, ALL, ALL);
     let page = asking.page_with(ALL as u64);
-    assert_eq!(events(&page, "tls_shared"), 1);
+    assert!(events(&page, "tls_shared") >= 1);
     let (before, behind) = (asking.stop(), answering.stop());
     assert_none_wrong(&edges(&before, &behind));
 }
