@@ -10,7 +10,8 @@
 //!
 //! A wrong parent is worse than none:
 //! - Only where the client offers HTTP/1.1 or nothing by name (`hello`). HTTP/2 puts many requests on one connection.
-//! - A claim is good for bytes that lie in it whole. What was missed, or came in one read with somebody else's, is nobody's.
+//! - A claim is good for bytes that lie in it whole. What was missed, or came in one read with somebody else's, is nobody's,
+//!   and so is the rest of that run. The handshake's bytes, which both ends follow record by record, do not count.
 //! - A client that writes for two requests in one run shares the connection between them (own protocols do): nothing
 //!   passes on it any more. If it is not known for whom it writes on, nothing passes until the next run.
 //! - A server that was told of a second request before it answered the first: the same.
