@@ -21,7 +21,6 @@ mod kprobe;
 mod go;
 mod head;
 mod maps;
-mod hello;
 mod opaque;
 mod option;
 mod output;
