@@ -8,20 +8,20 @@ use observer_abi::record::MAX_PAYLOAD;
 use crate::{buffer::barrier, maps};
 
 /// Types of records.
-const CHANGE_CIPHER_SPEC: u8 = 20;
+const CHANGE_CIPHER_SPEC: u64 = 20;
 pub(crate) const ALERT: u8 = 21;
-const HANDSHAKE: u8 = 22;
-const APPLICATION_DATA: u8 = 23;
+const HANDSHAKE: u64 = 22;
+const APPLICATION_DATA: u64 = 23;
 /// Bytes before a record's content: type, version, length.
 const HEAD: u64 = 5;
 
-const CLIENT_HELLO: u8 = 1;
+const CLIENT_HELLO: u64 = 1;
 /// Where a ClientHello's session id is: behind the record's head, the message's (4), version (2) and random (32).
 const SESSION_ID: u64 = HEAD + 38;
 /// Extensions that are looked at.
-const MAX_EXTENSIONS: u32 = 48;
+const MAX_EXTENSIONS: u32 = 24;
 /// Records of a flight that are looked at.
-const MAX_RECORDS: u32 = 8;
+const MAX_RECORDS: u32 = 6;
 
 /// Types of extensions.
 mod extension {
@@ -35,22 +35,35 @@ mod extension {
     pub(super) const ENCRYPTED_HELLO: u32 = 0xfe0d;
 }
 
-/// `http/1.1`, as it lies in memory.
-const HTTP_1_1: u64 = u64::from_ne_bytes(*b"http/1.1");
+const HTTP_1_1: u64 = u64::from_be_bytes(*b"http/1.1");
 
+/// Eight bytes as a number, the first one highest: one read, where the verifier would follow each of eight.
+///
 /// # Safety
 /// `payload` is a scratch's, which has twice [`MAX_PAYLOAD`] bytes.
 #[inline(always)]
-unsafe fn byte(payload: *const u8, at: u64) -> u8 {
-    // SAFETY: within the payload's room, as promised.
-    unsafe { payload.add((barrier(at) & (MAX_PAYLOAD as u64 - 1)) as usize).read_volatile() }
+unsafe fn word(payload: *const u8, at: u64) -> u64 {
+    let at = (barrier(at) & (MAX_PAYLOAD as u64 - 1)) as usize;
+    // SAFETY: within the payload's room, as promised. (x86 and the verifier there do not ask for alignment.)
+    u64::from_be(unsafe { payload.add(at).cast::<u64>().read_volatile() })
+}
+
+/// # Safety
+/// As for [`word`].
+#[inline(always)]
+unsafe fn byte(payload: *const u8, at: u64) -> u64 {
+    // SAFETY: as promised.
+    unsafe { word(payload, at) >> 56 }
 }
 
 /// A number of two bytes.
+///
+/// # Safety
+/// As for [`word`].
 #[inline(always)]
 unsafe fn pair(payload: *const u8, at: u64) -> u64 {
-    // SAFETY: as for `byte`.
-    unsafe { u64::from(byte(payload, at)) << 8 | u64::from(byte(payload, at + 1)) }
+    // SAFETY: as promised.
+    unsafe { word(payload, at) >> 48 }
 }
 
 /// Whether a stream that begins with the payload's bytes, `copied` of which are there, is TLS: a handshake's record, of
@@ -61,7 +74,10 @@ unsafe fn pair(payload: *const u8, at: u64) -> u64 {
 #[inline(always)]
 pub(crate) unsafe fn is_tls(payload: *const u8, copied: u32) -> bool {
     // SAFETY: as promised.
-    unsafe { copied >= 3 && byte(payload, 0) == HANDSHAKE && byte(payload, 1) == 3 && byte(payload, 2) <= 4 }
+    unsafe {
+        let first = word(payload, 0);
+        copied >= 3 && first >> 48 == HANDSHAKE << 8 | 3 && (first >> 40) & 0xff <= 4
+    }
 }
 
 /// 1 where the ClientHello in the scratch is whole and offers nothing that could be multiplexed: HTTP/1.1 alone, or no
@@ -74,16 +90,16 @@ pub(crate) extern "C" fn hello_offers_turns(slot: u32, copied: u32) -> u32 {
     unsafe {
         let payload: *const u8 = (&raw const (*scratch).payload).cast();
         let end = HEAD + pair(payload, 3);
-        let message = HEAD + 4 + (u64::from(byte(payload, 6)) << 16 | pair(payload, 7));
+        let message = HEAD + 4 + (word(payload, 6) >> 40);
         let whole = end <= u64::from(copied) && message == end && end > SESSION_ID;
         if !whole || byte(payload, HEAD) != CLIENT_HELLO {
             return 0;
         }
         let mut at = SESSION_ID;
-        at += 1 + u64::from(byte(payload, at));
+        at += 1 + byte(payload, at);
         // Cipher suites, then compression methods.
         at += 2 + pair(payload, at);
-        at += 1 + u64::from(byte(payload, at));
+        at += 1 + byte(payload, at);
         if at >= end {
             return u32::from(at == end);
         }
@@ -93,8 +109,9 @@ pub(crate) extern "C" fn hello_offers_turns(slot: u32, copied: u32) -> u32 {
             if at + 4 > end {
                 return u32::from(at == end);
             }
-            let length = pair(payload, at + 2);
-            match pair(payload, at) as u32 {
+            let head = word(payload, at) >> 32;
+            let length = head & 0xffff;
+            match (head >> 16) as u32 {
                 extension::ALPN if !is_http_1_1(payload, at + 4, length) => return 0,
                 extension::EARLY_DATA | extension::NEXT_PROTOCOL | extension::ENCRYPTED_HELLO => return 0,
                 _ => {}
@@ -110,11 +127,8 @@ pub(crate) extern "C" fn hello_offers_turns(slot: u32, copied: u32) -> u32 {
 #[inline(always)]
 unsafe fn is_http_1_1(payload: *const u8, at: u64, length: u64) -> bool {
     const NAME: u64 = 8;
-    // SAFETY: as for `byte`; x86 and the verifier there do not ask for alignment.
-    unsafe {
-        let name = payload.add((barrier(at + 3) & (MAX_PAYLOAD as u64 - 1)) as usize).cast::<u64>().read_volatile();
-        length == 3 + NAME && u64::from(byte(payload, at + 2)) == NAME && name == HTTP_1_1
-    }
+    // SAFETY: as for `word`.
+    unsafe { length == 3 + NAME && byte(payload, at + 2) == NAME && word(payload, at + 3) == HTTP_1_1 }
 }
 
 /// What [`walk`] says besides the position of the next record.
@@ -153,7 +167,8 @@ pub(crate) extern "C" fn walk(slot: u32, at: u32, copied: u32, length: u64, afte
             if at + HEAD > copied {
                 break;
             }
-            let found = byte(payload, at);
+            let head = word(payload, at);
+            let found = head >> 56;
             if found == APPLICATION_DATA && !after_change {
                 return at | walked::DATA;
             }
@@ -161,7 +176,7 @@ pub(crate) extern "C" fn walk(slot: u32, at: u32, copied: u32, length: u64, afte
                 break;
             }
             after_change = found == CHANGE_CIPHER_SPEC;
-            at += HEAD + pair(payload, at + 3);
+            at += HEAD + ((head >> 24) & 0xffff);
             records += 1;
         }
     }
