@@ -150,5 +150,10 @@ pub struct Handoff {
     pub time_ns: u64,
     /// 1 when the other end is observer itself: this connection is not to be captured.
     pub observer: u64,
+    /// Of a connection that cannot be read: the ids are those of the request for which the client wrote the bytes from
+    /// this position on.
+    pub from: u64,
+    /// And up to this one.
+    pub until: u64,
 }
-plain!(Handoff, 40);
+plain!(Handoff, 56);

@@ -14,6 +14,8 @@ pub mod mode {
     pub const FULL: u8 = 3;
     /// Nothing: bulk data and protocols that observer does not read.
     pub const IGNORE: u8 = 4;
+    /// Nothing, but whose bytes they are is followed: TLS. Set by the kernel only.
+    pub const OPAQUE: u8 = 5;
 }
 
 /// A connection's capture mode, keyed by sock address. Written by the daemon only; the kernel heeds it while the

@@ -64,10 +64,18 @@ pub enum Counter {
     OptionLeftOut = 27,
     /// Calls that a spare program took over.
     SpareRan = 28,
+    /// TLS connections on which contexts may travel.
+    Opaque = 29,
+    /// Contexts that left on such a connection.
+    OpaquePassed = 30,
+    /// Contexts that the other end of such a connection took.
+    OpaqueTaken = 31,
+    /// TLS connections that showed to be shared by several requests at once: no context travels on them any more.
+    OpaqueShared = 32,
 }
 
 /// Number of counters.
-pub const COUNTERS: u32 = 29;
+pub const COUNTERS: u32 = 33;
 
 impl Counter {
     /// Every counter with the name under which the daemon exports it.
@@ -101,5 +109,9 @@ impl Counter {
         (Counter::OptionRefused, "tcp_option_refused"),
         (Counter::OptionLeftOut, "tcp_option_left_out"),
         (Counter::SpareRan, "spare_ran"),
+        (Counter::Opaque, "tls_connections"),
+        (Counter::OpaquePassed, "tls_context_passed"),
+        (Counter::OpaqueTaken, "tls_context_taken"),
+        (Counter::OpaqueShared, "tls_shared"),
     ];
 }

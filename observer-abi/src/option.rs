@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | SYN (never a repeated one), and SYN-ACK in answer to such | capability: kind, length, experiment | 4 |
 //! | the one that begins with a request's first byte | context: kind, length, experiment, trace id, span id | 28 |
+//! | one within a client's run on a TLS connection that goes on for another request | the capability once more: the context is no longer good | 4 |
 //!
 //! 28 bytes are all that a segment has left next to timestamps (12 of 40), so there are no flags: hosts sample by the
 //! trace id and need none.
@@ -31,6 +32,16 @@ pub mod phase {
     pub const SERVER: u32 = 4;
 }
 
+/// What waits for its segment (client) or its bytes (server): [`OptionConnection::waiting`].
+pub mod waiting {
+    /// Nothing.
+    pub const NOTHING: u32 = 0;
+    /// The ids, for the segment or the request with exactly that number.
+    pub const CONTEXT: u32 = 1;
+    /// Opaque connections: that the bytes from here on are no known request's. The capability once more, on any segment.
+    pub const WITHDRAWAL: u32 = 2;
+}
+
 /// One connection that options are, or may be, exchanged on, by its sock address. Written by the kernel only.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
@@ -41,7 +52,7 @@ pub struct OptionConnection {
     pub span_id: [u8; 8],
     /// TCP sequence number of the request's first byte.
     pub sequence: u32,
-    /// 1 while the ids wait for the segment (client) or the request (server) with exactly that number.
+    /// One of [`waiting`].
     pub waiting: u32,
     /// One of [`phase`].
     pub phase: u32,

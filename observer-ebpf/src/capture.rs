@@ -20,7 +20,7 @@ use crate::{
     context::{self, Caller, Opened},
     globals::settings,
     maps::{self, CONN_CONTROL, CONNECTIONS, CONTROL_BLOCK, POLICY},
-    option, output, retry,
+    opaque, option, output, retry,
     unit,
 };
 
@@ -107,6 +107,10 @@ pub(crate) extern "C" fn capture_data(slot: u32) -> u32 {
     let inbound = call.direction == u32::from(INBOUND);
     // SAFETY: live map values; indices are 0 and 1.
     unsafe {
+        if (*entry).mode == mode::OPAQUE {
+            opaque::opaque_moved(slot);
+            return 0;
+        }
         let this: *mut _ = &raw mut (*entry).directions[usize::from(!inbound)];
         let that: *const _ = &raw const (*entry).directions[usize::from(inbound)];
         let that_seen = if (*that).announced > (*that).end { (*that).announced } else { (*that).end };
@@ -139,6 +143,10 @@ pub(crate) extern "C" fn capture_data(slot: u32) -> u32 {
         let tail = if u64::from(copied) < length { buffer::read_tail(slot, (*this).tail) } else { 0 };
 
         if opens {
+            if opaque::may_begin(entry, call) && opaque::opaque_begun(slot, copied) != 0 {
+                account(this, call, 0);
+                return 0;
+            }
             let opened = &raw mut (*scratch).opened;
             (*opened).previous_end = (*this).end;
             (*opened).previous_last_ns = (*this).last_ns;
@@ -270,7 +278,7 @@ pub(crate) unsafe fn wants_sent(entry: *const Connection) -> bool {
 
 /// Moves the direction's end.
 #[inline(always)]
-unsafe fn account(this: *mut observer_abi::connection::Direction, call: &Call, tail: u64) {
+pub(crate) unsafe fn account(this: *mut observer_abi::connection::Direction, call: &Call, tail: u64) {
     // SAFETY: a live map value.
     unsafe {
         (*this).last_ns = call.now;

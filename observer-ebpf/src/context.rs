@@ -65,7 +65,7 @@ fn new_trace_id() -> [u8; 16] {
 ///
 /// A Unix socket has no numbers: there the key is the client's end, which the server knows as its peer.
 #[inline(always)]
-fn handoff_key(entry: &Connection, position: u64) -> HandoffKey {
+pub(crate) fn handoff_key(entry: &Connection, position: u64) -> HandoffKey {
     let (request, response) = if entry.role == role::CLIENT {
         (entry.outbound_base, entry.inbound_base)
     } else {
@@ -98,7 +98,7 @@ pub(crate) unsafe fn open_client(sock: u64, entry: *mut Connection, caller: &Cal
         }
         let context = &(*entry).context;
         let handoff =
-            Handoff { trace_id: context.trace_id, span_id: context.span_id, time_ns: now, observer: 0 };
+            Handoff { trace_id: context.trace_id, span_id: context.span_id, time_ns: now, observer: 0, from: 0, until: 0 };
         if (*entry).tcp == 0 {
             hand_off_unix(sock, entry, &handoff);
         } else if HANDOFF.insert(handoff_key(&*entry, position), &handoff, ANY).is_ok() {
@@ -149,7 +149,7 @@ pub(crate) unsafe fn answered(sock: u64, entry: *const Connection) {
 /// Marks the other end of a connection of observer's own, so that it is left alone.
 #[inline(always)]
 pub(crate) fn mark_observer(entry: &Connection, position: u64, now: u64) {
-    let handoff = Handoff { trace_id: [0; 16], span_id: [0; 8], time_ns: now, observer: 1 };
+    let handoff = Handoff { trace_id: [0; 16], span_id: [0; 8], time_ns: now, observer: 1, from: 0, until: 0 };
     let _ = HANDOFF.insert(handoff_key(entry, position), &handoff, ANY);
 }
 

@@ -21,6 +21,7 @@ mod kprobe;
 mod go;
 mod head;
 mod maps;
+mod opaque;
 mod option;
 mod output;
 mod process;

@@ -34,7 +34,7 @@ use observer_abi::{
     connection::{family, role},
     context::{Context, method},
     loss::Counter,
-    option::{CAPABILITY_BYTES, CONTEXT_BYTES, EXPERIMENT, KIND, OptionConnection, phase},
+    option::{CAPABILITY_BYTES, CONTEXT_BYTES, EXPERIMENT, KIND, OptionConnection, phase, waiting},
 };
 
 use crate::{
@@ -137,7 +137,7 @@ pub(crate) extern "C" fn request_opened(slot: u32) -> u32 {
             let context = &raw const (*connection).context;
             let sequence = (*connection).outbound_base.wrapping_add(call.start as u32);
             leave(entry, sequence, (&raw const (*context).trace_id).cast(), (&raw const (*context).span_id).cast());
-        } else if (*entry).phase == phase::SERVER && (*entry).waiting != 0 {
+        } else if (*entry).phase == phase::SERVER && (*entry).waiting == waiting::CONTEXT {
             let sequence = (*connection).inbound_base.wrapping_add(call.start as u32);
             if (*entry).sequence == sequence && (*connection).context.parent_method == method::NONE {
                 take(entry, &raw mut (*connection).context);
@@ -264,6 +264,12 @@ unsafe fn reserve_for_context(ops: *mut bpf_sock_ops) {
             return;
         }
         let bytes = field!(ops.skb_len);
+        if (*entry).waiting == waiting::WITHDRAWAL {
+            if bytes != 0 && bytes + CAPABILITY_BYTES <= field!(ops.mss_cache) {
+                bpf_reserve_hdr_opt(ops, CAPABILITY_BYTES, 0);
+            }
+            return;
+        }
         let ahead = (*entry).sequence.wrapping_sub(field!(ops.snd_nxt)) as i32;
         if ahead < 0 {
             // It left without.
@@ -301,7 +307,16 @@ unsafe fn write_context(ops: *mut bpf_sock_ops, sequence: u32) {
     // SAFETY: the program's context; a live map value; the option's words.
     unsafe {
         let Some(entry) = known(ops) else { return };
-        if (*entry).phase != phase::CLIENT || (*entry).waiting == 0 || (*entry).sequence != sequence {
+        if (*entry).phase != phase::CLIENT {
+            return;
+        }
+        if (*entry).waiting == waiting::WITHDRAWAL {
+            if write_capability(ops) {
+                (*entry).waiting = waiting::NOTHING;
+            }
+            return;
+        }
+        if (*entry).waiting == waiting::NOTHING || (*entry).sequence != sequence {
             return;
         }
         let mut option = [0u32; CONTEXT_BYTES as usize / 4];
@@ -309,7 +324,7 @@ unsafe fn write_context(ops: *mut bpf_sock_ops, sequence: u32) {
         copy::<4>((&raw mut option[1]).cast(), (&raw const (*entry).trace_id).cast());
         copy::<2>((&raw mut option[5]).cast(), (&raw const (*entry).span_id).cast());
         // Where calls are seen before the sock is locked, the next request may have come meanwhile.
-        let still = (&raw const (*entry).waiting).read_volatile() != 0
+        let still = (&raw const (*entry).waiting).read_volatile() == waiting::CONTEXT
             && (&raw const (*entry).sequence).read_volatile() == sequence;
         if still && bpf_store_hdr_opt(ops, option.as_ptr().cast(), CONTEXT_BYTES, 0) == 0 {
             (*entry).waiting = 0;
@@ -387,6 +402,10 @@ unsafe fn read(ops: *mut bpf_sock_ops) {
                 leave(entry, sequence, (&raw const option[1]).cast(), (&raw const option[5]).cast());
                 return;
             }
+            if (*entry).phase == phase::SERVER && length == i64::from(CAPABILITY_BYTES) {
+                (&raw mut (*entry).waiting).write_volatile(waiting::WITHDRAWAL);
+                return;
+            }
         }
         count(Counter::OptionRefused, 1);
     }
@@ -426,20 +445,25 @@ pub(crate) fn option_listeners(ctx: *const *const u8) -> i32 {
 // === what they share ===
 
 /// Leaves ids for the segment, or the request, with this number.
+///
+/// # Safety
+/// `entry` is a live map value; the ids have 16 and 8 bytes.
 #[inline(always)]
-unsafe fn leave(entry: *mut OptionConnection, sequence: u32, trace_id: *const u32, span_id: *const u32) {
+pub(crate) unsafe fn leave(entry: *mut OptionConnection, sequence: u32, trace_id: *const u32, span_id: *const u32) {
     // SAFETY: a live map value; ids of 16 and 8 bytes.
     unsafe {
-        (&raw mut (*entry).waiting).write_volatile(0);
+        (&raw mut (*entry).waiting).write_volatile(waiting::NOTHING);
         copy::<4>((&raw mut (*entry).trace_id).cast(), trace_id);
         copy::<2>((&raw mut (*entry).span_id).cast(), span_id);
         (&raw mut (*entry).sequence).write_volatile(sequence);
-        (&raw mut (*entry).waiting).write_volatile(1);
+        (&raw mut (*entry).waiting).write_volatile(waiting::CONTEXT);
     }
 }
 
+/// # Safety
+/// There are so many words at both.
 #[inline(always)]
-unsafe fn copy<const WORDS: usize>(to: *mut u32, from: *const u32) {
+pub(crate) unsafe fn copy<const WORDS: usize>(to: *mut u32, from: *const u32) {
     let mut index = 0;
     while index < WORDS {
         // SAFETY: as the caller promises.

@@ -16,7 +16,7 @@ use observer_abi::{
 };
 
 use crate::{
-    connecting, connection,
+    connecting, connection, opaque,
     globals::offset,
     maps::{CONN_CONTROL, CONNECTIONS, SCRATCH_STATE},
     option, output,
@@ -128,6 +128,7 @@ unsafe fn ended(sock: *const u8, old: i32, scratch: u32) {
                 output::send((*entry).generation, closed.cast(), size_of::<ConnectionClosed>() as u64);
             }
         }
+        opaque::ended(entry);
         connecting::broke(key, entry, old);
         let _ = CONNECTIONS.remove(key);
         let _ = CONN_CONTROL.remove(key);

@@ -23,6 +23,7 @@ mod receiver;
 mod recorder;
 mod server;
 mod span;
+mod tls;
 mod wait;
 mod wire;
 
@@ -37,5 +38,6 @@ pub use receiver::Receiver;
 pub use recorder::{Received, Recorder};
 pub use server::{Server, free_port};
 pub use span::Span;
+pub use tls::Certificate;
 pub use wait::{patience, until};
 pub use wire::{Segment, Wire};

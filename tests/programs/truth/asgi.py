@@ -5,10 +5,13 @@ TRUTH_CLIENT. What a path means stands in xtask/src/truth/path.rs.
 import asyncio
 import os
 import random
+import ssl
 import time
 import urllib.request
 
-NEXT = "http://127.0.0.1:" + os.environ["TRUTH_NEXT"]
+TLS = os.environ.get("TRUTH_TLS_NEXT")
+NEXT = ("https" if TLS else "http") + "://127.0.0.1:" + os.environ["TRUTH_NEXT"]
+TRUST = ssl.create_default_context(cafile=TLS + "/cert.pem") if TLS else True
 BLOCKING = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
@@ -17,7 +20,7 @@ class Aiohttp:
         import aiohttp
 
         def session(close):
-            connector = aiohttp.TCPConnector(limit=0, force_close=close)
+            connector = aiohttp.TCPConnector(limit=0, force_close=close, ssl=TRUST)
             return aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(60))
 
         self.sessions = {"keep": session(False), "fresh": session(True)}
@@ -33,7 +36,7 @@ class Httpx:
 
         def client(idle):
             limits = httpx.Limits(max_connections=None, max_keepalive_connections=idle)
-            return httpx.AsyncClient(limits=limits, timeout=60, trust_env=False)
+            return httpx.AsyncClient(limits=limits, timeout=60, trust_env=False, verify=TRUST)
 
         self.clients = {"keep": client(512), "fresh": client(0)}
 

@@ -1,18 +1,26 @@
 // A hop of a chain in Node: node node.js PORT NEXT_PORT CLIENT
 // CLIENT: agent (http.request), small (http.request over at most four connections), fetch.
 // What a path means stands in xtask/src/truth/path.rs.
+// With TRUTH_TLS_NEXT or TRUTH_TLS_LISTEN, a folder with cert.pem and key.pem, it asks or answers over TLS.
+const fs = require('node:fs');
 const http = require('node:http');
+const https = require('node:https');
 const { setTimeout: sleep } = require('node:timers/promises');
 
 const [, , port, next, client] = process.argv;
+const tlsNext = process.env.TRUTH_TLS_NEXT;
+const tlsListen = process.env.TRUTH_TLS_LISTEN;
+const asking = tlsNext ? https : http;
+const trust = tlsNext ? { ca: fs.readFileSync(`${tlsNext}/cert.pem`) } : {};
+const maxSockets = client === 'small' ? 4 : Infinity;
 const agents = {
-  keep: new http.Agent({ keepAlive: true, maxSockets: client === 'small' ? 4 : Infinity }),
-  fresh: new http.Agent({ keepAlive: false, maxSockets: client === 'small' ? 4 : Infinity }),
+  keep: new asking.Agent({ keepAlive: true, maxSockets, ...trust }),
+  fresh: new asking.Agent({ keepAlive: false, maxSockets, ...trust }),
 };
 
 function request(connections, path) {
   return new Promise((resolve, reject) => {
-    const call = http.get({ host: '127.0.0.1', port: next, path, agent: agents[connections] }, (answer) => {
+    const call = asking.get({ host: '127.0.0.1', port: next, path, agent: agents[connections] }, (answer) => {
       answer.resume();
       answer.on('end', resolve);
       answer.on('error', reject);
@@ -84,7 +92,10 @@ async function serve(path, response) {
   }
 }
 
-const server = http.createServer((incoming, response) => {
+const identity = tlsListen
+  ? { cert: fs.readFileSync(`${tlsListen}/cert.pem`), key: fs.readFileSync(`${tlsListen}/key.pem`) }
+  : {};
+const server = (tlsListen ? https : http).createServer(identity, (incoming, response) => {
   serve(incoming.url, response).then(() => {
     response.setHeader('Content-Length', 3);
     response.end('ok\n');

@@ -1,14 +1,21 @@
-"""A hop of a chain for gunicorn: wsgi:application, with the next service's port in TRUTH_NEXT."""
+"""A hop of a chain for gunicorn: wsgi:application, with the next service's port in TRUTH_NEXT.
+
+With TRUTH_TLS_NEXT, a folder with cert.pem, it asks over TLS.
+"""
 
 import os
 
 import requests
 from hop import Hop
 
-NEXT = "http://127.0.0.1:" + os.environ["TRUTH_NEXT"]
+TLS = os.environ.get("TRUTH_TLS_NEXT")
+NEXT = ("https" if TLS else "http") + "://127.0.0.1:" + os.environ["TRUTH_NEXT"]
 SESSION = requests.Session()
 SESSION.trust_env = False
-SESSION.mount("http://", requests.adapters.HTTPAdapter(pool_maxsize=64))
+if TLS:
+    SESSION.verify = TLS + "/cert.pem"
+for scheme in ("http://", "https://"):
+    SESSION.mount(scheme, requests.adapters.HTTPAdapter(pool_maxsize=64))
 
 
 def fetch(connections, path):

@@ -12,13 +12,14 @@ use sha2::{Digest, Sha256};
 use crate::{command, debian, workspace};
 
 /// Programs that the tests start, and the Debian package of each.
-const PROGRAMS: [(&str, &str); 10] = [
+const PROGRAMS: [(&str, &str); 11] = [
     ("ab", "apache2-utils"),
     ("bpftool", "bpftool"),
     ("curl", "curl"),
     ("ip", "iproute2"),
     ("nginx", "nginx-light"),
     ("node", "nodejs"),
+    ("openssl", "openssl"),
     ("puma", "puma"),
     ("python3", "python3"),
     ("unshare", "util-linux"),

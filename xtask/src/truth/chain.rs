@@ -162,6 +162,7 @@ fn start(
         port: free_port()?,
         next,
         folder,
+        is_first: name == "first",
     };
     let command = (runtime.command)(machine, &place)?;
     Service::start(&command, place.port)

@@ -125,7 +125,7 @@ impl<'a> Spans<'a> {
                 }
                 verdict.repeated += spans.len().saturating_sub(1);
                 for span in spans {
-                    self.judge_span(span, &mut verdict);
+                    self.judge_span(row, span, &mut verdict);
                 }
             }
         }
@@ -133,10 +133,10 @@ impl<'a> Spans<'a> {
         verdict
     }
 
-    fn judge_span(&self, span: &Span, verdict: &mut Verdict) {
+    fn judge_span(&self, row: &Row, span: &Span, verdict: &mut Verdict) {
         *verdict.methods.entry(span.method.clone()).or_default() += 1;
         let cause = match span.is_client {
-            true => span.key.cause().map(|key| (key, false)),
+            true => row.cause(&span.key).map(|key| (key, false)),
             false => Some((span.key.clone(), true)),
         };
         let parent_id = span.parent_span_id.as_deref();

@@ -10,6 +10,7 @@ fn row(case: &'static super::case::Case) -> Row {
     Row {
         number: 0,
         runtime: "test",
+        over_tls: false,
         case,
         concurrency: 1,
         connections: Connections::Keep,

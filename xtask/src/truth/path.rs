@@ -68,7 +68,12 @@ impl Key {
 
     /// Whether no request of the load caused this.
     pub(super) fn is_background(&self) -> bool {
-        self.tag.contains('~') || self.tag.contains("tick")
+        self.tag.contains('~') || self.is_tick()
+    }
+
+    /// Whether a timer caused this.
+    pub(super) fn is_tick(&self) -> bool {
+        self.tag.contains("tick")
     }
 }
 

@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 
 use super::Rows;
 use super::row::{Connections, Row};
-use super::runtimes::{ALL, Runtime};
+use super::runtimes::{self, Runtime};
 
 /// Requests at once.
 const CONCURRENCY: [usize; 4] = [1, 8, 64, 256];
@@ -26,17 +26,17 @@ const EMULATED_REQUESTS: usize = 72;
 /// # Errors
 /// When a name is unknown, or nothing is left to do.
 pub(super) fn make(
-    runtimes: &[String],
+    wanted: &[String],
     options: &Rows,
 ) -> Result<Vec<(&'static Runtime, Vec<Row>)>> {
-    for name in runtimes {
-        if !ALL.iter().any(|runtime| runtime.name == name) {
+    for name in wanted {
+        if !runtimes::all().any(|runtime| runtime.name == name) {
             bail!("there is no runtime `{name}`; `cargo xtask truth --list` names them");
         }
     }
     let mut plan = Vec::new();
-    for runtime in ALL {
-        if !runtimes.is_empty() && !runtimes.iter().any(|name| name == runtime.name) {
+    for runtime in runtimes::all() {
+        if !wanted.is_empty() && !wanted.iter().any(|name| name == runtime.name) {
             continue;
         }
         let mut rows = Vec::new();
@@ -52,6 +52,7 @@ pub(super) fn make(
                 rows.push(Row {
                     number: rows.len(),
                     runtime: runtime.name,
+                    over_tls: runtimes::is_over_tls(runtime.name),
                     case,
                     concurrency,
                     connections,
@@ -102,7 +103,7 @@ fn requests(concurrency: usize, quick: bool) -> usize {
 /// All runtimes and their cases, for people.
 pub(super) fn list() -> String {
     let mut out = String::new();
-    for runtime in ALL {
+    for runtime in runtimes::all() {
         let _ = writeln!(out, "{:16} {}", runtime.name, runtime.about);
         for (case, floor) in runtime.cases {
             let floor = floor * 100.0;

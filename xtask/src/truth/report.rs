@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use super::chain::Outcome;
 use super::judge::Edges;
 use super::row::Connections;
-use super::runtimes::ALL;
+use super::runtimes;
 use crate::workspace;
 
 /// Where it was found.
@@ -70,7 +70,7 @@ buffers have 64 MiB here, so that a busy machine does not cost spans.)
     let _ = writeln!(out, "{}\n", summary(outcomes, place));
     out += "| runtime | calls right | missing | joins right | missing | roots right | **wrong** | malformed | spans lost |\n";
     out += "|---|--:|--:|--:|--:|--:|--:|--:|--:|\n";
-    for runtime in ALL {
+    for runtime in runtimes::all() {
         let rows: Vec<_> = of(outcomes, runtime.name).collect();
         if !rows.is_empty() {
             let _ = writeln!(out, "| {} |{}", runtime.name, sums(&rows));
@@ -80,7 +80,7 @@ buffers have 64 MiB here, so that a busy machine does not cost spans.)
 Below, each cell is the share of right calls at so many requests at once; `–` was not run. A row that is not at its floor
 fails the run.
 ";
-    for runtime in ALL {
+    for runtime in runtimes::all() {
         let rows: Vec<_> = of(outcomes, runtime.name).collect();
         if !rows.is_empty() {
             let _ = write!(
@@ -94,7 +94,7 @@ fails the run.
     }
     out += "\n## Cases\n\n";
     let mut named = Vec::new();
-    for (case, _) in ALL.iter().flat_map(|runtime| runtime.cases) {
+    for (case, _) in runtimes::all().flat_map(|runtime| runtime.cases) {
         if !named.contains(&case.name) {
             named.push(case.name);
             let _ = writeln!(out, "- **{}**: {}", case.name, case.about);

@@ -28,6 +28,8 @@ pub(super) struct Row {
     /// Unique within a run of the daemon; every tag of this row begins with it.
     pub(super) number: usize,
     pub(super) runtime: &'static str,
+    /// The way from the first service to the second is TLS: its two spans cannot be.
+    pub(super) over_tls: bool,
     pub(super) case: &'static Case,
     /// Requests that the load has open at once.
     pub(super) concurrency: usize,
@@ -70,7 +72,24 @@ impl Row {
             }
             all.append(&mut level);
         }
+        all.retain(|key| !self.hides(key));
         all
+    }
+
+    /// Whether nothing of this request can be seen, since it goes over TLS: what the first service asks the second.
+    fn hides(&self, key: &Key) -> bool {
+        let calls = key.hop.matches('.').count();
+        // A call that nothing caused has no hop before it: `TAG~0` is the first service's.
+        let first = if key.tag.ends_with("~0") { 0 } else { 1 };
+        self.over_tls && calls == first && !key.is_tick()
+    }
+
+    /// The served request that a call was made for; where that cannot be seen, the one that it was made for in turn.
+    pub(super) fn cause(&self, call: &Key) -> Option<Key> {
+        let cause = call.cause()?;
+        // A timer's call over TLS is all that there is of it at the second service.
+        let hidden = self.hides(&cause) || (self.over_tls && cause.is_tick());
+        if hidden { cause.cause() } else { Some(cause) }
     }
 }
 
@@ -95,6 +114,7 @@ mod tests {
         let row = Row {
             number: 4,
             runtime: "python-threads",
+            over_tls: false,
             case: &CALLS,
             concurrency: 1,
             connections: Connections::Keep,

@@ -4,6 +4,7 @@
 package main
 
 import (
+	"crypto/tls"
 	"fmt"
 	"io"
 	"log"
@@ -17,11 +18,17 @@ import (
 	"time"
 )
 
-var next = "http://127.0.0.1:" + os.Args[2]
+// With one of these, a folder with cert.pem and key.pem, it asks or answers over TLS.
+var tlsNext, tlsListen = os.Getenv("TRUTH_TLS_NEXT"), os.Getenv("TRUTH_TLS_LISTEN")
+
+var next = map[bool]string{false: "http", true: "https"}[tlsNext != ""] + "://127.0.0.1:" + os.Args[2]
+
+// With a configuration of its own a transport does not offer HTTP/2.
+var trust = &tls.Config{InsecureSkipVerify: true}
 
 var clients = map[string]*http.Client{
-	"keep":  {Transport: &http.Transport{MaxIdleConnsPerHost: 1024}},
-	"fresh": {Transport: &http.Transport{DisableKeepAlives: true}},
+	"keep":  {Transport: &http.Transport{MaxIdleConnsPerHost: 1024, TLSClientConfig: trust}},
+	"fresh": {Transport: &http.Transport{DisableKeepAlives: true, TLSClientConfig: trust}},
 }
 
 func ask(connections, path string) {
@@ -151,5 +158,9 @@ func main() {
 		go worker()
 	}
 	go ticker()
-	log.Fatal(http.ListenAndServe("127.0.0.1:"+os.Args[1], http.HandlerFunc(serve)))
+	address := "127.0.0.1:" + os.Args[1]
+	if tlsListen != "" {
+		log.Fatal(http.ListenAndServeTLS(address, tlsListen+"/cert.pem", tlsListen+"/key.pem", http.HandlerFunc(serve)))
+	}
+	log.Fatal(http.ListenAndServe(address, http.HandlerFunc(serve)))
 }

@@ -18,6 +18,10 @@ pub(crate) const BEHAVIOURS: &[Behaviour] = &[
         drive: handoff,
     },
     Behaviour {
+        name: "one trace across TLS",
+        drive: over_tls,
+    },
+    Behaviour {
         name: "metrics count every exchange, nothing is lost",
         drive: exact,
     },
@@ -67,6 +71,44 @@ fn handoff(stage: &Stage) -> Drive {
             assert_chain(id, &spans);
         }
     })
+}
+
+/// The hop over TLS cannot be seen: what is called behind it has the request before it as its parent.
+fn over_tls(stage: &Stage) -> Drive {
+    let port = stage.tls_gateway.port();
+    std::thread::scope(|scope| {
+        for connection in 0..CONNECTIONS {
+            scope.spawn(move || {
+                let mut client = Client::connect(port).unwrap();
+                for request in 0..EACH {
+                    let path = format!("/over-tls/{}", connection * EACH + request);
+                    assert_eq!(client.request("GET", &path, "").unwrap().status, 200);
+                }
+            });
+        }
+    });
+    let backend = stage.prefork.port();
+    Drive::check(2 * CONNECTIONS * EACH, move |evidence| {
+        let served = |port| evidence.served(port, "/over-tls/");
+        let before: HashMap<&str, &Span> = by_path(served(port));
+        let behind: HashMap<&str, &Span> = by_path(served(backend));
+        assert_eq!(before.len(), CONNECTIONS * EACH, "requests before TLS");
+        assert_eq!(behind.len(), CONNECTIONS * EACH, "requests behind TLS");
+        let calls = evidence.spans.iter().filter(|span| span.kind() == "client");
+        let by_id: HashMap<&str, &Span> = calls.map(|span| (span.span_id(), span)).collect();
+        for (path, served) in behind {
+            let call = by_id[served.parent_span_id().unwrap_or_default()];
+            let method = call.attribute("observer.parent.method");
+            let parent = before[path];
+            let joined = call.parent_span_id() == Some(parent.span_id())
+                && call.trace_id() == parent.trace_id();
+            assert!(joined, "{path}: the parent is lost, method {method}");
+        }
+    })
+}
+
+fn by_path(spans: Vec<&Span>) -> HashMap<&str, &Span> {
+    spans.into_iter().map(|span| (span.path(), span)).collect()
 }
 
 /// The request that a span belongs to, for those of the gateway and its backend.

@@ -33,7 +33,7 @@ pub(crate) fn known(
         ("read that began before observer", "syscall") => {
             Some("what a call was given is noted when it begins")
         }
-        ("one trace over gateway and backend", _) if sees_late => {
+        ("one trace over gateway and backend" | "one trace across TLS", _) if sees_late => {
             Some("sends are seen when they are over, and the other end may have read by then")
         }
         _ => None,

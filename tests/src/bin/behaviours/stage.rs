@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Instant;
 
-use observer_tests::{Client, Environment, Folder, Observer, Server, free_port, nginx};
+use observer_tests::{
+    Certificate, Client, Environment, Folder, Observer, Server, free_port, nginx,
+};
 
 use crate::behaviour::Evidence;
 use crate::daemon::Load;
@@ -25,6 +27,9 @@ pub(crate) struct Stage {
     pub(crate) prefork: Server,
     /// Python's pool of threads, which asks `prefork`.
     pub(crate) gateway: Server,
+    /// Python's server that asks another of its kind over TLS, which asks `prefork` in the open.
+    pub(crate) tls_gateway: Server,
+    _tls_ender: Server,
     /// Python's server on the Unix socket `socket`.
     pub(crate) _unix: Server,
     pub(crate) nginx: Server,
@@ -38,6 +43,7 @@ pub(crate) struct Stage {
     /// Servers that make exactly these system calls, by their ways; the error is why the kernel can't.
     pub(crate) raw: BTreeMap<&'static str, Result<Server, String>>,
     _folders: [Folder; 3],
+    _certificate: Certificate,
 }
 
 impl Stage {
@@ -58,6 +64,11 @@ impl Stage {
         let container = Container::around(python_server.pid());
         let prefork = Server::stdlib("prefork");
         let gateway = Server::stdlib_gateway("pool", &prefork);
+        let certificate = Certificate::new();
+        let next = format!("http://127.0.0.1:{}", prefork.port());
+        let tls_ender = Server::tls_hop(&certificate, &next, &["--answer-tls"]);
+        let next = format!("https://127.0.0.1:{}", tls_ender.port());
+        let tls_gateway = Server::tls_hop(&certificate, &next, &[]);
         let accepts = || std::os::unix::net::UnixStream::connect(&socket).is_ok();
         let mut command = python(&socket.to_string_lossy(), "unix");
         let unix = Server::start_when(&mut command, 0, accepts);
@@ -71,7 +82,15 @@ impl Stage {
             format!("--exe={}", executable().display()),
             format!("--pid={}", unix.pid()),
         ];
-        for server in [&python_server, &prefork, &gateway, &nginx] {
+        let by_port = [
+            &python_server,
+            &prefork,
+            &gateway,
+            &nginx,
+            &tls_gateway,
+            &tls_ender,
+        ];
+        for server in by_port {
             arguments.push(format!("--port={}", server.port()));
         }
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
@@ -81,6 +100,8 @@ impl Stage {
             python: python_server,
             prefork,
             gateway,
+            tls_gateway,
+            _tls_ender: tls_ender,
             _unix: unix,
             nginx,
             elsewhere,
@@ -89,6 +110,7 @@ impl Stage {
             socket,
             raw: raw.into_iter().collect(),
             _folders: folders,
+            _certificate: certificate,
         }
     }
 

@@ -9,6 +9,7 @@ mod node;
 mod proxies;
 mod python;
 mod ruby;
+mod tls;
 mod tokio;
 
 use std::path::{Path, PathBuf};
@@ -46,6 +47,8 @@ pub(super) struct Place {
     pub(super) next: u16,
     /// A folder of its own, to write to.
     pub(super) folder: PathBuf,
+    /// The first of the chain, not the second. Matters where the way between is TLS.
+    pub(super) is_first: bool,
 }
 
 impl Place {
@@ -56,7 +59,16 @@ impl Place {
 }
 
 /// All of them, in the order of the report.
-pub(super) const ALL: &[Runtime] = &[
+pub(super) fn all() -> impl Iterator<Item = &'static Runtime> {
+    PLAIN.iter().chain(tls::ALL)
+}
+
+/// Whether the first service of such a chain asks the second over TLS, where nothing can be read.
+pub(super) fn is_over_tls(name: &str) -> bool {
+    tls::ALL.iter().any(|runtime| runtime.name == name)
+}
+
+const PLAIN: &[Runtime] = &[
     python::THREADS,
     python::PREFORK,
     python::THREAD_POOL,

@@ -130,6 +130,7 @@ fn prepare(options: &MatrixOptions) -> Result<Bench> {
         ("bpftool", "bpftool"),
         ("ip", "iproute2"),
         ("nginx", "nginx-light"),
+        ("openssl", "openssl"),
         ("python3", "python3"),
         ("unshare", "util-linux"),
     ])?;
