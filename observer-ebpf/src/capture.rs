@@ -19,6 +19,7 @@ use crate::{
     connection,
     context::{self, Caller, Opened},
     globals::settings,
+    ktls,
     maps::{self, CONN_CONTROL, CONNECTIONS, CONTROL_BLOCK, POLICY},
     option, output,
     unit,
@@ -40,7 +41,8 @@ pub(crate) struct Call {
     /// 1 where [`crate::sock::is_plainly_blocking`] says so.
     pub(crate) blocking: u32,
     pub(crate) reserved: u32,
-    /// The other end of a Unix socket that is read, see [`crate::sock::unix_peer`]: its sock and inode; else zero.
+    /// The other end of a Unix socket that is read, see [`crate::sock::unix_peer`]: its sock and inode. Kernel TLS: where
+    /// the call is on the wire, see [`ktls::wire_position`]. Else zero.
     pub(crate) peer: HandoffKey,
 }
 
@@ -309,11 +311,12 @@ pub(crate) extern "C" fn open_run(slot: u32, copied: u32) -> u32 {
         (*opened).established_ns = 0;
         (*opened).accepted_ns = 0;
         if connection::is_request((*entry).role, direction) && first == message::REQUEST {
+            let position = ktls::wire_position(call, &*entry);
             if (*entry).role == role::CLIENT {
-                context::open_client(call.sock, entry, &caller, call.start, call.now);
+                context::open_client(call.sock, entry, &caller, position, call.now);
             } else {
                 let blocking = call.blocking != 0;
-                let found = context::open_server(call.sock, entry, &caller, call.start, call.peer, blocking);
+                let found = context::open_server(call.sock, entry, &caller, position, call.peer, blocking);
                 if found == Opened::Observer {
                     (*entry).mode = mode::IGNORE;
                     (*entry).flags |= flag::OBSERVER;

@@ -276,15 +276,16 @@ impl Daemon {
             })?);
         }
         shared.feed.enable(true)?;
+        let kernel = Arc::new(Mutex::new(kernel));
         let processes = {
+            let kernel = Arc::clone(&kernel);
             let stop = Arc::clone(&stop);
             let shared = Arc::clone(&shared);
             spawn("observer-process", move || {
-                run_processes(&stop, &shared, &registries, departures, leaving);
+                run_processes(&stop, &shared, &registries, departures, leaving, &kernel);
             })?
         };
 
-        let kernel = Arc::new(Mutex::new(kernel));
         if breakpoints {
             let stop = Arc::clone(&stop);
             let shared = Arc::clone(&shared);
@@ -467,14 +468,23 @@ fn run_processes(
     registries: &Registries,
     mut departures: Departures,
     mut leaving: Option<Leaving>,
+    kernel: &Mutex<Kernel>,
 ) {
     let mut looked = now_ns();
+    let mut looked_for_tls = looked;
     while !stop.load(Ordering::Acquire) {
         let now = now_ns();
         shared.feed.drain(&shared.table);
         shared.feed.housekeep(&shared.table, now);
         if let Some(leaving) = &mut leaving {
             leaving.drain();
+        }
+        if now.saturating_sub(looked_for_tls) > HOUSEKEEPING_NS {
+            looked_for_tls = now;
+            // Not while another thread attaches something, which may take seconds: processes go first.
+            if let Ok(mut kernel) = kernel.try_lock() {
+                kernel.look_for_tls();
+            }
         }
         if now.saturating_sub(looked) > 60 * HOUSEKEEPING_NS {
             looked = now;
