@@ -8,7 +8,7 @@
 //! is about lies in the program's scratch. Since 5.6.)
 
 use observer_abi::{
-    connection::{Connection, INBOUND, OUTBOUND, flag, role},
+    connection::{Connection, Direction, INBOUND, OUTBOUND, flag, role},
     context::HandoffKey,
     control::mode,
     record::{self, MAX_PAYLOAD, RecordHeader, RunData, RunOpened},
@@ -127,7 +127,7 @@ pub(crate) extern "C" fn capture_data(slot: u32) -> u32 {
         let shipped = if opens { 0 } else { (*this).shipped };
         let room = room(&*entry, direction(call), shipped);
         if !opens && room == 0 {
-            account(this, call, buffer::read_tail(slot, (*this).tail));
+            account(entry, this, call, buffer::read_tail(slot, (*this).tail));
             return 0;
         }
         let wanted = if length < u64::from(room) { length } else { u64::from(room) };
@@ -168,14 +168,7 @@ pub(crate) extern "C" fn capture_data(slot: u32) -> u32 {
         }
         (*this).shipped = shipped + wanted as u32;
         (*entry).flags |= flag::ACTIVE;
-        account(this, call, tail);
-        if !inbound {
-            if call.pending != 0 {
-                (*entry).flags |= flag::SEND_PENDING;
-            } else {
-                (*entry).flags &= !flag::SEND_PENDING;
-            }
-        }
+        account(entry, this, call, tail);
         if opens { copied | OPENED } else { copied }
     }
 }
@@ -267,13 +260,18 @@ pub(crate) unsafe fn wants_sent(entry: *const Connection) -> bool {
 
 /// Moves the direction's end.
 #[inline(always)]
-unsafe fn account(this: *mut observer_abi::connection::Direction, call: &Call, tail: u64) {
-    // SAFETY: a live map value.
+unsafe fn account(entry: *mut Connection, this: *mut Direction, call: &Call, tail: u64) {
+    // SAFETY: a live map value, and a part of it.
     unsafe {
         (*this).last_ns = call.now;
         (*this).tail = tail;
         if call.direction == u32::from(OUTBOUND) {
             (*this).announced = call.end;
+            if call.pending != 0 {
+                (*entry).flags |= flag::SEND_PENDING;
+            } else {
+                (*entry).flags &= !flag::SEND_PENDING;
+            }
         }
         (*this).end = if call.pending != 0 { call.start } else { call.end };
     }
