@@ -1,8 +1,8 @@
 """HTTPS whose records the kernel makes: kernel_tls.py CERTIFICATE WHAT
 
-WHAT: check (whether this kernel and OpenSSL can, in words where they can't), server PORT, or gateway PORT BACKEND, which
-speaks plain HTTP and answers /call/ID with what the server on port BACKEND answers to /id/ID, over a connection of each
-thread's own. All answer /bytes/N, too.
+WHAT: check (whether this kernel and OpenSSL can, in words where they can't), server PORT, gateway PORT BACKEND, which
+speaks plain HTTP and answers /ask/ID with what the server on port BACKEND answers to /told/ID, over a connection of each
+thread's own, or get PORT PATH..., which writes status and size of each answer. All answer /bytes/N, too.
 
 TLS 1.2: before 3.2 OpenSSL leaves what it receives by TLS 1.3 to itself.
 """
@@ -38,7 +38,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self):
         _, kind, argument = self.path.split("/")
-        body = call(argument) if kind == "call" else b"x" * int(argument) if kind == "bytes" else b"ok\n"
+        body = ask(argument) if kind == "ask" else b"x" * int(argument) if kind == "bytes" else b"ok\n"
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
@@ -48,11 +48,11 @@ class Handler(BaseHTTPRequestHandler):
 BACKEND = threading.local()
 
 
-def call(identity):
+def ask(identity):
     if not hasattr(BACKEND, "connection"):
         client = context(ssl.PROTOCOL_TLS_CLIENT)
         BACKEND.connection = HTTPSConnection("localhost", int(sys.argv[4]), context=client)
-    BACKEND.connection.request("GET", "/id/" + identity)
+    BACKEND.connection.request("GET", "/told/" + identity)
     return BACKEND.connection.getresponse().read()
 
 
@@ -94,10 +94,18 @@ def check():
         sys.exit("OpenSSL does not use kernel TLS here")
 
 
+def get():
+    connection = HTTPSConnection("localhost", int(sys.argv[3]), context=context(ssl.PROTOCOL_TLS_CLIENT))
+    for path in sys.argv[4:]:
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        print(answer.status, len(answer.read()))
+
+
 def main():
     what = sys.argv[2]
-    if what == "check":
-        check()
+    if what in ("check", "get"):
+        check() if what == "check" else get()
         return
     server = (Secure if what == "server" else ThreadingHTTPServer)(("127.0.0.1", int(sys.argv[3])), Handler)
     server.context = context(ssl.PROTOCOL_TLS_SERVER) if what == "server" else None

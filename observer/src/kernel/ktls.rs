@@ -179,6 +179,8 @@ impl Kernel {
 
     fn tls_plan(&self, types: &KernelTypes) -> Vec<(&'static str, Hook)> {
         let programs = self.tier().tls_programs().iter().copied();
-        programs.filter(|(_, hook)| !hook.is_left_out(types)).collect()
+        programs
+            .filter(|(_, hook)| !hook.is_left_out(types))
+            .collect()
     }
 }

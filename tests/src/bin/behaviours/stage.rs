@@ -11,6 +11,7 @@ use observer_tests::{Client, Environment, Folder, Observer, Server, free_port, n
 use crate::behaviour::Evidence;
 use crate::daemon::Load;
 use crate::identity::{self, Container};
+use crate::kernel_tls::Secure;
 use crate::namespace;
 
 /// Bytes of nginx's file `/large`: more than the socket's buffers hold.
@@ -37,6 +38,8 @@ pub(crate) struct Stage {
     pub(crate) socket: PathBuf,
     /// Servers that make exactly these system calls, by their ways; the error is why the kernel can't.
     pub(crate) raw: BTreeMap<&'static str, Result<Server, String>>,
+    /// Servers with kernel TLS; the error is why there are none.
+    pub(crate) secure: Result<Secure, String>,
     _folders: [Folder; 3],
 }
 
@@ -65,6 +68,7 @@ impl Stage {
         older.request("GET", "/bytes/0", "").unwrap();
 
         let raw = WAYS.map(|way| (way, raw_server(way)));
+        let secure = Secure::start();
         let mut arguments = vec![
             "--span-rate=unlimited".to_owned(),
             "--log-level=debug".to_owned(),
@@ -72,6 +76,9 @@ impl Stage {
             format!("--pid={}", unix.pid()),
         ];
         for server in [&python_server, &prefork, &gateway, &nginx] {
+            arguments.push(format!("--port={}", server.port()));
+        }
+        for server in secure.iter().flat_map(Secure::servers) {
             arguments.push(format!("--port={}", server.port()));
         }
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
@@ -88,6 +95,7 @@ impl Stage {
             older: RefCell::new(older),
             socket,
             raw: raw.into_iter().collect(),
+            secure,
             _folders: folders,
         }
     }
