@@ -13,8 +13,8 @@
 //!
 //! Relies on: `struct proto`, `struct tcp_ulp_ops` (4.13), `TLS_GET_RECORD_TYPE` and `TLS_SET_RECORD_TYPE` messages for
 //! records that are no data (4.17). Cost: for any other socket one pointer and one comparison a call, where a tier's
-//! hook sees both kinds. Limits: a network card that encrypts has functions of its own, which only the `socket` and
-//! `syscall` tiers see.
+//! hook sees both kinds. Limits: where a network card encrypts, the functions are others: only the `socket` and
+//! `syscall` tiers see such a connection, the others leave it alone.
 
 use aya_ebpf::helpers::generated::{bpf_ktime_get_ns, bpf_probe_read_user};
 use observer_abi::{
@@ -108,6 +108,32 @@ pub(crate) unsafe fn is_on<R: KernelRead>(sock: *const u8, direction: u8) -> boo
     }
 }
 
+/// Where [`PLAIN_CALLS`] keeps the call with which the kernel, not a network card, encrypts.
+const SOFTWARE: usize = 2;
+
+/// The sock's `sendmsg`.
+#[inline(always)]
+unsafe fn send_call<R: KernelRead>(sock: *const u8) -> u64 {
+    // SAFETY: as the callers promise; a null is checked before it is followed.
+    unsafe {
+        let calls: *const u8 = R::read(sock, offset!(sock_prot));
+        if calls.is_null() { 0 } else { R::read(calls, offset!(proto_sendmsg)) }
+    }
+}
+
+/// Whether this sock's sends are seen by hooks on `tls_sw_sendmsg`, as far as that is known. Else its requests would
+/// seem to have no answers.
+#[inline(always)]
+unsafe fn sends_in_software<R: KernelRead>(sock: *const u8) -> bool {
+    // SAFETY: as the callers promise.
+    unsafe {
+        match PLAIN_CALLS.get_ptr(0) {
+            Some(known) => (*known)[SOFTWARE] != 0 && (*known)[SOFTWARE] == send_call::<R>(sock),
+            None => false,
+        }
+    }
+}
+
 /// The entry of a sock whose plaintext passes both ways, and its TCP sock; `None` for any other.
 ///
 /// # Safety
@@ -191,6 +217,9 @@ pub(crate) fn wire_position(call: &Call, entry: &Connection) -> Option<u64> {
 pub(crate) unsafe fn sending<R: KernelRead>(sock: *const u8, message: *const u8, slot: u32) {
     // SAFETY: as promised.
     unsafe {
+        if let Some(known) = PLAIN_CALLS.get_ptr_mut(0) {
+            (*known)[SOFTWARE] = send_call::<R>(sock);
+        }
         let Some((entry, tcp)) = plaintext::<R>(sock, slot) else { return };
         if has_control::<R>(message) || (*entry).mode == mode::IGNORE || (*entry).flags & flag::OBSERVER != 0 {
             return;
@@ -319,6 +348,9 @@ pub(crate) unsafe fn record_received<R: KernelRead>(
 pub(crate) unsafe fn received<R: KernelRead>(sock: *const u8, message: *const u8, flags: i32, bytes: i32, slot: u32) {
     // SAFETY: as promised.
     unsafe {
+        if !sends_in_software::<R>(sock) {
+            return;
+        }
         let is_data = is_data::<R>(message);
         let Some(record) = record_received::<R>(sock, bytes, flags, is_data, slot) else { return };
         let buffer = if flags & MSG_TRUNC != 0 { Buffer::None } else { Buffer::Message(message) };

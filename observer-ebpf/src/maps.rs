@@ -49,9 +49,9 @@ pub(crate) static RUNTIMES: HashMap<u32, Runtime> = HashMap::with_max_entries(81
 /// Kernel: what goroutines, Python contexts and waiting work are for.
 #[map]
 pub(crate) static UNITS: LruHashMap<UnitKey, Unit> = LruHashMap::with_max_entries(32768, 0);
-/// Kernel: what TCP's own `recvmsg` and `sendmsg` are, so that others (kernel TLS) show.
+/// Kernel: what TCP's own `recvmsg` and `sendmsg` are, so that others (kernel TLS) show; and `tls_sw_sendmsg`.
 #[map]
-pub(crate) static PLAIN_CALLS: Array<[u64; 2]> = Array::with_max_entries(1, 0);
+pub(crate) static PLAIN_CALLS: Array<[u64; 3]> = Array::with_max_entries(1, 0);
 /// Kernel: what sockets of event loops are for that are connecting, or broke before the process closed them.
 #[map]
 pub(crate) static CONNECTING: LruHashMap<u64, RequestReference> = LruHashMap::with_max_entries(4096, 0);
