@@ -30,6 +30,17 @@ pub mod family {
     pub const INET6: u16 = 10;
 }
 
+/// What a connection is: [`Connection::tcp`].
+pub mod transport {
+    /// A Unix socket.
+    pub const UNIX: u8 = 0;
+    /// TCP: state changes end the entry.
+    pub const TCP: u8 = 1;
+    /// TCP whose bytes the kernel encrypts and decrypts, in both directions: positions count what the process writes and
+    /// reads since that began, not TCP's sequence numbers.
+    pub const KERNEL_TLS: u8 = 2;
+}
+
 /// Bits of [`Connection::flags`].
 pub mod flag {
     /// The connection was seen from its establishment, so its positions count from its first byte.
@@ -108,7 +119,7 @@ pub struct Connection {
     pub role: u8,
     /// One of [`mode`](crate::control::mode), from the daemon.
     pub mode: u8,
-    /// 1 where TCP state changes end this entry, 0 for Unix sockets.
+    /// One of [`transport`].
     pub tcp: u8,
     /// Network namespace inode number.
     pub netns: u32,
@@ -118,5 +129,8 @@ pub struct Connection {
     pub runtime: u32,
     /// Sequence number of the first byte of the next request, for header injection.
     pub next_request: u32,
+    /// Kernel TLS, by direction: TCP sequence number of the record with which the next call begins; 0 where that is not
+    /// known.
+    pub records: [u32; 2],
 }
-plain!(Connection, 32 + 2 * 64 + 64 + 16 + 8 + 24 + 8);
+plain!(Connection, 32 + 2 * 64 + 64 + 16 + 8 + 24 + 8 + 8);

@@ -75,8 +75,12 @@ pub struct Settings {
     pub tcp_option: u32,
     /// Programs have spares, since kernel code can be preempted.
     pub spares: u32,
+    /// Kernel TLS takes a record from TCP when a process reads it, not before (6.0): where its bytes begin is known.
+    pub tls_records: u32,
+    /// Arguments of `proto.recvmsg`.
+    pub receive_arguments: u32,
 }
-plain!(Settings, 60);
+plain!(Settings, 68);
 
 /// What [`InjectionControl`] says.
 pub mod injection {
@@ -100,7 +104,7 @@ pub struct InjectionControl {
 plain!(InjectionControl, 8);
 
 /// Scratches, where headers are injected: those of the other programs and of their spares, and three.
-pub const SCRATCHES_TO_INJECT: u32 = 2 * 5 + 3;
+pub const SCRATCHES_TO_INJECT: u32 = 2 * 7 + 3;
 
 /// Bytes of an injected line: `traceparent: 00-<32 hex digits>-<16 hex digits>-01` and its end.
 pub const INJECTED_LINE: u32 = 70;

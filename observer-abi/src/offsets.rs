@@ -128,5 +128,17 @@ pub struct Offsets {
     pub task_thread_pointer: u32,
     /// `inet_connection_sock.icsk_ulp_ops`: not null where a protocol of the kernel's own (TLS) lies above.
     pub sock_protocol_above: u32,
+    /// `sock.__sk_common.skc_prot`
+    pub sock_prot: u32,
+    /// `proto.sendmsg`
+    pub proto_sendmsg: u32,
+    /// `proto.recvmsg`
+    pub proto_recvmsg: u32,
+    /// `tcp_ulp_ops.name`
+    pub ulp_name: u32,
+    /// `msghdr.msg_control`
+    pub msg_control: u32,
+    /// `msghdr.msg_controllen`
+    pub msg_control_length: u32,
 }
-plain!(Offsets, 61 * 4);
+plain!(Offsets, 67 * 4);

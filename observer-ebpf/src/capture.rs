@@ -8,7 +8,7 @@
 //! is about lies in the program's scratch. Since 5.6.)
 
 use observer_abi::{
-    connection::{Connection, INBOUND, OUTBOUND, flag, role},
+    connection::{Connection, Direction, INBOUND, OUTBOUND, flag, role},
     context::HandoffKey,
     control::mode,
     record::{self, MAX_PAYLOAD, RecordHeader, RunData, RunOpened},
@@ -19,6 +19,7 @@ use crate::{
     connection,
     context::{self, Caller, Opened},
     globals::settings,
+    ktls,
     maps::{self, CONN_CONTROL, CONNECTIONS, CONTROL_BLOCK, POLICY},
     opaque, option, output, retry,
     unit,
@@ -41,7 +42,8 @@ pub(crate) struct Call {
     pub(crate) blocking: u32,
     /// 1 where bytes that cannot be read now may be read at the send's end.
     pub(crate) retry: u32,
-    /// The other end of a Unix socket that is read, see [`crate::sock::unix_peer`]: its sock and inode; else zero.
+    /// The other end of a Unix socket that is read, see [`crate::sock::unix_peer`]: its sock and inode. Kernel TLS: where
+    /// the call is on the wire, see [`ktls::wire_position`]. Else zero.
     pub(crate) peer: HandoffKey,
 }
 
@@ -130,7 +132,7 @@ pub(crate) extern "C" fn capture_data(slot: u32) -> u32 {
         let shipped = if opens { 0 } else { (*this).shipped };
         let room = room(&*entry, direction(call), shipped);
         if !opens && room == 0 {
-            account(this, call, buffer::read_tail(slot, (*this).tail));
+            account(entry, this, call, buffer::read_tail(slot, (*this).tail));
             return 0;
         }
         let wanted = if length < u64::from(room) { length } else { u64::from(room) };
@@ -144,7 +146,7 @@ pub(crate) extern "C" fn capture_data(slot: u32) -> u32 {
 
         if opens {
             if opaque::may_begin(entry, call) && opaque::opaque_begun(slot, copied) != 0 {
-                account(this, call, 0);
+                account(entry, this, call, 0);
                 return 0;
             }
             let opened = &raw mut (*scratch).opened;
@@ -179,14 +181,7 @@ pub(crate) extern "C" fn capture_data(slot: u32) -> u32 {
         }
         (*this).shipped = shipped + wanted as u32;
         (*entry).flags |= flag::ACTIVE;
-        account(this, call, tail);
-        if !inbound {
-            if call.pending != 0 {
-                (*entry).flags |= flag::SEND_PENDING;
-            } else {
-                (*entry).flags &= !flag::SEND_PENDING;
-            }
-        }
+        account(entry, this, call, tail);
         if opens { copied | OPENED } else { copied }
     }
 }
@@ -278,13 +273,18 @@ pub(crate) unsafe fn wants_sent(entry: *const Connection) -> bool {
 
 /// Moves the direction's end.
 #[inline(always)]
-pub(crate) unsafe fn account(this: *mut observer_abi::connection::Direction, call: &Call, tail: u64) {
-    // SAFETY: a live map value.
+pub(crate) unsafe fn account(entry: *mut Connection, this: *mut Direction, call: &Call, tail: u64) {
+    // SAFETY: a live map value, and a part of it.
     unsafe {
         (*this).last_ns = call.now;
         (*this).tail = tail;
         if call.direction == u32::from(OUTBOUND) {
             (*this).announced = call.end;
+            if call.pending != 0 {
+                (*entry).flags |= flag::SEND_PENDING;
+            } else {
+                (*entry).flags &= !flag::SEND_PENDING;
+            }
         }
         (*this).end = if call.pending != 0 { call.start } else { call.end };
     }
@@ -322,10 +322,11 @@ pub(crate) extern "C" fn open_run(slot: u32, copied: u32) -> u32 {
         (*opened).established_ns = 0;
         (*opened).accepted_ns = 0;
         if connection::is_request((*entry).role, direction) && first == message::REQUEST {
+            let position = ktls::wire_position(call, &*entry);
             if (*entry).role == role::CLIENT {
-                context::open_client(call.sock, entry, &caller, call.start, call.now);
+                context::open_client(call.sock, entry, &caller, position, call.now);
             } else {
-                let found = context::open_server(call.sock, entry, &caller, call.start, call.peer, call.blocking);
+                let found = context::open_server(call.sock, entry, &caller, position, call.peer, call.blocking);
                 if found == Opened::Observer {
                     (*entry).mode = mode::IGNORE;
                     (*entry).flags |= flag::OBSERVER;

@@ -2,7 +2,7 @@
 
 use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
 use observer_abi::{
-    connection::{Connection, INBOUND, OUTBOUND, family, flag, role},
+    connection::{Connection, INBOUND, OUTBOUND, family, flag, role, transport},
     loss::Counter,
     record::{self, ConnectionOpened, RecordHeader},
 };
@@ -32,7 +32,7 @@ pub(crate) unsafe fn find_or_create<R: KernelRead>(
 ) -> Option<*mut Connection> {
     let key = sock as u64;
     let existing = CONNECTIONS.get_ptr_mut(key);
-    if kind == Kind::Tcp {
+    if kind != Kind::Unix {
         if existing.is_some() {
             return existing;
         }
@@ -68,8 +68,8 @@ unsafe fn create<R: KernelRead>(sock: *const u8, kind: Kind, inode: u64, slot: u
         (*entry).generation = bpf_ktime_get_ns();
         (*entry).inode = inode;
         (*entry).netns = sock::netns::<R>(sock);
-        if kind == Kind::Tcp {
-            (*entry).tcp = 1;
+        if kind != Kind::Unix {
+            (*entry).tcp = transport::TCP;
             let tcp = sock::tcp::<R>(sock)?;
             begin_positions(&mut *entry, &sock::counters::<R>(tcp));
         }
@@ -148,7 +148,8 @@ pub(crate) unsafe fn announce<R: KernelRead>(
                 captured: 0,
                 kind: record::kind::CONNECTION_OPENED,
                 direction: 0,
-                flags: if (*entry).flags & flag::FROM_START != 0 { record::flag::FROM_START } else { 0 },
+                flags: if (*entry).flags & flag::FROM_START != 0 { record::flag::FROM_START } else { 0 }
+                    | if kind == Kind::KernelTls { record::flag::KERNEL_TLS } else { 0 },
                 role: (*entry).role,
             },
             local_address: [0; 16],
@@ -164,7 +165,7 @@ pub(crate) unsafe fn announce<R: KernelRead>(
             reserved_2: 0,
         };
         record.write(zero);
-        if kind == Kind::Tcp {
+        if kind != Kind::Unix {
             (*record).local_port = R::read::<u16>(sock, offset!(sock_num));
             (*record).peer_port = u16::from_be(R::read::<u16>(sock, offset!(sock_dport)));
             let local = (&raw mut (*record).local_address).cast::<u32>();

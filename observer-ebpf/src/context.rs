@@ -2,7 +2,7 @@
 
 use aya_ebpf::helpers::generated::bpf_get_prandom_u32;
 use observer_abi::{
-    connection::{Connection, INBOUND, OUTBOUND, role},
+    connection::{Connection, INBOUND, OUTBOUND, role, transport},
     context::{Context, Handoff, HandoffKey, method},
     loss::Counter,
     process::runtime,
@@ -11,7 +11,7 @@ use observer_abi::{
 use crate::{
     maps::HANDOFF,
     output::count,
-    sock::blocking,
+    sock::{NO_PEER, blocking},
     task, unit,
 };
 
@@ -74,12 +74,18 @@ pub(crate) fn handoff_key(entry: &Connection, position: u64) -> HandoffKey {
     HandoffKey { pair: u64::from(response), position: u64::from(request.wrapping_add(position as u32)) }
 }
 
-/// Ids for a request that a client is about to send.
+/// Ids for a request that a client is about to send, at a position on the wire where that is known.
 ///
 /// # Safety
 /// `entry` is the live map value of the sock at `sock`.
 #[inline(always)]
-pub(crate) unsafe fn open_client(sock: u64, entry: *mut Connection, caller: &Caller, position: u64, now: u64) {
+pub(crate) unsafe fn open_client(
+    sock: u64,
+    entry: *mut Connection,
+    caller: &Caller,
+    position: Option<u64>,
+    now: u64,
+) {
     // SAFETY: live map values.
     unsafe {
         begin(&mut (*entry).context, caller);
@@ -99,9 +105,12 @@ pub(crate) unsafe fn open_client(sock: u64, entry: *mut Connection, caller: &Cal
         let context = &(*entry).context;
         let handoff =
             Handoff { trace_id: context.trace_id, span_id: context.span_id, time_ns: now, observer: 0, from: 0, until: 0 };
-        if (*entry).tcp == 0 {
+        if (*entry).tcp == transport::UNIX {
             hand_off_unix(sock, entry, &handoff);
-        } else if HANDOFF.insert(handoff_key(&*entry, position), &handoff, ANY).is_ok() {
+            return;
+        }
+        let Some(position) = position else { return };
+        if HANDOFF.insert(handoff_key(&*entry, position), &handoff, ANY).is_ok() {
             count(Counter::HandoffWritten, 1);
         }
     }
@@ -140,7 +149,7 @@ unsafe fn hand_off_unix(sock: u64, entry: *const Connection, handoff: &Handoff) 
 pub(crate) unsafe fn answered(sock: u64, entry: *const Connection) {
     // SAFETY: as promised.
     unsafe {
-        if (*entry).tcp == 0 {
+        if (*entry).tcp == transport::UNIX {
             let _ = HANDOFF.remove(HandoffKey { pair: sock, position: (*entry).inode });
         }
     }
@@ -171,7 +180,7 @@ pub(crate) unsafe fn open_server(
     sock: u64,
     entry: *mut Connection,
     caller: &Caller,
-    position: u64,
+    position: Option<u64>,
     peer: HandoffKey,
     blocking: u32,
 ) -> Opened {
@@ -180,7 +189,11 @@ pub(crate) unsafe fn open_server(
         let response_at_open = (*entry).directions[OUTBOUND as usize].end;
         begin(&mut (*entry).context, caller);
         (*entry).context.response_at_open = response_at_open;
-        let key = if (*entry).tcp != 0 { handoff_key(&*entry, position) } else { peer };
+        let key = match position {
+            _ if (*entry).tcp == transport::UNIX => peer,
+            Some(position) => handoff_key(&*entry, position),
+            None => NO_PEER,
+        };
         if key.pair != 0 {
             if let Some(handoff) = HANDOFF.get_ptr(key) {
                 let handoff = &*handoff;

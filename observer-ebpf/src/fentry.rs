@@ -54,7 +54,7 @@ spared! {
 #[inline(always)]
 fn received(message: *const u8, flags: i32, result: i32) -> Moved {
     let buffer = if flags & MSG_TRUNC != 0 { Buffer::None } else { Buffer::Message(message) };
-    Moved { direction: INBOUND, bytes: result as u32, buffer }
+    Moved { direction: INBOUND, bytes: result as u32, buffer, record: 0 }
 }
 
 /// `tcp_recvmsg` has four to six arguments, depending on the version. Which of these programs is loaded comes from BTF:
@@ -88,7 +88,7 @@ tcp_received!(fentry_tcp_received_6, fentry_tcp_received_6_spare, 4, 6);
 pub(crate) fn fentry_tcp_page_sent(ctx: FExitContext) -> i32 {
     let result: i32 = ctx.arg(5);
     if result > 0 {
-        let moved = Moved { direction: OUTBOUND, bytes: result as u32, buffer: Buffer::None };
+        let moved = Moved { direction: OUTBOUND, bytes: result as u32, buffer: Buffer::None, record: 0 };
         // SAFETY: typed arguments.
         unsafe { socket::after_call::<Direct>(ctx.arg(0), Kind::Tcp, &moved, slot::SENT) };
     }
@@ -104,7 +104,8 @@ spared! {
             // SAFETY: typed arguments.
             unsafe {
                 let sock: *const u8 = Direct::read(ctx.arg::<*const u8>(0), offset!(socket_sk));
-                let moved = Moved { direction: OUTBOUND, bytes: result as u32, buffer: Buffer::Message(ctx.arg(1)) };
+                let buffer = Buffer::Message(ctx.arg(1));
+                let moved = Moved { direction: OUTBOUND, bytes: result as u32, buffer, record: 0 };
                 socket::after_call::<Direct>(sock, Kind::Unix, &moved, slot_of(slot::UNIX_SENT, spare));
             }
         }

@@ -61,7 +61,7 @@ macro_rules! accessors {
 accessors!(
     SettingsTable, SETTINGS,
     selected_only, observer_tgid, ring_mask, wake_bytes, may_probe_read, send_start_hook, request_budget, response_budget,
-    typed_task, task_registers, kernel_workers, unix_sock_helper, inject, tcp_option, spares,
+    typed_task, task_registers, kernel_workers, unix_sock_helper, inject, tcp_option, spares, tls_records, receive_arguments,
 );
 
 accessors!(
@@ -75,5 +75,5 @@ accessors!(
     socket_sk,
     task_mm, mm_owner, task_files, files_count, files_table, table_size, table_files, file_private, inode_mode,
     task_thread_pointer,
-    sock_protocol_above,
+    sock_protocol_above, sock_prot, proto_sendmsg, proto_recvmsg, ulp_name, msg_control, msg_control_length,
 );

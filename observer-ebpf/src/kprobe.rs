@@ -32,6 +32,7 @@ use crate::{
     connection,
     globals::offset,
     iterator,
+    ktls,
     maps::{self, CALLS, CONNECTIONS, RECEIVES, slot},
     read::{Direct, KernelRead, Probe},
     retry,
@@ -82,16 +83,17 @@ macro_rules! stack {
         unsafe { (*$ctx.regs).rsp }
     };
 }
+pub(crate) use stack;
 
 /// Remembers a call until its end.
 #[inline(always)]
-fn enter(map: &aya_ebpf::maps::LruHashMap<u32, Entered>, sock: u64, message: u64, stack: u64, flags: u64) {
+pub(crate) fn enter(map: &aya_ebpf::maps::LruHashMap<u32, Entered>, sock: u64, message: u64, stack: u64, flags: u64) {
     let _ = map.insert(thread(), &Entered { sock, message, stack, flags }, ANY);
 }
 
 /// The call that ends now, at this stack pointer.
 #[inline(always)]
-fn leave(map: &aya_ebpf::maps::LruHashMap<u32, Entered>, stack: u64) -> Option<Entered> {
+pub(crate) fn leave(map: &aya_ebpf::maps::LruHashMap<u32, Entered>, stack: u64) -> Option<Entered> {
     let thread = thread();
     // SAFETY: a live map value, which only this thread writes.
     let entered = unsafe { *map.get_ptr(thread)? };
@@ -136,7 +138,7 @@ pub(crate) fn kprobe_tcp_page_sent(ctx: RetProbeContext) -> u32 {
     let result: i32 = ctx.ret();
     let Some(entered) = leave(&CALLS, stack!(ctx)) else { return 0 };
     if result > 0 {
-        let moved = Moved { direction: OUTBOUND, bytes: result as u32, buffer: Buffer::None };
+        let moved = Moved { direction: OUTBOUND, bytes: result as u32, buffer: Buffer::None, record: 0 };
         // SAFETY: the sock that was entered with.
         unsafe { socket::after_call::<Probe>(entered.sock as *const u8, Kind::Tcp, &moved, slot::SENT) };
     }
@@ -187,6 +189,10 @@ unsafe fn tcp_received(sock: *const u8, slot: u32) {
         if file.is_null() {
             return;
         }
+        if ktls::is_on::<Direct>(sock, INBOUND) {
+            // A record, whose plaintext is told elsewhere.
+            return;
+        }
         let Some(entry) = connection::find_or_create::<Direct>(sock, Kind::Tcp, file, slot) else { return };
         let Some(tcp) = sock::tcp::<Direct>(sock) else { return };
         let Some(scratch) = maps::scratch(slot) else { return };
@@ -195,7 +201,7 @@ unsafe fn tcp_received(sock: *const u8, slot: u32) {
         let unseen = connection::extend((*this).end, (*entry).inbound_base, seq).wrapping_sub((*this).end);
         // The entry of an older connection began behind these bytes.
         let fresh = (*this).runs == 0;
-        let mut moved = Moved { direction: INBOUND, bytes: unseen as u32, buffer: Buffer::None };
+        let mut moved = Moved { direction: INBOUND, bytes: unseen as u32, buffer: Buffer::None, record: 0 };
         if unseen > MAX_SEGMENT {
             moved.bytes = 0;
         }
@@ -248,7 +254,7 @@ pub(crate) fn kprobe_unix_sent(ctx: RetProbeContext) -> u32 {
     let Some(entered) = leave(&CALLS, stack!(ctx)) else { return 0 };
     if result > 0 {
         let buffer = Buffer::Message(entered.message as *const u8);
-        let moved = Moved { direction: OUTBOUND, bytes: result as u32, buffer };
+        let moved = Moved { direction: OUTBOUND, bytes: result as u32, buffer, record: 0 };
         // SAFETY: the sock that was entered with.
         unsafe { socket::after_call::<Probe>(entered.sock as *const u8, Kind::Unix, &moved, slot::UNIX_SENT) };
     }
@@ -274,7 +280,7 @@ pub(crate) fn kprobe_unix_received(ctx: RetProbeContext) -> u32 {
     if result > 0 && flags & MSG_PEEK == 0 {
         let buffer =
             if flags & MSG_TRUNC != 0 { Buffer::None } else { Buffer::Message(entered.message as *const u8) };
-        let moved = Moved { direction: INBOUND, bytes: result as u32, buffer };
+        let moved = Moved { direction: INBOUND, bytes: result as u32, buffer, record: 0 };
         // SAFETY: the sock that was entered with.
         unsafe { socket::after_call::<Probe>(entered.sock as *const u8, Kind::Unix, &moved, slot::UNIX_RECEIVED) };
     }

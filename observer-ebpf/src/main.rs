@@ -18,6 +18,8 @@ mod globals;
 mod inject;
 mod iterator;
 mod kprobe;
+mod ktls;
+mod ktls_hooks;
 mod go;
 mod head;
 mod maps;

@@ -50,6 +50,9 @@ pub(crate) static RUNTIMES: HashMap<u32, Runtime> = HashMap::with_max_entries(81
 /// Kernel: what goroutines, Python contexts and waiting work are for.
 #[map]
 pub(crate) static UNITS: LruHashMap<UnitKey, Unit> = LruHashMap::with_max_entries(32768, 0);
+/// Kernel: what TCP's own `recvmsg` and `sendmsg` are, so that others (kernel TLS) show; and `tls_sw_sendmsg`.
+#[map]
+pub(crate) static PLAIN_CALLS: Array<[u64; 3]> = Array::with_max_entries(1, 0);
 /// Kernel: what sockets of event loops are for that are connecting, or broke before the process closed them.
 #[map]
 pub(crate) static CONNECTING: LruHashMap<u64, RequestReference> = LruHashMap::with_max_entries(4096, 0);
@@ -127,8 +130,10 @@ pub(crate) mod slot {
     pub(crate) const RECEIVED: u32 = 2;
     pub(crate) const UNIX_SENT: u32 = 3;
     pub(crate) const UNIX_RECEIVED: u32 = 4;
+    pub(crate) const TLS_SENDING: u32 = 5;
+    pub(crate) const TLS_RECEIVED: u32 = 6;
     /// How many there are.
-    pub(crate) const COUNT: u32 = 5;
+    pub(crate) const COUNT: u32 = 7;
     /// Behind the spares', the first of the injecting program's: any task may interrupt it, so it takes what is free.
     pub(crate) const MESSAGE: u32 = 2 * COUNT;
     /// How many those are.

@@ -40,6 +40,7 @@ use observer_abi::{
 use crate::{
     capture,
     globals::{offset, settings},
+    ktls,
     maps::{self, CONNECTIONS, OPTION_CONNECTIONS, OPTION_HANDSHAKES, OPTION_PEERS},
     output::count,
     read::{Direct, KernelRead},
@@ -133,12 +134,13 @@ pub(crate) extern "C" fn request_opened(slot: u32) -> u32 {
         let call = &(*scratch).call;
         let Some(connection) = CONNECTIONS.get_ptr_mut(call.sock) else { return 0 };
         let Some(entry) = OPTION_CONNECTIONS.get_ptr_mut(call.sock) else { return 0 };
+        let Some(position) = ktls::wire_position(call, &*connection) else { return 0 };
         if (*entry).phase == phase::CLIENT && (*connection).role == role::CLIENT {
             let context = &raw const (*connection).context;
-            let sequence = (*connection).outbound_base.wrapping_add(call.start as u32);
+            let sequence = (*connection).outbound_base.wrapping_add(position as u32);
             leave(entry, sequence, (&raw const (*context).trace_id).cast(), (&raw const (*context).span_id).cast());
         } else if (*entry).phase == phase::SERVER && (*entry).waiting == waiting::CONTEXT {
-            let sequence = (*connection).inbound_base.wrapping_add(call.start as u32);
+            let sequence = (*connection).inbound_base.wrapping_add(position as u32);
             if (*entry).sequence == sequence && (*connection).context.parent_method == method::NONE {
                 take(entry, &raw mut (*connection).context);
                 take(entry, &raw mut (*scratch).opened.context);

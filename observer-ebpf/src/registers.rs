@@ -5,6 +5,7 @@ use observer_abi::{connection::INBOUND, loss::Counter};
 
 use crate::{
     buffer::Source,
+    ktls,
     output::count,
     read::{Direct, KernelRead},
     task,
@@ -94,6 +95,45 @@ pub(crate) unsafe fn of_registers(registers: *const u8, direction: u8) -> Source
         }
     }
 }
+
+/// Whether the bytes that the current system call moved through kernel TLS are data, not another record.
+///
+/// # Safety
+/// As for [`of_system_call`].
+#[inline(always)]
+pub(crate) unsafe fn is_data(direction: u8) -> bool {
+    // SAFETY: as promised.
+    unsafe {
+        match task::registers() {
+            Some(registers) => is_data_of(registers, direction),
+            None => true,
+        }
+    }
+}
+
+/// The same by its registers. Only messages can be anything else: a record that is sent says what it is in a control
+/// message, and one that was received is only given to who asks for such.
+///
+/// # Safety
+/// As for [`of_registers`].
+#[inline(always)]
+pub(crate) unsafe fn is_data_of(registers: *const u8, direction: u8) -> bool {
+    // SAFETY: typed registers; a user address, whose fault is reported.
+    unsafe {
+        let number: u64 = Direct::read(registers, register::ORIG_RAX);
+        let message: u64 = Direct::read(registers, register::RSI);
+        if number != call::SENDMSG && number != call::RECVMSG {
+            return true;
+        }
+        let mut control = [0u64; 2];
+        let at = message.wrapping_add(MSG_CONTROL) as *const _;
+        bpf_probe_read_user(control.as_mut_ptr().cast(), 16, at);
+        if direction == INBOUND { control[0] == 0 || ktls::is_data_at(control[0]) } else { control[1] == 0 }
+    }
+}
+
+/// `msg_control` and behind it `msg_controllen` of a `struct msghdr` in user memory.
+const MSG_CONTROL: u64 = 32;
 
 /// `msg_iov` and `msg_iovlen` of a `struct msghdr` in user memory.
 #[inline(always)]

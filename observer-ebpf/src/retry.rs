@@ -80,7 +80,7 @@ pub(crate) unsafe fn sent<R: KernelRead>(sock: *const u8, result: i32, buffer: B
         if (*place).sock != sock as u64 || result <= 0 {
             return false;
         }
-        let moved = Moved { direction: OUTBOUND, bytes: result as u32, buffer };
+        let moved = Moved { direction: OUTBOUND, bytes: result as u32, buffer, record: 0 };
         socket::after_call::<R>(sock, Kind::Tcp, &moved, slot);
     }
     true

@@ -28,6 +28,8 @@ const O_NONBLOCK: u32 = 0o4000;
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Tcp,
+    /// TCP with kernel TLS in both directions: its plaintext.
+    KernelTls,
     Unix,
     Other,
 }

@@ -11,7 +11,7 @@
 
 use aya_ebpf::{helpers::generated::bpf_ktime_get_ns, macros::btf_tracepoint, programs::BtfTracePointContext};
 use observer_abi::{
-    connection::{Connection, INBOUND, OUTBOUND, flag, role},
+    connection::{Connection, INBOUND, OUTBOUND, flag, role, transport},
     control::mode,
     process::runtime,
 };
@@ -21,8 +21,9 @@ use crate::{
     capture::{self, Call},
     connection, context,
     globals::settings,
-    inject, iterator,
+    inject, iterator, ktls,
     maps::{self, CONNECTIONS, Scratch, slot},
+    opaque,
     read::{Direct, KernelRead},
     registers, retry,
     sock::{self, Kind},
@@ -56,6 +57,13 @@ pub(crate) unsafe fn tcp_sending<R: KernelRead>(sock: *const u8, message: *const
             return;
         }
         let Some(entry) = connection::find_or_create::<R>(sock, Kind::Tcp, file, slot) else { return };
+        if (*entry).tcp == transport::KERNEL_TLS {
+            // Its records, whose plaintext is told elsewhere.
+            return;
+        }
+        if (*entry).mode == mode::OPAQUE && ktls::is_half_on::<R>(sock, OUTBOUND) {
+            opaque::halved(entry);
+        }
         if (*entry).mode == mode::IGNORE || (*entry).flags & flag::OBSERVER != 0 {
             return;
         }
@@ -137,7 +145,14 @@ spared! {
 unsafe fn sent(sock: *const u8, result: i32, slot: u32) {
     // SAFETY: as promised.
     unsafe {
-        let kind = sock::kind::<Direct>(sock);
+        let mut kind = sock::kind::<Direct>(sock);
+        let mut record = 0;
+        if kind == Kind::Tcp && ktls::is_on::<Direct>(sock, OUTBOUND) {
+            match ktls::record_sent::<Direct>(sock, result, registers::is_data(OUTBOUND), slot) {
+                Some(found) => (kind, record) = (Kind::KernelTls, found),
+                None => return,
+            }
+        }
         if kind == Kind::Tcp && settings().send_start_hook() != 0 {
             let retried = retry::sent::<Direct>(sock, result, Buffer::SystemCall, slot);
             if !retried && (result < 0 || result >= SURELY_COMPLETE) {
@@ -148,7 +163,7 @@ unsafe fn sent(sock: *const u8, result: i32, slot: u32) {
         if kind == Kind::Other || result <= 0 {
             return;
         }
-        let moved = Moved { direction: OUTBOUND, bytes: result as u32, buffer: Buffer::SystemCall };
+        let moved = Moved { direction: OUTBOUND, bytes: result as u32, buffer: Buffer::SystemCall, record };
         after_call::<Direct>(sock, kind, &moved, slot);
     }
 }
@@ -186,10 +201,17 @@ unsafe fn received(sock: *const u8, result: i32, flags: i32, slot: u32) {
         if result <= 0 || flags & MSG_PEEK != 0 {
             return;
         }
-        let kind = sock::kind::<Direct>(sock);
+        let mut kind = sock::kind::<Direct>(sock);
+        let mut record = 0;
+        if kind == Kind::Tcp && ktls::is_on::<Direct>(sock, INBOUND) {
+            match ktls::record_received::<Direct>(sock, result, flags, registers::is_data(INBOUND), slot) {
+                Some(found) => (kind, record) = (Kind::KernelTls, found),
+                None => return,
+            }
+        }
         if kind != Kind::Other {
             let buffer = if flags & MSG_TRUNC != 0 { Buffer::None } else { Buffer::SystemCall };
-            let moved = Moved { direction: INBOUND, bytes: result as u32, buffer };
+            let moved = Moved { direction: INBOUND, bytes: result as u32, buffer, record };
             after_call::<Direct>(sock, kind, &moved, slot);
         } else {
             unit::disturbed(task::pid_tgid());
@@ -202,6 +224,8 @@ pub(crate) struct Moved {
     pub(crate) direction: u8,
     pub(crate) bytes: u32,
     pub(crate) buffer: Buffer,
+    /// Kernel TLS: sequence number of the record that it began with, 0 where that is not known.
+    pub(crate) record: u32,
 }
 
 /// Where to ask for the buffer of a call that is over.
@@ -231,6 +255,9 @@ pub(crate) unsafe fn after_call<R: KernelRead>(sock: *const u8, kind: Kind, move
         }
         let Some(entry) = connection::find_or_create::<R>(sock, kind, file, slot) else { return };
         let pid_tgid = task::pid_tgid();
+        if (*entry).mode == mode::OPAQUE && kind == Kind::Tcp && ktls::is_half_on::<R>(sock, direction) {
+            opaque::halved(entry);
+        }
         if (*entry).mode == mode::IGNORE || (*entry).flags & flag::OBSERVER != 0 {
             if (*entry).runtime == runtime::EVENT_LOOP && direction == INBOUND {
                 unit::forget_thread(pid_tgid as u32);
@@ -287,7 +314,13 @@ pub(crate) unsafe fn after_call<R: KernelRead>(sock: *const u8, kind: Kind, move
             pending: 0,
             blocking,
             retry: 0,
-            peer: if direction == INBOUND { sock::unix_peer::<R>(sock, kind) } else { sock::NO_PEER },
+            peer: if kind == Kind::KernelTls {
+                ktls::handoff(&*entry, moved)
+            } else if direction == INBOUND {
+                sock::unix_peer::<R>(sock, kind)
+            } else {
+                sock::NO_PEER
+            },
         };
         let Some(scratch) = tell::<R>(&call, sock, kind, file, entry, slot) else { return };
         match moved.buffer {
@@ -314,7 +347,7 @@ pub(crate) unsafe fn after_call<R: KernelRead>(sock: *const u8, kind: Kind, move
 /// # Safety
 /// `entry` is the live map value of `sock`.
 #[inline(always)]
-unsafe fn tell<R: KernelRead>(
+pub(crate) unsafe fn tell<R: KernelRead>(
     call: &Call,
     sock: *const u8,
     kind: Kind,

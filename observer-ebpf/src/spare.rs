@@ -31,8 +31,11 @@ pub(crate) mod program {
     pub(crate) const EXIT: u32 = 9;
     pub(crate) const SYSCALL_ENTERED: u32 = 10;
     pub(crate) const SYSCALL_LEFT: u32 = 11;
+    pub(crate) const TLS_SENDING: u32 = 12;
+    pub(crate) const TLS_SENT: u32 = 13;
+    pub(crate) const TLS_RECEIVED: u32 = 14;
     /// How many there are.
-    pub(crate) const COUNT: u32 = 12;
+    pub(crate) const COUNT: u32 = 15;
 }
 
 /// Does a program's work: the first program's always, its spare's (`IS_SPARE`) where the first one could not run.

@@ -11,13 +11,14 @@ use aya_ebpf::{
     helpers::generated::bpf_ktime_get_ns, macros::btf_tracepoint, programs::BtfTracePointContext,
 };
 use observer_abi::{
-    connection::{Connection, OUTBOUND, flag, role},
+    connection::{Connection, OUTBOUND, flag, role, transport},
     record::{self, ConnectionClosed, RecordHeader},
 };
 
 use crate::{
     connecting, connection, opaque,
     globals::offset,
+    ktls,
     maps::{CONN_CONTROL, CONNECTIONS, SCRATCH_STATE},
     option, output,
     read::{Direct, KernelRead},
@@ -79,6 +80,7 @@ unsafe fn established(sock: *const u8, role: u8, scratch: u32) {
             return;
         }
         let Some(tcp) = sock::tcp::<Direct>(sock) else { return };
+        ktls::learn(sock, tcp);
         let Some(scratch) = SCRATCH_STATE.get_ptr_mut(scratch) else { return };
         let entry: *mut Connection = &raw mut (*scratch).connection;
         connection::clear(entry);
@@ -86,7 +88,7 @@ unsafe fn established(sock: *const u8, role: u8, scratch: u32) {
         (*entry).generation = now;
         (*entry).established_ns = now;
         (*entry).netns = sock::netns::<Direct>(sock);
-        (*entry).tcp = 1;
+        (*entry).tcp = transport::TCP;
         (*entry).role = role;
         (*entry).flags = flag::FROM_START;
         connection::begin_positions(&mut *entry, &sock::counters::<Direct>(tcp));
@@ -109,29 +111,42 @@ unsafe fn ended(sock: *const u8, old: i32, scratch: u32) {
     // SAFETY: as promised; live map values.
     unsafe {
         let Some(entry) = CONNECTIONS.get_ptr_mut(key) else { return };
-        if (*entry).flags & flag::ACTIVE != 0 && (*entry).flags & flag::OBSERVER == 0 {
-            if let Some(closed) = SCRATCH_STATE.get_ptr_mut(scratch) {
-                final_positions(sock, entry);
-                let failed: i32 = Direct::read(sock, offset!(sock_err));
-                let reset = if failed != 0 { record::flag::RESET } else { 0 };
-                (*closed).header = RecordHeader {
-                    sock: key,
-                    generation: (*entry).generation,
-                    time_ns: bpf_ktime_get_ns(),
-                    captured: 0,
-                    kind: record::kind::CONNECTION_CLOSED,
-                    direction: 0,
-                    flags: reset,
-                    role: (*entry).role,
-                };
-                output::copy_words(&raw mut (*closed).connection, entry);
-                output::send((*entry).generation, closed.cast(), size_of::<ConnectionClosed>() as u64);
-            }
+        if let Some(closed) = SCRATCH_STATE.get_ptr_mut(scratch) {
+            final_positions(sock, entry);
+            let failed: i32 = Direct::read(sock, offset!(sock_err));
+            let reset = if failed != 0 { record::flag::RESET } else { 0 };
+            tell_end(key, entry, closed, reset);
         }
         opaque::ended(entry);
         connecting::broke(key, entry, old);
         let _ = CONNECTIONS.remove(key);
         let _ = CONN_CONTROL.remove(key);
+    }
+}
+
+/// Tells the daemon that a connection ended, where it was told anything of it.
+///
+/// # Safety
+/// `entry` is the live map value of the sock at `key`, `closed` room for the record.
+#[inline(always)]
+pub(crate) unsafe fn tell_end(key: u64, entry: *const Connection, closed: *mut ConnectionClosed, flags: u8) {
+    // SAFETY: as promised.
+    unsafe {
+        if (*entry).flags & flag::ACTIVE == 0 || (*entry).flags & flag::OBSERVER != 0 {
+            return;
+        }
+        (*closed).header = RecordHeader {
+            sock: key,
+            generation: (*entry).generation,
+            time_ns: bpf_ktime_get_ns(),
+            captured: 0,
+            kind: record::kind::CONNECTION_CLOSED,
+            direction: 0,
+            flags,
+            role: (*entry).role,
+        };
+        output::copy_words(&raw mut (*closed).connection, entry);
+        output::send((*entry).generation, closed.cast(), size_of::<ConnectionClosed>() as u64);
     }
 }
 
@@ -141,7 +156,8 @@ unsafe fn final_positions(sock: *const u8, entry: *mut Connection) {
     // SAFETY: as promised by the caller.
     unsafe {
         let Some(tcp) = sock::tcp::<Direct>(sock) else { return };
-        if (*entry).flags & flag::SEND_PENDING != 0 {
+        // Plaintext is no sequence number.
+        if (*entry).flags & flag::SEND_PENDING != 0 && (*entry).tcp == transport::TCP {
             let out = &mut (*entry).directions[OUTBOUND as usize];
             out.end = connection::extend(out.end, (*entry).outbound_base, sock::write_seq::<Direct>(tcp));
             (*entry).flags &= !flag::SEND_PENDING;

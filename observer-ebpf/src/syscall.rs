@@ -31,6 +31,7 @@ use crate::{
     capture,
     globals::offset,
     kprobe::Entered,
+    ktls,
     maps::{self, CALLS, slot},
     output::count,
     read::{Direct, KernelRead, Probe},
@@ -217,7 +218,7 @@ unsafe fn left(registers: *const u8, result: i64, is_spare: bool) {
         }
         let socket: *const u8 = Probe::read(file, offset!(file_private));
         let sock: *const u8 = Probe::read(socket, offset!(socket_sk));
-        let kind = sock::kind::<Probe>(sock);
+        let (mut kind, mut record) = (sock::kind::<Probe>(sock), 0);
         if kind == Kind::Other {
             return;
         }
@@ -238,7 +239,21 @@ unsafe fn left(registers: *const u8, result: i64, is_spare: bool) {
             return;
         }
         source.store(scratch);
-        socket::after_call::<Probe>(sock, kind, &Moved { direction, bytes, buffer: Buffer::Known }, slot);
+        if kind == Kind::Tcp && ktls::is_on::<Probe>(sock, direction) {
+            // The handshake's alerts and the like say so in a control message.
+            let is_data = registers::is_data_of(registers, direction);
+            let found = if sends {
+                ktls::record_sent::<Probe>(sock, bytes as i32, is_data, slot)
+            } else {
+                ktls::record_received::<Probe>(sock, bytes as i32, flags, is_data, slot)
+            };
+            match found {
+                Some(found) => (kind, record) = (Kind::KernelTls, found),
+                None => return,
+            }
+        }
+        let moved = Moved { direction, bytes, buffer: Buffer::Known, record };
+        socket::after_call::<Probe>(sock, kind, &moved, slot);
     }
 }
 

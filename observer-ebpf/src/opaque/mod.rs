@@ -116,16 +116,22 @@ pub(crate) extern "C" fn opaque_moved(slot: u32) -> u32 {
         } else if (*entry).role == role::SERVER && inbound {
             server::opaque_read(slot, look);
         }
-        capture::account(&raw mut (*entry).directions[usize::from(!inbound)], call, 0);
-        if !inbound {
-            if call.pending != 0 {
-                (*entry).flags |= flag::SEND_PENDING;
-            } else {
-                (*entry).flags &= !flag::SEND_PENDING;
-            }
-        }
+        capture::account(entry, &raw mut (*entry).directions[usize::from(!inbound)], call, 0);
     }
     0
+}
+
+/// The kernel encrypts one of its directions (kernel TLS), which is not seen here: when a request is answered, say.
+///
+/// # Safety
+/// `entry` is a live map value.
+#[inline(always)]
+pub(crate) unsafe fn halved(entry: *mut Connection) {
+    // SAFETY: as promised.
+    unsafe {
+        forget(entry);
+        (*entry).mode = mode::IGNORE;
+    }
 }
 
 /// The connection ended.

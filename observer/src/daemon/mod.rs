@@ -276,15 +276,16 @@ impl Daemon {
             })?);
         }
         shared.feed.enable(true)?;
+        let kernel = Arc::new(Mutex::new(kernel));
         let processes = {
+            let kernel = Arc::clone(&kernel);
             let stop = Arc::clone(&stop);
             let shared = Arc::clone(&shared);
             spawn("observer-process", move || {
-                processes::run(&stop, &shared, &registries, departures, leaving);
+                processes::run(&stop, &shared, &registries, departures, leaving, &kernel);
             })?
         };
 
-        let kernel = Arc::new(Mutex::new(kernel));
         if breakpoints {
             let stop = Arc::clone(&stop);
             let shared = Arc::clone(&shared);

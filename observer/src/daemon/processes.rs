@@ -1,14 +1,17 @@
 //! The thread that follows processes, whatever the shards do.
 
 use std::{
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
 use super::{
     HOUSEKEEPING_NS, departures::Departures, now_ns, pipeline::Shared, registries::Registries,
 };
-use crate::kernel::inject::Leaving;
+use crate::kernel::{Kernel, inject::Leaving};
 
 /// Longest sleep: how soon it notices that it is to stop.
 const PATIENCE: Duration = Duration::from_millis(100);
@@ -22,14 +25,23 @@ pub(super) fn run(
     registries: &Registries,
     mut departures: Departures,
     mut leaving: Option<Leaving>,
+    kernel: &Mutex<Kernel>,
 ) {
     let mut looked = now_ns();
+    let mut looked_for_tls = looked;
     while !stop.load(Ordering::Acquire) {
         let now = now_ns();
         shared.feed.drain(&shared.table);
         shared.feed.housekeep(&shared.table, now);
         if let Some(leaving) = &mut leaving {
             leaving.drain();
+        }
+        if now.saturating_sub(looked_for_tls) > HOUSEKEEPING_NS {
+            looked_for_tls = now;
+            // Not while another thread attaches something, which may take seconds: processes go first.
+            if let Ok(mut kernel) = kernel.try_lock() {
+                kernel.look_for_tls();
+            }
         }
         if now.saturating_sub(looked) > 60 * HOUSEKEEPING_NS {
             looked = now;

@@ -224,6 +224,8 @@ pub struct Exchange {
     pub local: Address,
     /// The other end's address.
     pub peer: Address,
+    /// TLS lies below what was read: the plaintext of a connection that the kernel encrypts.
+    pub tls: bool,
     /// When what happened.
     pub times: Times,
     /// Where it stands in its trace.

@@ -20,6 +20,8 @@ pub(crate) struct Ends {
     pub(crate) local: Address,
     /// The other end's address.
     pub(crate) peer: Address,
+    /// TLS lies below what was read.
+    pub(crate) tls: bool,
 }
 
 /// A socket call, without its bytes.
@@ -163,6 +165,7 @@ impl Open {
             netns: ends.netns,
             local: ends.local.clone(),
             peer: ends.peer.clone(),
+            tls: ends.tls,
             times: self.times,
             context: self.context,
             incomplete: self.incomplete,

@@ -20,6 +20,7 @@ use observer_abi::{
 };
 
 use super::{
+    ktls::TlsHooks,
     offsets::KernelTypes,
     option::{self, Adopted},
     programs::{Loaded, Programs},
@@ -77,13 +78,14 @@ impl Default for LoadOptions {
 pub struct Kernel {
     pub(super) ebpf: Ebpf,
     /// What aya did not attach itself.
-    _links: Vec<OwnedFd>,
+    pub(super) links: Vec<OwnedFd>,
     tier: Tier,
     refused: Vec<(Tier, String)>,
     tcp_option: TcpOption,
     load_time: Duration,
     /// Many uprobes may share a link (6.6).
     pub(super) has_many_uprobes: bool,
+    pub(super) tls: TlsHooks,
     /// Programs that aya does not hold.
     pub(super) loaded: Vec<(&'static str, Loaded)>,
 }
@@ -194,16 +196,20 @@ impl Kernel {
                 links.push(link.with_context(|| format!("{name} on {}", hook.name()))?);
             }
         }
-        Ok(Self {
+        let tls = TlsHooks::of(tier, features.preemptible, &ebpf)?;
+        let mut kernel = Self {
             ebpf,
-            _links: links,
+            links,
+            tls,
             tier,
             refused: Vec::new(),
             tcp_option,
             load_time: begin.elapsed(),
             has_many_uprobes: features.many_uprobes,
             loaded,
-        })
+        };
+        kernel.begin_tls(types);
+        Ok(kernel)
     }
 
     /// Whether the core hands contexts over to TCP options is settled before it is loaded.
@@ -273,6 +279,8 @@ impl Kernel {
             unix_sock_helper: u32::from(types.has_function("bpf_skc_to_unix_sock")),
             inject: u32::from(options.inject),
             spares: u32::from(features.preemptible),
+            tls_records: u32::from(types.takes_tls_records()),
+            receive_arguments: types.arguments("tcp_recvmsg").unwrap_or(0),
             tcp_option: u32::from(!options.option_peers.is_empty()),
         };
         let mut loader = EbpfLoader::new();
@@ -489,7 +497,7 @@ pub struct ProgramStats {
 }
 
 /// Room of programs, and how many there are of it without spares (`maps` in `observer-ebpf`).
-const SCRATCHES: [(&str, u32); 2] = [("SCRATCH", 5), ("SCRATCH_CREATE", 5)];
+const SCRATCHES: [(&str, u32); 2] = [("SCRATCH", 7), ("SCRATCH_CREATE", 7)];
 
 const RINGS: [&str; MAX_RINGS] = ["RECORDS_0", "RECORDS_1", "RECORDS_2", "RECORDS_3"];
 
@@ -533,14 +541,21 @@ fn load(ebpf: &mut Ebpf, name: &str, hook: Hook, btf: &Btf) -> Result<()> {
         Hook::Exit(function) | Hook::ExitIf(function, _) => {
             <&mut FExit>::try_from(program)?.load(function, btf)?
         }
-        Hook::Probe(_) | Hook::ProbeIf(..) | Hook::ProbeReturn(_) | Hook::ProbeReturnIf(..) => {
-            <&mut KProbe>::try_from(program)?.load()?
-        }
+        _ => <&mut KProbe>::try_from(program)?.load()?,
     }
     Ok(())
 }
 
-fn attach(ebpf: &mut Ebpf, name: &str, hook: Hook) -> Result<()> {
+/// Loads a kprobe's program, which needs no types.
+pub(super) fn load_probe(ebpf: &mut Ebpf, name: &str) -> Result<()> {
+    let program = ebpf
+        .program_mut(name)
+        .ok_or_else(|| anyhow!("not in the object"))?;
+    <&mut KProbe>::try_from(program)?.load()?;
+    Ok(())
+}
+
+pub(super) fn attach(ebpf: &mut Ebpf, name: &str, hook: Hook) -> Result<()> {
     match ebpf
         .program_mut(name)
         .ok_or_else(|| anyhow!("not in the object"))?

@@ -7,7 +7,9 @@
 mod breakpoints;
 pub mod counters;
 pub mod inject;
+mod ktls;
 pub mod loader;
+mod modules;
 pub mod offsets;
 pub mod option;
 mod preemption;
@@ -16,5 +18,6 @@ pub mod reader;
 pub mod tier;
 pub mod uprobes;
 
+pub use ktls::KernelTls;
 pub use loader::{Kernel, LoadOptions};
 pub use tier::{Features, Tier};

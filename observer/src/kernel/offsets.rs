@@ -48,6 +48,17 @@ impl KernelTypes {
         Ok(Self { btf })
     }
 
+    /// The types of a module of this kernel's, which include its own.
+    pub fn of_module(&self, module: &str) -> Result<Self, OffsetError> {
+        let path = Path::new("/sys/kernel/btf").join(module);
+        let btf = Btf::from_split_file(&path, &self.btf);
+        let btf = btf.map_err(|error| OffsetError::NoBtf {
+            path: path.display().to_string(),
+            reason: error.to_string(),
+        })?;
+        Ok(Self { btf })
+    }
+
     /// Byte offset of a field, given as `struct.member.member…`; members of anonymous structs and unions count as the
     /// outer one's.
     pub fn offset(&self, path: &str) -> Result<u32, OffsetError> {
@@ -147,6 +158,13 @@ impl KernelTypes {
             })
     }
 
+    /// Number of a kernel function's type.
+    pub fn function_id(&self, name: &str) -> Option<u32> {
+        let ids = self.btf.resolve_ids_by_name(name).ok()?;
+        ids.into_iter()
+            .find(|id| matches!(self.btf.resolve_type_by_id(*id), Ok(Type::Func(_))))
+    }
+
     /// Whether a raw tracepoint exists: the kernel keeps `btf_trace_NAME` for each.
     pub fn has_tracepoint(&self, name: &str) -> bool {
         self.btf
@@ -158,6 +176,11 @@ impl KernelTypes {
     pub fn has_helper(&self, name: &str) -> bool {
         self.enumerator("bpf_func_id", &format!("BPF_FUNC_{name}"))
             .is_some()
+    }
+
+    /// Whether kernel TLS takes a record from TCP when a process reads it (`struct tls_strparser`, 6.0), not before.
+    pub fn takes_tls_records(&self) -> bool {
+        self.offset("tls_strparser.anchor").is_ok()
     }
 
     /// Whether an enumerator exists, of whatever enum, an anonymous one included.
@@ -269,6 +292,12 @@ impl KernelTypes {
             inode_mode: self.offset("inode.i_mode")?,
             task_thread_pointer: self.offset("task_struct.thread.fsbase")?,
             sock_protocol_above: self.offset("inet_connection_sock.icsk_ulp_ops")?,
+            sock_prot: self.offset("sock.__sk_common.skc_prot")?,
+            proto_sendmsg: self.offset("proto.sendmsg")?,
+            proto_recvmsg: self.offset("proto.recvmsg")?,
+            ulp_name: self.offset("tcp_ulp_ops.name")?,
+            msg_control: self.offset("msghdr.msg_control")?,
+            msg_control_length: self.offset("msghdr.msg_controllen")?,
         })
     }
 }

@@ -1,9 +1,10 @@
-//! Loading past aya (0.14), which does not know two things; maps, and everything else, stay its own.
+//! Loading past aya (0.14), which does not know three things; maps, and everything else, stay its own.
 //!
 //! - Under `lockdown=confidentiality` the kernel refuses `bpf_probe_read_kernel`. aya takes that for a kernel from before
 //!   5.5 and rewrites every call of `bpf_probe_read_user`, which is allowed, to `bpf_probe_read`, which is not.
 //! - Uprobes at many places in one link (`BPF_TRACE_UPROBE_MULTI`, 6.6). One by one each waits, when it goes, for all
 //!   programs that may still be at work, and all wait for each other: seconds on a busy machine.
+//! - Functions of modules (`attach_btf_obj_fd`, 5.11).
 
 use std::{
     collections::{HashMap, HashSet},
@@ -33,6 +34,15 @@ pub(super) struct Programs {
 
 /// A loaded program; attached it stays while the link lives.
 pub(super) struct Loaded(OwnedFd);
+
+/// What a tracing program is loaded for.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Target {
+    /// Number of the function's type, or of the tracepoint's.
+    pub(super) function: u32,
+    /// The module's types, where it is a module's.
+    pub(super) object: Option<RawFd>,
+}
 
 impl Programs {
     /// Parses the object and points it at the maps that aya made of it.
@@ -83,9 +93,25 @@ impl Programs {
             ),
             _ => bail!("kernel lockdown refuses kprobes"),
         };
-        let target = kernel
+        let function_id = kernel
             .id_by_type_name_kind(&target, kind)
             .with_context(|| format!("this kernel has no {target}"))?;
+        let target = Target {
+            function: function_id,
+            object: None,
+        };
+        let tracing = bpf_prog_type::BPF_PROG_TYPE_TRACING;
+        self.load_function(function, license, tracing, attach, target)
+    }
+
+    /// Loads one program for the entry or the exit of a function, of a module's perhaps.
+    pub(super) fn load_at(&self, name: &str, hook: Hook, target: Target) -> Result<Loaded> {
+        let (function, license) = self.find(name)?;
+        let attach = match hook {
+            Hook::Enter(_) => bpf_attach_type::BPF_TRACE_FENTRY,
+            Hook::Exit(_) | Hook::ExitIf(..) => bpf_attach_type::BPF_TRACE_FEXIT,
+            _ => bail!("{} is no function to enter", hook.name()),
+        };
         let tracing = bpf_prog_type::BPF_PROG_TYPE_TRACING;
         self.load_function(function, license, tracing, attach, target)
     }
@@ -98,7 +124,7 @@ impl Programs {
             license,
             bpf_prog_type::BPF_PROG_TYPE_KPROBE,
             bpf_attach_type::BPF_TRACE_UPROBE_MULTI,
-            0,
+            Target::default(),
         )
     }
 
@@ -122,7 +148,7 @@ impl Programs {
         license: &CString,
         kind: bpf_prog_type,
         attach: bpf_attach_type,
-        target: u32,
+        target: Target,
     ) -> Result<Loaded> {
         let functions = function.func_info.func_info_bytes();
         // SAFETY: bpf_attr is integers only.
@@ -134,7 +160,10 @@ impl Programs {
         load.insn_cnt = u32::try_from(function.instructions.len())?;
         load.license = license.as_ptr() as u64;
         load.expected_attach_type = attach as u32;
-        load.attach_btf_id = target;
+        load.attach_btf_id = target.function;
+        if let Some(object) = target.object {
+            load.__bindgen_anon_1.attach_btf_obj_fd = object as u32;
+        }
         if let Some(types) = &self.types {
             load.prog_btf_fd = types.as_raw_fd() as u32;
             load.func_info = functions.as_ptr() as u64;

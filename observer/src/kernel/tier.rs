@@ -91,6 +91,45 @@ impl Tier {
 }
 
 impl Tier {
+    /// Its programs on functions of the module `tls`, which may come later. The other tiers see kernel TLS by their own
+    /// hooks.
+    pub(crate) const fn tls_programs(self) -> &'static [(&'static str, Hook)] {
+        match self {
+            Self::Fentry => &[
+                ("fentry_tls_sending", Hook::Enter("tls_sw_sendmsg")),
+                ("fentry_tls_sent", Hook::Exit("tls_sw_sendmsg")),
+                ("fentry_tls_page_sent", Hook::ExitIf("tls_sw_sendpage", 5)),
+                ("fentry_tls_received", Hook::Exit("tls_sw_recvmsg")),
+            ],
+            Self::Kprobe => &[
+                ("kprobe_tls_sending", Hook::Probe("tls_sw_sendmsg")),
+                ("kprobe_tls_sent", Hook::ProbeReturn("tls_sw_sendmsg")),
+                (
+                    "kprobe_tls_page_sending",
+                    Hook::ProbeLike("tls_sw_sendpage", "tcp_sendpage", 5),
+                ),
+                (
+                    "kprobe_tls_page_sent",
+                    Hook::ProbeReturnLike("tls_sw_sendpage", "tcp_sendpage", 5),
+                ),
+                (
+                    "kprobe_tls_receiving_3",
+                    Hook::ProbeLike("tls_sw_recvmsg", "tcp_recvmsg", 4),
+                ),
+                (
+                    "kprobe_tls_receiving_3",
+                    Hook::ProbeLike("tls_sw_recvmsg", "tcp_recvmsg", 5),
+                ),
+                (
+                    "kprobe_tls_receiving_4",
+                    Hook::ProbeLike("tls_sw_recvmsg", "tcp_recvmsg", 6),
+                ),
+                ("kprobe_tls_received", Hook::ProbeReturn("tls_sw_recvmsg")),
+            ],
+            Self::Socket | Self::Syscall => &[],
+        }
+    }
+
     /// What is loaded and attached for it on this kernel, and nothing else.
     ///
     /// # Errors
@@ -143,6 +182,9 @@ const SPARES: &[(&str, &str)] = &[
     ("fentry_tcp_received_6", "fentry_tcp_received_6_spare"),
     ("fentry_unix_sent", "fentry_unix_sent_spare"),
     ("fentry_unix_received", "fentry_unix_received_spare"),
+    ("fentry_tls_sending", "fentry_tls_sending_spare"),
+    ("fentry_tls_sent", "fentry_tls_sent_spare"),
+    ("fentry_tls_received", "fentry_tls_received_spare"),
     ("socket_tcp_sending", "socket_tcp_sending_spare"),
     ("socket_sent", "socket_sent_spare"),
     ("socket_received", "socket_received_spare"),
@@ -186,6 +228,10 @@ pub(crate) enum Hook {
     ProbeReturn(&'static str),
     /// The same for a function with this many arguments, else left out.
     ProbeReturnIf(&'static str, u32),
+    /// Function entry by kprobe where another function, of the same type, has this many arguments; else left out.
+    ProbeLike(&'static str, &'static str, u32),
+    /// The same for its exit.
+    ProbeReturnLike(&'static str, &'static str, u32),
 }
 
 impl Hook {
@@ -200,7 +246,9 @@ impl Hook {
             | Self::Probe(name)
             | Self::ProbeIf(name, _)
             | Self::ProbeReturn(name)
-            | Self::ProbeReturnIf(name, _) => name,
+            | Self::ProbeReturnIf(name, _)
+            | Self::ProbeLike(name, ..)
+            | Self::ProbeReturnLike(name, ..) => name,
         }
     }
 
@@ -210,7 +258,9 @@ impl Hook {
             Self::TracepointIfThere(name) => !types.has_tracepoint(name),
             Self::ExitIf(name, arguments)
             | Self::ProbeIf(name, arguments)
-            | Self::ProbeReturnIf(name, arguments) => types.arguments(name) != Some(arguments),
+            | Self::ProbeReturnIf(name, arguments)
+            | Self::ProbeLike(_, name, arguments)
+            | Self::ProbeReturnLike(_, name, arguments) => types.arguments(name) != Some(arguments),
             _ => false,
         }
     }

@@ -71,6 +71,7 @@ impl Connection {
                 netns: 0,
                 local: Address::Unknown,
                 peer: Address::Unknown,
+                tls: false,
             },
             role: RoleSource::Unknown,
             directions: [Direction::default(); 2],
@@ -109,6 +110,7 @@ impl Connection {
     pub(super) fn opened(&mut self, record: &ConnectionOpened) {
         self.learn_role(record.header.role);
         self.ends.netns = record.netns;
+        self.ends.tls = record.header.flags & flag::KERNEL_TLS != 0;
         self.ends.local = address(record.family, record.local_address, record.local_port);
         self.ends.peer = address(record.family, record.peer_address, record.peer_port);
     }

@@ -121,9 +121,14 @@ impl ErrorType {
     }
 }
 
-/// `url.scheme` of an exchange. Only cleartext is seen so far.
-pub const fn scheme(_exchange: &Exchange) -> &'static str {
-    "http"
+/// `url.scheme` of an exchange.
+pub const fn scheme(exchange: &Exchange) -> &'static str {
+    if exchange.tls { "https" } else { "http" }
+}
+
+/// The port that a URL of the exchange's scheme leaves out (RFC 9110 section 4.2).
+pub const fn default_port(exchange: &Exchange) -> u16 {
+    if exchange.tls { 443 } else { 80 }
 }
 
 /// `network.protocol.version`.

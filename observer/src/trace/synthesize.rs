@@ -166,7 +166,9 @@ fn full_url(
         (true, ..) => return None,
         (_, true, Some(port)) => format!("[{address}]:{port}"),
         (_, true, None) => format!("[{address}]"),
-        (_, false, Some(port)) if port != 80 => format!("{address}:{port}"),
+        (_, false, Some(port)) if port != conventions::default_port(exchange) => {
+            format!("{address}:{port}")
+        }
         _ => address.to_owned(),
     };
     match path {

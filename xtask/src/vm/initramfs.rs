@@ -10,13 +10,17 @@ use super::cpio::Archive;
 use super::kernel::Kernel;
 
 /// The share of the host's root needs the first three; the others are what tests use.
-const MODULES: [&str; 11] = [
+const MODULES: [&str; 14] = [
     "virtio_pci",
     "virtiofs",
     "overlay",
     "bridge",
     "veth",
     "tls",
+    // What kernel TLS encrypts with.
+    "gcm",
+    "ghash_generic",
+    "ctr",
     "inet_diag",
     "tcp_diag",
     "unix_diag",

@@ -16,7 +16,7 @@ use crate::{
     },
     config::InjectHeaders,
     kernel::{
-        Features, Kernel, LoadOptions, Tier,
+        Features, Kernel, KernelTls, LoadOptions, Tier,
         inject::{self, Injection},
         loader::brief,
         offsets::KernelTypes,
@@ -66,6 +66,7 @@ fn probe() -> anyhow::Result<Report> {
     let features = Features::probe(&types);
     // The same in every tier.
     let mut breakpoints = None;
+    let mut encrypted = Vec::new();
     let tiers: Vec<TierReport> = Tier::ALL
         .into_iter()
         .map(|tier| {
@@ -79,6 +80,7 @@ fn probe() -> anyhow::Result<Report> {
             let refused = match tried {
                 Ok(mut kernel) => {
                     breakpoints.get_or_insert_with(|| kernel.load_uprobes());
+                    encrypted.push((tier.as_str(), kernel.kernel_tls().clone()));
                     None
                 }
                 Err(error) => Some(error),
@@ -99,6 +101,8 @@ fn probe() -> anyhow::Result<Report> {
     send_hook(chosen, &features, &mut findings);
     tcp_option(&types, &features, &mut findings);
     preemption(&features, &mut findings);
+    let of_chosen = encrypted.into_iter().find(|(tier, _)| chosen == Some(*tier));
+    findings.extend(of_chosen.map(|(_, state)| kernel_tls(state)));
     if let Some(loaded) = breakpoints {
         findings.push(parents(loaded, &features));
     }
@@ -286,6 +290,25 @@ fn preemption(features: &Features, findings: &mut Vec<Finding>) {
     } else {
         Finding::ok("preemption", "this kernel lets programs run to their end")
     });
+}
+
+/// Whether the plaintext of connections that the kernel encrypts is seen.
+fn kernel_tls(state: KernelTls) -> Finding {
+    let name = "kernel TLS";
+    match state {
+        KernelTls::Included => Finding::ok(name, "seen where both directions use it"),
+        KernelTls::Attached => Finding::ok(name, "seen where both directions use it (module tls)"),
+        KernelTls::Awaited => Finding::ok(
+            name,
+            "nobody uses it: the module tls is not loaded; its hooks follow within a second when it is",
+        ),
+        KernelTls::Refused(reason) => Finding::lacking(
+            name,
+            State::Degraded,
+            format!("connections that use it show no exchanges: {reason}"),
+            "the module's type information (CONFIG_DEBUG_INFO_BTF_MODULES=y, 5.11) and CAP_SYS_ADMIN, or another tier",
+        ),
+    }
 }
 
 /// Whether the parents of calls can be asked of the runtimes that make them.

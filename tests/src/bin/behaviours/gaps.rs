@@ -36,6 +36,9 @@ pub(crate) fn known(
         ("one trace over gateway and backend" | "one trace across TLS", _) if sees_late => {
             Some("sends are seen when they are over, and the other end may have read by then")
         }
+        ("one trace over kernel TLS", "socket" | "syscall") => Some(
+            "sends of plaintext are seen when they are over, and the other end may have read by then",
+        ),
         _ => None,
     }
 }

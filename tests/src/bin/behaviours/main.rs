@@ -26,6 +26,7 @@ mod gaps;
 mod harm;
 mod http;
 mod identity;
+mod kernel_tls;
 mod namespace;
 mod report;
 mod rings;
@@ -46,6 +47,7 @@ const SHARED: &[&[Behaviour]] = &[
     files::BEHAVIOURS,
     namespace::BEHAVIOURS,
     rings::BEHAVIOURS,
+    kernel_tls::BEHAVIOURS,
     identity::BEHAVIOURS,
     context::BEHAVIOURS,
 ];

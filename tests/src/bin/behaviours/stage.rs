@@ -13,6 +13,7 @@ use observer_tests::{
 use crate::behaviour::Evidence;
 use crate::daemon::Load;
 use crate::identity::{self, Container};
+use crate::kernel_tls::Secure;
 use crate::namespace;
 
 /// Bytes of nginx's file `/large`: more than the socket's buffers hold.
@@ -42,6 +43,8 @@ pub(crate) struct Stage {
     pub(crate) socket: PathBuf,
     /// Servers that make exactly these system calls, by their ways; the error is why the kernel can't.
     pub(crate) raw: BTreeMap<&'static str, Result<Server, String>>,
+    /// Servers with kernel TLS; the error is why there are none.
+    pub(crate) secure: Result<Secure, String>,
     _folders: [Folder; 3],
     _certificate: Certificate,
 }
@@ -76,6 +79,7 @@ impl Stage {
         older.request("GET", "/bytes/0", "").unwrap();
 
         let raw = WAYS.map(|way| (way, raw_server(way)));
+        let secure = Secure::start();
         let mut arguments = vec![
             "--span-rate=unlimited".to_owned(),
             "--log-level=debug".to_owned(),
@@ -91,6 +95,9 @@ impl Stage {
             &tls_ender,
         ];
         for server in by_port {
+            arguments.push(format!("--port={}", server.port()));
+        }
+        for server in secure.iter().flat_map(Secure::servers) {
             arguments.push(format!("--port={}", server.port()));
         }
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
@@ -109,6 +116,7 @@ impl Stage {
             older: RefCell::new(older),
             socket,
             raw: raw.into_iter().collect(),
+            secure,
             _folders: folders,
             _certificate: certificate,
         }
