@@ -48,7 +48,7 @@ const LEGACY: [(&[u8], Function); 6] = [
     ),
 ];
 /// In the newer mangling: how they begin, and what follows within [`PATH`] bytes, in this order.
-const NEWER: [(&[u8], &[&[u8]], Function); 6] = [
+const NEWER: [(&[u8], Parts, Function); 6] = [
     (
         b"_RNvNtNtCs",
         &[b"5tokio7runtime7context19set_current_task_id"],
@@ -80,6 +80,9 @@ const NEWER: [(&[u8], &[&[u8]], Function); 6] = [
         Function::Send,
     ),
 ];
+/// Parts of a name.
+type Parts = &'static [&'static [u8]];
+
 /// A path with the hash of its crate is not longer.
 const PATH: usize = 96;
 
