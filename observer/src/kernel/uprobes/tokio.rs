@@ -20,20 +20,80 @@ use super::{
     thread_local,
 };
 
-/// Parts of mangled names, the same in both manglings.
+/// The thread-local variable, in both manglings.
 const CONTEXT: &[u8] = b"5tokio7runtime7context7CONTEXT";
-const ENTER: [&[u8]; 2] = [
-    b"5tokio7runtime7context19set_current_task_id",
-    b"11TaskIdGuard5enter",
+
+/// Functions by how their mangled names begin.
+const LEGACY: [(&[u8], Function); 6] = [
+    (
+        b"_ZN5tokio7runtime7context19set_current_task_id17h",
+        Function::Enter,
+    ),
+    (
+        b"_ZN5tokio7runtime4task4core11TaskIdGuard5enter17h",
+        Function::Enter,
+    ),
+    (b"_ZN5tokio7runtime4task3raw4poll17h", Function::Poll),
+    (
+        b"_ZN5tokio4sync4task12atomic_waker11AtomicWaker4wake17h",
+        Function::Wake,
+    ),
+    (
+        b"_ZN5hyper6client8dispatch19Sender$LT$T$C$U$GT$8try_send17h",
+        Function::Send,
+    ),
+    (
+        b"_ZN5hyper6client8dispatch19Sender$LT$T$C$U$GT$4send17h",
+        Function::Send,
+    ),
 ];
-const POLL: &[u8] = b"5tokio7runtime4task3raw4poll";
-const WAKE: &[u8] = b"5tokio4sync4task12atomic_waker11AtomicWaker4wake";
-/// The same with the type in between, in the newer mangling.
-const WAKE_PARTS: [&[u8]; 2] = [b"5tokio4sync4task12atomic_waker", b"11AtomicWaker4wake"];
-const DISPATCH: &[u8] = b"5hyper6client8dispatch";
-const SENDS: [&[u8]; 2] = [b"8try_send", b"4send"];
-/// HTTP/2: several tasks share the connection.
-const SHARED: &[u8] = b"UnboundedSender";
+/// In the newer mangling: how they begin, and what follows within [`PATH`] bytes, in this order.
+const NEWER: [(&[u8], Parts, Function); 6] = [
+    (
+        b"_RNvNtNtCs",
+        &[b"5tokio7runtime7context19set_current_task_id"],
+        Function::Enter,
+    ),
+    (
+        b"_RNvM",
+        &[b"5tokio7runtime4task4coreNtB", b"_11TaskIdGuard5enter"],
+        Function::Enter,
+    ),
+    (
+        b"_RINvNtNtNtCs",
+        &[b"5tokio7runtime4task3raw4poll"],
+        Function::Poll,
+    ),
+    (
+        b"_RNvM",
+        &[b"5tokio4sync4task12atomic_wakerNtB", b"_11AtomicWaker4wake"],
+        Function::Wake,
+    ),
+    (
+        b"_RNvM",
+        &[b"5hyper6client8dispatchINtB", b"_6SenderI", b"E8try_send"],
+        Function::Send,
+    ),
+    (
+        b"_RNvM",
+        &[b"5hyper6client8dispatchINtB", b"_6SenderI", b"E4send"],
+        Function::Send,
+    ),
+];
+/// Parts of a name.
+type Parts = &'static [&'static [u8]];
+
+/// A path with the hash of its crate is not longer.
+const PATH: usize = 96;
+
+/// What a function is to us. Those that send over HTTP/2, where several tasks share a connection, are none of these.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Function {
+    Enter,
+    Poll,
+    Wake,
+    Send,
+}
 
 /// Functions in a task's table; three offsets follow: of the trailer, the scheduler and the id.
 const FUNCTIONS: u64 = 7;
@@ -108,33 +168,55 @@ fn only<T>(set: BTreeSet<T>) -> Option<T> {
 fn find(image: &Image<'_>) -> Option<Found> {
     let mut found = Found::default();
     image.each_thread_local(|name, offset, size| {
-        if has(name, CONTEXT) {
+        if name.windows(CONTEXT.len()).any(|window| window == CONTEXT) {
             found.context.insert((offset, size));
         }
     });
     if found.context.is_empty() {
         return None;
     }
-    image.each_function(|name, address, size| {
-        if has(name, b"5tokio") {
-            if has(name, POLL) {
-                found.poll.insert(address);
-            } else if ENTER.iter().any(|part| has(name, part)) {
-                found.enter.insert((address, size));
-            } else if has(name, WAKE) || WAKE_PARTS.iter().all(|part| has(name, part)) {
-                found.wakes.insert(address);
-            }
+    image.each_function(|name, address, size| match function(name) {
+        Some(Function::Enter) => {
+            found.enter.insert((address, size));
         }
-        let sends = has(name, DISPATCH) && !has(name, SHARED);
-        if sends && SENDS.iter().any(|part| has(name, part)) {
+        Some(Function::Poll) => {
+            found.poll.insert(address);
+        }
+        Some(Function::Wake) => {
+            found.wakes.insert(address);
+        }
+        Some(Function::Send) => {
             found.sends.insert((address, size));
         }
+        None => {}
     });
     Some(found)
 }
 
-fn has(name: &[u8], part: &[u8]) -> bool {
-    name.windows(part.len()).any(|window| window == part)
+fn function(name: &[u8]) -> Option<Function> {
+    if name.starts_with(b"_ZN") {
+        let mut all = LEGACY.iter();
+        return all.find_map(|(start, function)| name.starts_with(start).then_some(*function));
+    }
+    if !name.starts_with(b"_R") {
+        return None;
+    }
+    NEWER.iter().find_map(|(start, parts, function)| {
+        let mut rest = name.strip_prefix(*start)?;
+        for (index, part) in parts.iter().enumerate() {
+            // Types, which may be long, stand before the last part of a method of a generic type.
+            let within = if index < 2 {
+                rest.len().min(PATH)
+            } else {
+                rest.len()
+            };
+            let at = rest[..within]
+                .windows(part.len())
+                .position(|window| window == *part)?;
+            rest = &rest[at + part.len()..];
+        }
+        Some(*function)
+    })
 }
 
 /// Where the id is in every task whose scheduler takes one word, which is all but those of the pool of blocking threads.
@@ -195,6 +277,54 @@ fn wakes_in(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn functions_are_known_in_both_manglings() {
+        for (name, expected) in [
+            (
+                "_ZN5tokio7runtime4task3raw4poll17h0e990fdc583c2e4dE",
+                Some(Function::Poll),
+            ),
+            (
+                "_ZN5hyper6client8dispatch19Sender$LT$T$C$U$GT$8try_send17h66698a16a3e226c5E",
+                Some(Function::Send),
+            ),
+            (
+                "_ZN5hyper6client8dispatch28UnboundedSender$LT$T$C$U$GT$8try_send17h0E",
+                None,
+            ),
+            (
+                "_ZN12atomic_waker11AtomicWaker4wake17h30e3650f8da24a6aE",
+                None,
+            ),
+            (
+                "_RNvNtNtCs6lIMRr3PfSq_5tokio7runtime7context19set_current_task_id",
+                Some(Function::Enter),
+            ),
+            (
+                "_RNvMs2_NtNtNtCs6lIMRr3PfSq_5tokio7runtime4task4coreNtB5_11TaskIdGuard5enter",
+                Some(Function::Enter),
+            ),
+            (
+                "_RNvMs0_NtNtNtCs6lIMRr3PfSq_5tokio4sync4task12atomic_wakerNtB5_11AtomicWaker4wake",
+                Some(Function::Wake),
+            ),
+            (
+                "_RNvMCs1jQHsFwZTMo_12atomic_wakerNtB2_11AtomicWaker4wake",
+                None,
+            ),
+            (
+                "_RNvMNtNtCs5QDSTDkL1U1_5hyper6client8dispatchINtB2_6SenderINtNtCsg_4http7request7RequestuEuE8try_sendB1D_",
+                Some(Function::Send),
+            ),
+            (
+                "_RNvMs3_NtNtCs5QDSTDkL1U1_5hyper6client8dispatchINtB5_8CallbackuuE4sendB1I_",
+                None,
+            ),
+        ] {
+            assert_eq!(function(name.as_bytes()), expected, "{name}");
+        }
+    }
 
     #[test]
     fn calls_are_found_direct_and_through_pointers() {
