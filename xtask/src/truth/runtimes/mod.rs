@@ -67,6 +67,7 @@ pub(super) const ALL: &[Runtime] = &[
     node::AGENT,
     node::SMALL,
     node::FETCH,
+    node::SMALL_FETCH,
     python::AIOHTTP,
     python::HTTPX,
     java::BLOCKING,
