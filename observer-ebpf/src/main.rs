@@ -21,6 +21,7 @@ mod kprobe;
 mod go;
 mod head;
 mod maps;
+mod node;
 mod option;
 mod output;
 mod process;

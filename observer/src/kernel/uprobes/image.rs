@@ -5,6 +5,7 @@
 use std::{
     collections::{HashMap, HashSet},
     fs::File,
+    ops::Range,
     os::unix::fs::FileExt,
 };
 
@@ -140,9 +141,21 @@ impl<'a> Image<'a> {
     pub(super) fn symbols(&self, wanted: &[&str]) -> HashMap<String, u64> {
         let wanted: HashSet<&[u8]> = wanted.iter().map(|name| name.as_bytes()).collect();
         let mut found = HashMap::new();
-        self.each_symbol(|name, address| {
+        self.each_symbol(|name, addresses| {
             if wanted.contains(name) {
-                found.insert(String::from_utf8_lossy(name).into_owned(), address);
+                found.insert(String::from_utf8_lossy(name).into_owned(), addresses.start);
+            }
+        });
+        found
+    }
+
+    /// The same with where each ends; none without a size.
+    pub(super) fn extents(&self, wanted: &[&str]) -> HashMap<String, Range<u64>> {
+        let wanted: HashSet<&[u8]> = wanted.iter().map(|name| name.as_bytes()).collect();
+        let mut found = HashMap::new();
+        self.each_symbol(|name, addresses| {
+            if wanted.contains(name) && !addresses.is_empty() {
+                found.insert(String::from_utf8_lossy(name).into_owned(), addresses);
             }
         });
         found
@@ -155,7 +168,7 @@ impl<'a> Image<'a> {
         found
     }
 
-    fn each_symbol(&self, mut each: impl FnMut(&[u8], u64)) {
+    fn each_symbol(&self, mut each: impl FnMut(&[u8], Range<u64>)) {
         for name in [".symtab", ".dynsym"] {
             let Some(section) = self.section(name) else {
                 continue;
@@ -185,7 +198,8 @@ impl<'a> Image<'a> {
                     .get(start..)
                     .and_then(|rest| rest.split(|byte| *byte == 0).next())
                 {
-                    each(name, address);
+                    let size = symbol.st_size.get(Endianness::Little);
+                    each(name, address..address.saturating_add(size));
                 }
             }
         }

@@ -11,6 +11,7 @@ mod event_loop;
 mod functions;
 mod go;
 mod image;
+mod node;
 mod plan;
 mod python;
 
@@ -27,7 +28,7 @@ use std::{
 
 use anyhow::Result;
 use aya::maps::{HashMap as KernelMap, MapData};
-use observer_abi::process::Runtime;
+use observer_abi::process::{Runtime, strict};
 
 use self::{image::Image, plan::Plan};
 use super::{Kernel, breakpoints::Breakpoints};
@@ -38,6 +39,13 @@ const MOST_EXECUTABLES: usize = 256;
 /// Kernel programs that are attached to executables.
 pub(crate) const PROGRAMS: &[&str] = &[
     "loop_turned",
+    "node_untold",
+    "node_other",
+    "node_works",
+    "node_work_done",
+    "node_lookup_done",
+    "node_checked",
+    "node_immediates",
     "work_submitted",
     "work_done",
     "go_round_trip",
@@ -166,6 +174,9 @@ impl Runtimes {
             self.executables.insert(executable, known);
         }
         let known = self.executables.get(&executable)?.as_ref()?;
+        if known.runtime.strict != strict::NO && node::may_use_io_uring(&self.proc, pid) {
+            return None;
+        }
         placed(known, &self.proc, pid, &path)
     }
 

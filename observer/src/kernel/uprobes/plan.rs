@@ -2,7 +2,7 @@
 
 use observer_abi::process::Runtime;
 
-use super::{event_loop, go, image::Image};
+use super::{event_loop, go, image::Image, node};
 
 /// A kernel program and the place in the file where it belongs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,5 +22,7 @@ pub(super) struct Plan {
 
 /// The plan for an executable with this file name; `None` for one that is no runtime of ours.
 pub(super) fn of_executable(name: &str, image: &Image<'_>) -> Option<Plan> {
-    event_loop::plan(name, image).or_else(|| go::plan(image))
+    node::plan(name, image)
+        .or_else(|| event_loop::plan(name, image))
+        .or_else(|| go::plan(image))
 }
