@@ -83,6 +83,41 @@ pub struct Thread {
 }
 plain!(Thread, 40);
 
+/// A thread that runs Node's event loop: which request all of its JavaScript has been for since that was read.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Loop {
+    /// The request that was read last, while nothing but what it set off has run since; else none.
+    pub alone: RequestReference,
+    /// Whose turn it is, one of [`turn`].
+    pub turn: u32,
+    /// Who may have made immediates that have not run, see [`immediates`].
+    pub pending: u32,
+    /// The same of those that run in this check phase.
+    pub due: u32,
+    /// Explicit padding.
+    pub reserved: u32,
+}
+plain!(Loop, 40);
+
+/// Values of [`Loop::turn`].
+pub mod turn {
+    /// Something that is not known to be for [`Loop::alone`](super::Loop::alone).
+    pub const OTHERS: u32 = 0;
+    /// What is read or written next will show whom it is for.
+    pub const UNTOLD: u32 = 1;
+    /// It is for that request.
+    pub const OWN: u32 = 2;
+}
+
+/// Bits of [`Loop::pending`].
+pub mod immediates {
+    /// The request that is alone.
+    pub const OWN: u32 = 1;
+    /// Anything else.
+    pub const OTHERS: u32 = 2;
+}
+
 /// Something of one process that has an id: a goroutine, a Python context, a piece of work that waits.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

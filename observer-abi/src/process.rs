@@ -48,11 +48,22 @@ pub struct Runtime {
     /// Go: offset of the running goroutine (`curg`) in the machine. Python: offset of `ctx_entered` in the context. Ruby:
     /// offset of `ruby_current_ec` in what that entry points to.
     pub second_offset: u32,
-    /// Event loop: 1 where the program lets work wait for other work to end (promises, connection pools), so that the
-    /// answer to one request's call may set off another one's: then only reading a request tells what is worked on.
+    /// Event loop: one of [`strict`].
     pub strict: u32,
 }
 plain!(Runtime, 24);
+
+/// Values of [`Runtime::strict`].
+pub mod strict {
+    /// The answer to a call is handled for the request that the call was made for, and for no other.
+    pub const NO: u32 = 0;
+    /// The program lets work wait for other work to end (promises, connection pools), so that the answer to one request's
+    /// call may set off another one's: then only reading a request tells what is worked on.
+    pub const READ: u32 = 1;
+    /// The same, and every place is known where something else begins to run: what a request set off is told as long as
+    /// nothing else ran since it was read ([`Loop`](crate::context::Loop)).
+    pub const ALONE: u32 = 2;
+}
 
 /// Kinds of [`ProcessEvent`].
 pub mod event {

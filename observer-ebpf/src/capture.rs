@@ -189,6 +189,12 @@ pub(crate) extern "C" fn capture_data(slot: u32) -> u32 {
 /// See [`capture_data`].
 const OPENED: u32 = 1 << 31;
 
+/// Whether a run began with what [`capture_data`] took.
+#[inline(always)]
+pub(crate) fn opened(taken: u32) -> bool {
+    taken & OPENED != 0
+}
+
 /// Whether a server's read brought more than one request, or one while another is open (pipelining). `taken` is what
 /// [`capture_data`] returned. A word of a head or body that looks like the end of a request line counts, too.
 #[inline(always)]

@@ -11,12 +11,13 @@
 
 use observer_abi::{
     connection::{Connection, role},
-    process::runtime,
+    process::{runtime, strict},
 };
 
 use crate::{
     context, inject,
     maps::{CONNECTING, CONNECTIONS, THREADS},
+    node,
     sock::state,
     unit,
 };
@@ -98,6 +99,11 @@ fn work_for(request: &observer_abi::context::RequestReference) {
     if unit::kind_of((pid_tgid >> 32) as u32) == runtime::EVENT_LOOP {
         // SAFETY: the current task calls.
         let caller = unsafe { context::caller(pid_tgid) };
-        unit::resume(&caller, if unit::is_strict(caller.tgid) { &unit::NOTHING } else { request });
+        match unit::strict(caller.tgid) {
+            strict::NO => unit::resume(&caller, request),
+            // Whatever it closes, it goes on with what it is at.
+            strict::ALONE if node::is_own_turn(caller.tid) => {}
+            _ => unit::resume(&caller, &unit::NOTHING),
+        }
     }
 }

@@ -6,6 +6,8 @@
 //! | `work_submitted` | `uv__work_submit(uv_loop_t *, struct uv__work *, …)` |
 //! | `work_done` | `uv__getaddrinfo_done(struct uv__work *, int)` |
 //!
+//! Where more is known of Node, `node` does this.
+//!
 //! Cost: a breakpoint each time. Which functions they are is for the daemon to find, and where one is missing the
 //! program is not treated as an event loop at all.
 

@@ -23,6 +23,7 @@ mod ktls_hooks;
 mod go;
 mod head;
 mod maps;
+mod node;
 mod opaque;
 mod option;
 mod output;

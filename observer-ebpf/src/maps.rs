@@ -8,7 +8,7 @@ use aya_ebpf::{
 };
 use observer_abi::{
     connection::Connection,
-    context::{Handoff, HandoffKey, RequestReference, Thread, Unit, UnitKey},
+    context::{Handoff, HandoffKey, Loop, RequestReference, Thread, Unit, UnitKey},
     control::{ConnectionControl, ControlBlock, InjectionControl, MAX_RINGS},
     loss,
     option::OptionConnection,
@@ -32,6 +32,9 @@ pub(crate) static CONN_CONTROL: LruHashMap<u64, ConnectionControl> = LruHashMap:
 /// Kernel: what threads are working on, by thread id.
 #[map]
 pub(crate) static THREADS: LruHashMap<u32, Thread> = LruHashMap::with_max_entries(8192, 0);
+/// Kernel: Node's event loops, by thread id.
+#[map]
+pub(crate) static LOOPS: LruHashMap<u32, Loop> = LruHashMap::with_max_entries(4096, 0);
 /// Kernel: contexts on their way from client to server on this host.
 #[map]
 pub(crate) static HANDOFF: LruHashMap<HandoffKey, Handoff> = LruHashMap::with_max_entries(16384, 0);

@@ -13,7 +13,7 @@ use aya_ebpf::{helpers::generated::bpf_ktime_get_ns, macros::btf_tracepoint, pro
 use observer_abi::{
     connection::{Connection, INBOUND, OUTBOUND, flag, role, transport},
     control::mode,
-    process::runtime,
+    process::{runtime, strict},
 };
 
 use crate::{
@@ -23,7 +23,7 @@ use crate::{
     globals::settings,
     inject, iterator, ktls,
     maps::{self, CONNECTIONS, Scratch, slot},
-    opaque,
+    node, opaque,
     read::{Direct, KernelRead},
     registers, retry,
     sock::{self, Kind},
@@ -261,6 +261,7 @@ pub(crate) unsafe fn after_call<R: KernelRead>(sock: *const u8, kind: Kind, move
         if (*entry).mode == mode::IGNORE || (*entry).flags & flag::OBSERVER != 0 {
             if (*entry).runtime == runtime::EVENT_LOOP && direction == INBOUND {
                 unit::forget_thread(pid_tgid as u32);
+                node::other(pid_tgid as u32);
             }
             return;
         }
@@ -331,13 +332,13 @@ pub(crate) unsafe fn after_call<R: KernelRead>(sock: *const u8, kind: Kind, move
         }
         let taken = capture::capture_data(slot);
         if direction == INBOUND && (*entry).runtime != runtime::THREADS {
-            if (*entry).runtime == runtime::EVENT_LOOP && (*entry).role == role::SERVER && unit::is_strict(tgid) {
+            if (*entry).runtime == runtime::EVENT_LOOP && (*entry).role == role::SERVER && unit::strict(tgid) != strict::NO {
                 // Its loop may work on all of them before it answers the first.
                 if taken != 0 && capture::is_pipelined(slot, taken) {
                     unit::close(entry);
                 }
             }
-            unit::received(sock as u64, entry, pid_tgid);
+            unit::unit_received(slot, u32::from(capture::opened(taken)));
         }
     }
 }

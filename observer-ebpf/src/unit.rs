@@ -7,7 +7,7 @@
 //! | runtime | who works on a request | since when | until |
 //! |---|---|---|---|
 //! | threads | the thread | it read it from a socket that is blocking and (but for a JVM) watched by no epoll | it is answered |
-//! | event loop | the thread | it read from the request's connection, or the answer to a call made for it, or closed such a call's connection | it reads anything else, or the loop turns to something else (`event_loop`) |
+//! | event loop | the thread | it read from the request's connection, or the answer to a call made for it, or closed such a call's connection; in Node only under the conditions of `node` | it reads anything else, or the loop turns to something else (`event_loop`) |
 //! | Go | the goroutine | it read it, was begun by a goroutine that works for it (`go`), or writes for one | it is answered |
 //! | Python | the context | it read it, or was copied from a context that works for it (`python`) | it is answered |
 //! | Ruby | the fiber | it asked for the state of the request's connection (`ruby`) | it is answered, or it asked for another's |
@@ -25,12 +25,13 @@ use observer_abi::{
     connection::{Connection, OUTBOUND, flag, role},
     context::{RequestReference, Thread, Unit, UnitKey, method, unit},
     loss::Counter,
-    process::runtime,
+    process::{runtime, strict},
 };
 
 use crate::{
     context::Caller,
-    maps::{CONNECTIONS, RUNTIMES, THREADS, UNITS},
+    maps::{self, CONNECTIONS, RUNTIMES, THREADS, UNITS},
+    node,
     output::count,
     ruby, task, tokio,
 };
@@ -50,15 +51,14 @@ pub(crate) fn kind_of(tgid: u32) -> u32 {
     }
 }
 
-/// Whether what an event loop does with an answer may be another request's business: see [`Runtime::strict`].
-///
-/// [`Runtime::strict`]: observer_abi::process::Runtime::strict
+/// Whether what an event loop does with an answer may be another request's business: one of
+/// [`strict`](observer_abi::process::strict).
 #[inline(always)]
-pub(crate) fn is_strict(tgid: u32) -> bool {
+pub(crate) fn strict(tgid: u32) -> u32 {
     match RUNTIMES.get_ptr(tgid) {
         // SAFETY: a live map value.
-        Some(found) => unsafe { (*found).strict != 0 },
-        None => false,
+        Some(found) => unsafe { (*found).strict },
+        None => strict::NO,
     }
 }
 
@@ -138,6 +138,7 @@ pub(crate) unsafe fn find(entry: *const Connection, caller: &Caller, owner: *mut
             if connected_for {
                 // What the loop did last may be another request's business.
                 resume(caller, &*owner);
+                node::connected(caller.tid, &*owner);
             } else {
                 *owner = NOTHING;
                 if let Some(thread) = THREADS.get_ptr(caller.tid) {
@@ -252,15 +253,31 @@ pub(crate) fn forget_thread(tid: u32) {
 pub(crate) fn disturbed(pid_tgid: u64) {
     if THREADS.get_ptr(pid_tgid as u32).is_some() && kind_of((pid_tgid >> 32) as u32) == runtime::EVENT_LOOP {
         forget_thread(pid_tgid as u32);
+        node::other(pid_tgid as u32);
     }
 }
 
-/// After each receive in a process whose runtime is known.
-///
+/// After each receive in a process whose runtime is known; the call lies in the scratch of `slot`. `opened` is 1 where a
+/// run began with what it read. A function to the verifier, too, so that the stack that it needs is not its callers';
+/// see `capture`.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn unit_received(slot: u32, opened: u32) -> u32 {
+    let Some(scratch) = maps::scratch(slot) else { return 0 };
+    // SAFETY: live map values; the current task calls.
+    unsafe {
+        let (sock, pid_tgid) = ((*scratch).call.sock, (*scratch).call.pid_tgid);
+        if let Some(entry) = CONNECTIONS.get_ptr(sock) {
+            received(sock, entry, pid_tgid, opened != 0);
+        }
+    }
+    0
+}
+
 /// # Safety
 /// `entry` is the live map value of the sock at `sock`; called by the task that read.
 #[inline(always)]
-pub(crate) unsafe fn received(sock: u64, entry: *const Connection, pid_tgid: u64) {
+unsafe fn received(sock: u64, entry: *const Connection, pid_tgid: u64, opened: bool) {
     // SAFETY: as promised.
     unsafe {
         // What a fiber reads says nothing, and what a thread of a JVM reads is known already.
@@ -271,13 +288,25 @@ pub(crate) unsafe fn received(sock: u64, entry: *const Connection, pid_tgid: u64
         let serves = (*entry).role == role::SERVER && (*entry).context.span_id != [0; 8] && is_unanswered(entry);
         let request = if serves {
             reference(sock, entry)
-        } else if (*entry).role == role::CLIENT && !is_strict(caller.tgid) {
+        } else if (*entry).role == role::CLIENT {
             (*entry).owner
         } else {
             NOTHING
         };
         if (*entry).runtime == runtime::EVENT_LOOP {
-            resume(&caller, &request);
+            let is_told = match strict(caller.tgid) {
+                strict::NO => true,
+                strict::ALONE => {
+                    let read = match (serves, opened) {
+                        (true, true) => node::Read::Request,
+                        (true, false) => node::Read::More,
+                        _ => node::Read::Answer,
+                    };
+                    node::received(caller.tid, &request, read)
+                }
+                _ => serves,
+            };
+            resume(&caller, if is_told { &request } else { &NOTHING });
             return;
         }
         if (*entry).runtime == runtime::TOKIO {

@@ -108,6 +108,41 @@ pub(super) const TIMER: Case = Case {
     in_pieces: false,
 };
 
+pub(super) const LIMITED: Case = Case {
+    name: "limited",
+    about: "limiters, queues and locks that requests share: what ends for one of them starts what waits for another",
+    modes: &[
+        "limited",
+        "fan",
+        "guarded",
+        "queued-limited",
+        "locked",
+        "twice-locked",
+        "sleep-guarded",
+    ],
+    delays: &[0, 1, 5, 10],
+    background: false,
+    in_pieces: false,
+};
+
+pub(super) const CALLBACKS: Case = Case {
+    name: "callbacks",
+    about: "the call is made by the callback of a timer, of an immediate, or when a file was read",
+    modes: &["timeout", "immediate", "file", "files", "direct-immediate"],
+    delays: &[0, 0, 1, 5],
+    background: false,
+    in_pieces: false,
+};
+
+pub(super) const LOOP: Case = Case {
+    name: "loop",
+    about: "a loop that began before any request makes calls of its own, by turns through a limiter that requests use; they must have no parent",
+    modes: &["loop", "loop-limited", "loop-guarded", "loop-twice"],
+    delays: &[1, 10],
+    background: true,
+    in_pieces: false,
+};
+
 impl Case {
     /// `MODES` of the load's n-th request.
     pub(super) fn modes(&self, number: usize) -> &'static str {
@@ -123,7 +158,8 @@ impl Case {
     pub(super) fn calls(&self, number: usize) -> [usize; CALLERS] {
         let mut modes = self.modes(number).split('-');
         std::array::from_fn(|_| match modes.next().unwrap_or("direct") {
-            "twice" | "parallel" => 2,
+            "twice" | "parallel" | "guarded" | "queued" => 2,
+            "fan" => 3,
             // Its only call is nobody's child.
             "after" => 0,
             _ => 1,
@@ -139,6 +175,8 @@ mod tests {
     fn calls_are_counted_by_service() {
         let calls: Vec<_> = (0..5).map(|number| CALLS.calls(number)).collect();
         assert_eq!(calls, [[1, 1], [2, 1], [1, 1], [1, 2], [2, 1]]);
+        assert_eq!(LIMITED.calls(1), [3, 1]);
+        assert_eq!(LIMITED.calls(3), [2, 1]);
         assert_eq!(AFTER.calls(0), [0, 1]);
         assert_eq!(AFTER.calls(2), [1, 0]);
     }

@@ -14,6 +14,13 @@
 //!     zero, then asks
 //!   - `after`: answers, and asks when the response is out; that call is nobody's child
 //!   - `timer`: asks, while a timer that began before any request asks on its own every 5 ms
+//!   - `limited`, `fan`, `guarded`: asks through a limiter that all requests share; once, three times at once, once beside
+//!     a call without it
+//!   - `queued`: asks twice through a list of paths, the next of which whatever ends starts
+//!   - `locked`: asks when the one before has let go of a lock
+//!   - `timeout`, `immediate`, `file`, `files`: asks in a timer's or immediate's callback, when a file was read by callback
+//!     or promise
+//!   - `loop`: asks, while a loop that began before any request asks on its own
 //!
 //!   A service to which one of these means nothing takes it as `direct`.
 //! - TAG: `ROW.NUMBER.DELAY`, the same in all requests that one request of the load causes. The last service of a chain

@@ -113,6 +113,26 @@ pub(super) fn calls(image: &Image<'_>, addresses: &Range<u64>, targets: &[u64]) 
     calls_in(&code, addresses.start, targets)
 }
 
+/// Where the function at `addresses` calls what it learned the address of. `None` where its code can't be read.
+pub(super) fn indirect_calls(image: &Image<'_>, addresses: &Range<u64>) -> Option<Vec<u64>> {
+    let size = addresses.end.saturating_sub(addresses.start);
+    indirect_calls_in(&image.bytes(addresses.start, size)?, addresses.start)
+}
+
+/// [`indirect_calls`] in code that was read.
+fn indirect_calls_in(code: &[u8], start: u64) -> Option<Vec<u64>> {
+    let mut found = Vec::new();
+    for instruction in &mut Decoder::with_ip(64, code, start, DecoderOptions::NONE) {
+        if instruction.is_invalid() {
+            return None;
+        }
+        if instruction.flow_control() == FlowControl::IndirectCall {
+            found.push(instruction.ip());
+        }
+    }
+    Some(found)
+}
+
 /// [`calls`] in code that was read.
 pub(super) fn calls_in(code: &[u8], start: u64, targets: &[u64]) -> Vec<u64> {
     // Most functions have no such call: a look at the bytes tells faster than decoding.
@@ -165,6 +185,14 @@ mod tests {
         // The same bytes inside of movabs $…, %rax.
         let hidden = [0x48, 0xb8, 0x90, 0xe8, 0x10, 0, 0, 0, 0xc3, 0x90, 0xc3];
         assert!(calls_in(&hidden, 0x1000, &[0x1018]).is_empty());
+    }
+
+    #[test]
+    fn a_call_by_register_is_found_and_a_cut_instruction_is_not_read() {
+        // nop; call *%rax; call +0x10; ret
+        let code = [0x90, 0xff, 0xd0, 0xe8, 0x10, 0, 0, 0, 0xc3];
+        assert_eq!(indirect_calls_in(&code, 0x1000), Some(vec![0x1001]));
+        assert_eq!(indirect_calls_in(&code[..5], 0x1000), None);
     }
 
     #[test]

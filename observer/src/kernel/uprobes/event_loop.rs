@@ -1,11 +1,11 @@
-//! The one table of programs that run each event to completion on one thread.
+//! The one table of programs that run each event to completion on one thread, but for Node (`node`).
 //!
 //! A program is in it because the truth harness found no wrong parent with it, and it counts as an event loop only
 //! where every function is found at which its loop turns to something else: a timer that fires in between must not
 //! inherit what was done before it.
 
 use iced_x86::Register;
-use observer_abi::process::{Runtime, runtime};
+use observer_abi::process::{Runtime, runtime, strict};
 
 use super::{
     code,
@@ -16,8 +16,6 @@ use super::{
 struct Program {
     /// The executable's file name begins so.
     name: &'static str,
-    /// [`Runtime::strict`].
-    strict: bool,
     /// Functions and the program for each; all must be there.
     required: &'static [(&'static str, &'static str)],
     /// The same, where they are there.
@@ -33,7 +31,6 @@ const PROGRAMS: &[Program] = &[
     // the upstream's connection first. Scripts may keep requests waiting for one another.
     Program {
         name: "nginx",
-        strict: false,
         required: &[
             ("ngx_process_events_and_timers", TURNED),
             ("ngx_event_expire_timers", TURNED),
@@ -44,38 +41,7 @@ const PROGRAMS: &[Program] = &[
         optional: &[],
         excluded: &["ngx_http_lua_", "ngx_http_js_", "ngx_http_perl_"],
     },
-    // Promises and limited pools let the answer to one request's call set off another one's.
-    Program {
-        name: "node",
-        strict: true,
-        required: &[
-            ("uv__stream_io", TURNED),
-            ("uv__server_io", TURNED),
-            ("uv__async_io", TURNED),
-            ("uv__run_timers", TURNED),
-            ("uv__run_check", TURNED),
-            ("uv__udp_io", TURNED),
-            ("uv__poll_io", TURNED),
-            ("uv__fs_done", TURNED),
-            ("uv__queue_done", TURNED),
-            ("uv__random_done", TURNED),
-            ("uv__getnameinfo_done", TURNED),
-            ("uv__work_submit", "work_submitted"),
-            ("uv__getaddrinfo_done", "work_done"),
-        ],
-        optional: &[],
-        excluded: &[],
-    },
 ];
-
-/// The register whose value at the function's entry a kernel program needs.
-fn argument(program: &str) -> Register {
-    if program == "work_submitted" {
-        Register::RSI
-    } else {
-        Register::RDI
-    }
-}
 
 /// What an executable of this name needs, if it is in the table.
 pub(super) fn plan(name: &str, image: &Image<'_>) -> Option<Plan> {
@@ -104,7 +70,7 @@ pub(super) fn plan(name: &str, image: &Image<'_>) -> Option<Plan> {
                 offset: image.file_offset(code::cheap_place(
                     image,
                     *found.get(*name)?,
-                    argument(program),
+                    Register::RDI,
                 ))?,
             })
         })
@@ -112,7 +78,7 @@ pub(super) fn plan(name: &str, image: &Image<'_>) -> Option<Plan> {
     Some(Plan {
         runtime: Runtime {
             kind: runtime::EVENT_LOOP,
-            strict: u32::from(program.strict),
+            strict: strict::NO,
             ..Runtime::default()
         },
         probes,

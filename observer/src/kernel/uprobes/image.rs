@@ -5,6 +5,7 @@
 use std::{
     collections::{HashMap, HashSet},
     fs::File,
+    ops::Range,
     os::unix::fs::FileExt,
 };
 
@@ -146,9 +147,21 @@ impl<'a> Image<'a> {
     pub(super) fn symbols(&self, wanted: &[&str]) -> HashMap<String, u64> {
         let wanted: HashSet<&[u8]> = wanted.iter().map(|name| name.as_bytes()).collect();
         let mut found = HashMap::new();
-        self.each_symbol(|name, address| {
+        self.each_symbol(|name, addresses| {
             if wanted.contains(name) {
-                found.insert(String::from_utf8_lossy(name).into_owned(), address);
+                found.insert(String::from_utf8_lossy(name).into_owned(), addresses.start);
+            }
+        });
+        found
+    }
+
+    /// The same with where each ends; none without a size.
+    pub(super) fn extents(&self, wanted: &[&str]) -> HashMap<String, Range<u64>> {
+        let wanted: HashSet<&[u8]> = wanted.iter().map(|name| name.as_bytes()).collect();
+        let mut found = HashMap::new();
+        self.each_symbol(|name, addresses| {
+            if wanted.contains(name) && !addresses.is_empty() {
+                found.insert(String::from_utf8_lossy(name).into_owned(), addresses);
             }
         });
         found
@@ -161,11 +174,13 @@ impl<'a> Image<'a> {
         found
     }
 
-    fn each_symbol(&self, mut each: impl FnMut(&[u8], u64)) {
+    fn each_symbol(&self, mut each: impl FnMut(&[u8], Range<u64>)) {
         let is_wanted =
             |entry: &elf::Sym64<Endianness>| entry.st_value.get(Endianness::Little) != 0;
         self.each_entry(is_wanted, |name, entry| {
-            each(name, entry.st_value.get(Endianness::Little));
+            let start = entry.st_value.get(Endianness::Little);
+            let size = entry.st_size.get(Endianness::Little);
+            each(name, start..start.saturating_add(size));
         });
     }
 

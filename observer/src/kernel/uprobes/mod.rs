@@ -12,6 +12,7 @@ mod functions;
 mod go;
 mod image;
 mod imports;
+mod node;
 mod plan;
 mod python;
 mod relocations;
@@ -32,7 +33,7 @@ use std::{
 
 use anyhow::Result;
 use aya::maps::{HashMap as KernelMap, MapData};
-use observer_abi::process::Runtime;
+use observer_abi::process::{Runtime, strict};
 
 use self::{image::Image, plan::Plan};
 use super::{Kernel, breakpoints::Breakpoints};
@@ -43,6 +44,13 @@ const MOST_EXECUTABLES: usize = 256;
 /// Kernel programs that are attached to executables.
 pub(crate) const PROGRAMS: &[&str] = &[
     "loop_turned",
+    "node_untold",
+    "node_other",
+    "node_works",
+    "node_work_done",
+    "node_lookup_done",
+    "node_checked",
+    "node_immediates",
     "work_submitted",
     "work_done",
     "go_round_trip",
@@ -185,6 +193,9 @@ impl Runtimes {
             }
             Some((plan::of_executable(&name, image)?, Interpreter::No))
         })?;
+        if known.runtime.strict != strict::NO && node::may_use_io_uring(&self.proc, pid) {
+            return None;
+        }
         placed(known, &self.proc, pid, &path)
     }
 

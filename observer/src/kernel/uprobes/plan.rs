@@ -2,7 +2,7 @@
 
 use observer_abi::process::{Runtime, runtime};
 
-use super::{event_loop, go, image::Image, tokio};
+use super::{event_loop, go, image::Image, node, tokio};
 
 /// A kernel program and the place in the file where it belongs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,7 +25,8 @@ pub(super) fn of_executable(name: &str, image: &Image<'_>) -> Option<Plan> {
     if name == "java" {
         return Some(java());
     }
-    event_loop::plan(name, image)
+    node::plan(name, image)
+        .or_else(|| event_loop::plan(name, image))
         .or_else(|| go::plan(image))
         .or_else(|| tokio::plan(image))
 }

@@ -79,6 +79,7 @@ const PLAIN: &[Runtime] = &[
     node::AGENT,
     node::SMALL,
     node::FETCH,
+    node::SMALL_FETCH,
     python::AIOHTTP,
     python::HTTPX,
     java::BLOCKING,

@@ -4,7 +4,9 @@ use std::process::Command;
 
 use anyhow::Result;
 
-use super::super::case::{AFTER, CALLS, Case, HANDOFF, PARALLEL, PIECES, SPIN, TIMER};
+use super::super::case::{
+    AFTER, CALLBACKS, CALLS, Case, HANDOFF, LIMITED, LOOP, PARALLEL, PIECES, SPIN, TIMER,
+};
 use super::{Machine, Place, Runtime, nothing, script};
 
 const CASES: &[(&Case, f64)] = &[
@@ -15,6 +17,9 @@ const CASES: &[(&Case, f64)] = &[
     (&PIECES, 0.0),
     (&AFTER, 0.99),
     (&TIMER, 0.99),
+    (&CALLBACKS, 0.0),
+    (&LIMITED, 0.0),
+    (&LOOP, 0.0),
 ];
 
 pub(super) const AGENT: Runtime = Runtime {
@@ -28,9 +33,17 @@ pub(super) const AGENT: Runtime = Runtime {
 pub(super) const SMALL: Runtime = Runtime {
     name: "node-http-4",
     about: "the same with at most four connections: calls wait in the agent, and leave when another one's answer is in",
-    cases: &[(&CALLS, 0.99)],
+    cases: &[(&CALLS, 0.99), (&PARALLEL, 0.0), (&LIMITED, 0.0)],
     prepare: nothing,
     command: |machine, place| command(machine, place, "small"),
+};
+
+pub(super) const SMALL_FETCH: Runtime = Runtime {
+    name: "node-fetch-4",
+    about: "fetch with at most four connections: what waits leaves when another one's answer is in, without a word of whose it is",
+    cases: &[(&CALLS, 0.0), (&PARALLEL, 0.0), (&LIMITED, 0.0)],
+    prepare: nothing,
+    command: |machine, place| command(machine, place, "small-fetch"),
 };
 
 pub(super) const FETCH: Runtime = Runtime {
