@@ -52,6 +52,30 @@ unsafe fn disown(entry: *mut Connection, scratch: *mut Scratch, withdraw: bool) 
     }
 }
 
+/// Room for the request that is written for: as in `claim`, behind what that writes.
+#[inline(always)]
+unsafe fn writer(scratch: *mut Scratch) -> *mut RequestReference {
+    // SAFETY: as the callers promise.
+    unsafe { (&raw mut (*scratch).opened.context).cast() }
+}
+
+/// Leaves there for which request the caller writes. However that was found, to the verifier what follows is one state.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn opaque_writer(slot: u32) -> u32 {
+    let Some(scratch) = maps::scratch(slot) else { return 0 };
+    // SAFETY: live map values.
+    unsafe {
+        let call = &(*scratch).call;
+        let Some(entry) = CONNECTIONS.get_ptr_mut(call.sock) else { return 0 };
+        let caller: Caller = context::caller(call.pid_tgid);
+        let writer = writer(scratch);
+        copy(writer, &raw const (*entry).owner);
+        unit::find(entry, &caller, writer);
+    }
+    0
+}
+
 /// A client is about to write.
 #[unsafe(no_mangle)]
 #[inline(never)]
@@ -74,12 +98,9 @@ pub(crate) extern "C" fn opaque_written(slot: u32, look: u32) -> u32 {
             (*this).other_at_start = answered;
             (*this).runs += 1;
         }
-        let caller: Caller = context::caller(call.pid_tgid);
-        // As in `claim`, behind what that writes.
-        let writer: *mut RequestReference = (&raw mut (*scratch).opened.context).cast();
+        opaque_writer(slot);
+        let writer = writer(scratch);
         let owner = &raw mut (*entry).owner;
-        copy(writer, owner);
-        unit::find(entry, &caller, writer);
         let same = is_same(writer, owner);
         let named = (*entry).context.span_id != [0; 8];
         if !opens {
