@@ -52,10 +52,18 @@ unsafe fn disown(entry: *mut Connection, scratch: *mut Scratch, withdraw: bool) 
     }
 }
 
-/// A client is about to write.
+/// Room for the request that is written for: as in `claim`, behind what that writes.
+#[inline(always)]
+unsafe fn writer(scratch: *mut Scratch) -> *mut RequestReference {
+    // SAFETY: as the callers promise.
+    unsafe { (&raw mut (*scratch).opened.context).cast() }
+}
+
+/// Leaves there for which request the caller writes, and returns whether a run begins. However that was found, to the
+/// verifier what follows is one state.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) extern "C" fn opaque_written(slot: u32, look: u32) -> u32 {
+pub(crate) extern "C" fn opaque_writer(slot: u32, look: u32) -> u32 {
     let Some(scratch) = maps::scratch(slot) else { return 0 };
     // SAFETY: live map values.
     unsafe {
@@ -65,21 +73,39 @@ pub(crate) extern "C" fn opaque_written(slot: u32, look: u32) -> u32 {
         let answered = (*entry).directions[INBOUND as usize].end;
         let opens = (*this).runs == 0 || (*this).other_at_start != answered;
         if look == look::ASIDE {
-            disown(entry, scratch, !opens);
-            return 0;
+            return u32::from(opens);
         }
-        let from = call.start.wrapping_add(u64::from(look));
-        let contiguous = call.start.wrapping_sub((*this).announced) as i64 <= 0;
         if opens {
             (*this).other_at_start = answered;
             (*this).runs += 1;
         }
         let caller: Caller = context::caller(call.pid_tgid);
-        // As in `claim`, behind what that writes.
-        let writer: *mut RequestReference = (&raw mut (*scratch).opened.context).cast();
-        let owner = &raw mut (*entry).owner;
-        copy(writer, owner);
+        let writer = writer(scratch);
+        copy(writer, &raw const (*entry).owner);
         unit::find(entry, &caller, writer);
+        u32::from(opens)
+    }
+}
+
+/// A client is about to write.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn opaque_written(slot: u32, look: u32, opens: u32) -> u32 {
+    let Some(scratch) = maps::scratch(slot) else { return 0 };
+    // SAFETY: live map values.
+    unsafe {
+        let call = &(*scratch).call;
+        let Some(entry) = CONNECTIONS.get_ptr_mut(call.sock) else { return 0 };
+        let this = &raw mut (*entry).directions[OUTBOUND as usize];
+        let opens = opens != 0;
+        if look == look::ASIDE {
+            disown(entry, scratch, !opens);
+            return 0;
+        }
+        let from = call.start.wrapping_add(u64::from(look));
+        let contiguous = call.start.wrapping_sub((*this).announced) as i64 <= 0;
+        let writer = writer(scratch);
+        let owner = &raw mut (*entry).owner;
         let same = is_same(writer, owner);
         let named = (*entry).context.span_id != [0; 8];
         if !opens {

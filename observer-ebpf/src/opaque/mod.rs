@@ -112,7 +112,8 @@ pub(crate) extern "C" fn opaque_moved(slot: u32) -> u32 {
         } else if look == look::HANDSHAKE {
             // It is nobody's.
         } else if (*entry).role == role::CLIENT && !inbound {
-            client::opaque_written(slot, look);
+            let opens = client::opaque_writer(slot, look);
+            client::opaque_written(slot, look, opens);
         } else if (*entry).role == role::SERVER && inbound {
             server::opaque_read(slot, look);
         }
