@@ -101,7 +101,9 @@ fn probe() -> anyhow::Result<Report> {
     send_hook(chosen, &features, &mut findings);
     tcp_option(&types, &features, &mut findings);
     preemption(&features, &mut findings);
-    let of_chosen = encrypted.into_iter().find(|(tier, _)| chosen == Some(*tier));
+    let of_chosen = encrypted
+        .into_iter()
+        .find(|(tier, _)| chosen == Some(*tier));
     findings.extend(of_chosen.map(|(_, state)| kernel_tls(state)));
     if let Some(loaded) = breakpoints {
         findings.push(parents(loaded, &features));
