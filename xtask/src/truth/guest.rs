@@ -196,6 +196,7 @@ mod tests {
         let rows = [Row {
             number: 0,
             runtime: "go",
+            over_tls: false,
             case: &CALLS,
             concurrency: 8,
             connections: Connections::Keep,

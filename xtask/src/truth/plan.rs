@@ -25,10 +25,7 @@ const EMULATED_REQUESTS: usize = 72;
 ///
 /// # Errors
 /// When a name is unknown, or nothing is left to do.
-pub(super) fn make(
-    wanted: &[String],
-    options: &Rows,
-) -> Result<Vec<(&'static Runtime, Vec<Row>)>> {
+pub(super) fn make(wanted: &[String], options: &Rows) -> Result<Vec<(&'static Runtime, Vec<Row>)>> {
     for name in wanted {
         if !runtimes::all().any(|runtime| runtime.name == name) {
             bail!("there is no runtime `{name}`; `cargo xtask truth --list` names them");
