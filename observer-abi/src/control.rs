@@ -103,8 +103,11 @@ pub struct InjectionControl {
 }
 plain!(InjectionControl, 8);
 
+/// Scratches: programs that need one. Spares have as many.
+pub const SCRATCHES: u32 = 7;
+
 /// Scratches, where headers are injected: those of the other programs and of their spares, and three.
-pub const SCRATCHES_TO_INJECT: u32 = 2 * 7 + 3;
+pub const SCRATCHES_TO_INJECT: u32 = 2 * SCRATCHES + 3;
 
 /// Bytes of an injected line: `traceparent: 00-<32 hex digits>-<16 hex digits>-01` and its end.
 pub const INJECTED_LINE: u32 = 70;

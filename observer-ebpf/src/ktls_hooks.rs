@@ -23,18 +23,35 @@ use crate::{
     spare::{slot_of, spared},
 };
 
+/// Reads by address where that is allowed: to the verifier a module's `struct sock` may be another type than the kernel's
+/// (6.18, 7.2), which the helper that makes a `tcp_sock` of it refuses. Under lockdown the types must be the same.
+macro_rules! by_address {
+    ($read:ident => $call:expr) => {
+        if settings().may_probe_read() != 0 {
+            type $read = Probe;
+            $call
+        } else {
+            type $read = Direct;
+            $call
+        }
+    };
+}
+
 spared! {
     #[fentry(function = "tls_sw_sendmsg")]
     fentry_tls_sending, fentry_tls_sending_spare, FEntryContext, TLS_SENDING,
-    // SAFETY: typed arguments.
-    |ctx, spare| unsafe { ktls::sending::<Direct>(ctx.arg(0), ctx.arg(1), slot_of(slot::TLS_SENDING, spare)) }
+    |ctx, spare| {
+        let slot = slot_of(slot::TLS_SENDING, spare);
+        // SAFETY: typed arguments.
+        unsafe { by_address!(R => ktls::sending::<R>(ctx.arg(0), ctx.arg(1), slot)) }
+    }
 }
 
 spared! {
     #[fexit(function = "tls_sw_sendmsg")]
     fentry_tls_sent, fentry_tls_sent_spare, FExitContext, TLS_SENT,
     // SAFETY: typed arguments.
-    |ctx, _spare| unsafe { ktls::sent::<Direct>(ctx.arg(0), ctx.arg(1), ctx.arg(3)) }
+    |ctx, _spare| unsafe { by_address!(R => ktls::sent::<R>(ctx.arg(0), ctx.arg(1), ctx.arg(3))) }
 }
 
 /// An argument whose place depends on the kernel, by its byte offset: the compiler would otherwise compute one address
@@ -62,14 +79,14 @@ spared! {
         };
         let slot = slot_of(slot::TLS_RECEIVED, spare);
         // SAFETY: typed arguments.
-        unsafe { ktls::received::<Direct>(ctx.arg(0), ctx.arg(1), flags, result, slot) }
+        unsafe { by_address!(R => ktls::received::<R>(ctx.arg(0), ctx.arg(1), flags, result, slot)) }
     }
 }
 
 #[fexit(function = "tls_sw_sendpage")]
 pub(crate) fn fentry_tls_page_sent(ctx: FExitContext) -> i32 {
     // SAFETY: typed arguments.
-    unsafe { ktls::pages_sent::<Direct>(ctx.arg(0), ctx.arg(5), slot::SENT) };
+    unsafe { by_address!(R => ktls::pages_sent::<R>(ctx.arg(0), ctx.arg(5), slot::SENT)) };
     0
 }
 

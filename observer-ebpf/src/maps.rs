@@ -136,7 +136,7 @@ pub(crate) mod slot {
     pub(crate) const TLS_SENDING: u32 = 5;
     pub(crate) const TLS_RECEIVED: u32 = 6;
     /// How many there are.
-    pub(crate) const COUNT: u32 = 7;
+    pub(crate) const COUNT: u32 = observer_abi::control::SCRATCHES;
     /// Behind the spares', the first of the injecting program's: any task may interrupt it, so it takes what is free.
     pub(crate) const MESSAGE: u32 = 2 * COUNT;
     /// How many those are.

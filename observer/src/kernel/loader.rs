@@ -14,7 +14,9 @@ use aya::{
 };
 use observer_abi::{
     connection::Connection,
-    control::{ConnectionControl, ControlBlock, MAX_RINGS, SCRATCHES_TO_INJECT, Settings, mode},
+    control::{
+        ConnectionControl, ControlBlock, MAX_RINGS, SCRATCHES, SCRATCHES_TO_INJECT, Settings, mode,
+    },
     loss::{self, Counter},
     process::{Policy, Runtime},
 };
@@ -307,8 +309,8 @@ impl Kernel {
             loader.map_max_entries("OPTION_CONNECTIONS", options.connections);
         }
         if features.preemptible {
-            for (name, entries) in SCRATCHES {
-                loader.map_max_entries(name, 2 * entries);
+            for name in ROOMS {
+                loader.map_max_entries(name, 2 * SCRATCHES);
             }
         }
         if tier != Tier::Kprobe {
@@ -496,8 +498,8 @@ pub struct ProgramStats {
     pub verified: Option<u64>,
 }
 
-/// Room of programs, and how many there are of it without spares (`maps` in `observer-ebpf`).
-const SCRATCHES: [(&str, u32); 2] = [("SCRATCH", 7), ("SCRATCH_CREATE", 7)];
+/// Room of programs, a scratch each.
+const ROOMS: [&str; 2] = ["SCRATCH", "SCRATCH_CREATE"];
 
 const RINGS: [&str; MAX_RINGS] = ["RECORDS_0", "RECORDS_1", "RECORDS_2", "RECORDS_3"];
 

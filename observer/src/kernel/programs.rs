@@ -32,6 +32,9 @@ pub(super) struct Programs {
     types: Option<OwnedFd>,
 }
 
+/// Of a verifier's log, what an error shows: the last bytes.
+const LOG_SHOWN: usize = 4096;
+
 /// A loaded program; attached it stays while the link lives.
 pub(super) struct Loaded(OwnedFd);
 
@@ -172,8 +175,26 @@ impl Programs {
         }
         bpf(bpf_cmd::BPF_PROG_LOAD, &mut attr)
             .map(Loaded)
-            .context("the BPF_PROG_LOAD syscall failed")
+            .map_err(|error| {
+                let said = verifier_said(&mut attr);
+                anyhow!("the BPF_PROG_LOAD syscall failed: {error}. Verifier output: {said}")
+            })
     }
+}
+
+/// Loads what was refused again, for the end of the verifier's log.
+fn verifier_said(attr: &mut bpf_attr) -> String {
+    let mut log = vec![0u8; 1 << 20];
+    // SAFETY: the union's member for BPF_PROG_LOAD, which the caller filled in.
+    let load = unsafe { &mut attr.__bindgen_anon_3 };
+    load.log_level = 1;
+    load.log_buf = log.as_mut_ptr() as u64;
+    load.log_size = log.len() as u32;
+    // Where the log does not fit its end is kept from 6.4 on, before that its beginning.
+    let _ = bpf(bpf_cmd::BPF_PROG_LOAD, attr);
+    let end = log.iter().position(|byte| *byte == 0).unwrap_or(log.len());
+    let from = end.saturating_sub(LOG_SHOWN);
+    String::from_utf8_lossy(&log[from..end]).into_owned()
 }
 
 impl Loaded {

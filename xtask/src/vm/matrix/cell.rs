@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -93,7 +93,13 @@ impl Row {
 /// When the guest can't be run, or does not come to its end.
 pub(super) fn doctor(bench: &Bench, row: &Row) -> Result<BTreeMap<&'static str, Option<String>>> {
     let script = format!("{} doctor --json", quote(&bench.binary.to_string_lossy()));
-    let (outcome, text, log) = boot(bench, row, "doctor", script, DOCTOR)?;
+    let (outcome, text, log) = match kept(bench, row, "doctor") {
+        Some(text) => (None, text, String::new()),
+        None => {
+            let (outcome, text, log) = boot(bench, row, "doctor", script, DOCTOR)?;
+            (Some(outcome), text, log)
+        }
+    };
     let report: Value = serde_json::from_str(&text).with_context(|| {
         format!(
             "`observer doctor` on {}: {outcome:?}\n{text}{log}",
@@ -118,6 +124,12 @@ pub(super) fn doctor(bench: &Bench, row: &Row) -> Result<BTreeMap<&'static str, 
 /// # Errors
 /// When the guest can't be started.
 pub(super) fn suite(bench: &Bench, row: &Row, tier: &'static str) -> Result<Cell> {
+    if let Some(cell) = kept(bench, row, tier).map(|text| parse(&text))
+        && cell.failures().is_empty()
+    {
+        eprintln!("{} {tier}: {} (as before)", row.name, cell.summary());
+        return Ok(cell);
+    }
     let cell = suite_once(bench, row, tier)?;
     let failed = cell.failures();
     if failed.is_empty() {
@@ -160,6 +172,26 @@ fn suite_once(bench: &Bench, row: &Row, tier: &'static str) -> Result<Cell> {
     Ok(cell)
 }
 
+/// Where the output of a boot is kept, without its ending.
+fn output(bench: &Bench, row: &Row, name: &str) -> PathBuf {
+    let name = format!("{}-{name}", row.name.replace([',', ' '], "-"));
+    // Names have dots.
+    bench.output.join(name + ".")
+}
+
+fn with_ending(path: &Path, ending: &str) -> PathBuf {
+    let mut path = path.as_os_str().to_owned();
+    path.push(ending);
+    path.into()
+}
+
+/// What a boot before wrote that came to its end.
+fn kept(bench: &Bench, row: &Row, name: &str) -> Option<String> {
+    let path = output(bench, row, name);
+    fs::read(with_ending(&path, "ended")).ok()?;
+    fs::read_to_string(with_ending(&path, "jsonl")).ok()
+}
+
 /// Boots, and keeps what it wrote.
 fn boot(
     bench: &Bench,
@@ -177,13 +209,16 @@ fn boot(
         stdout: &mut stdout,
         stderr: &mut stderr,
     })?;
-    let file = format!("{}-{name}", row.name.replace([',', ' '], "-"));
-    fs::write(bench.output.join(format!("{file}.jsonl")), &stdout)?;
+    let path = output(bench, row, name);
+    fs::write(with_ending(&path, "jsonl"), &stdout)?;
     let mut log = String::from_utf8_lossy(&stderr).into_owned();
     if let Outcome::TimedOut(tail) | Outcome::Died(tail) = &outcome {
         log += &format!("{outcome:?}\n{tail}\n");
     }
-    fs::write(bench.output.join(format!("{file}.log")), &log)?;
+    fs::write(with_ending(&path, "log"), &log)?;
+    if matches!(outcome, Outcome::Ended { .. }) {
+        fs::write(with_ending(&path, "ended"), "")?;
+    }
     Ok((outcome, String::from_utf8_lossy(&stdout).into_owned(), log))
 }
 

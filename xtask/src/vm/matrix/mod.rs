@@ -32,6 +32,10 @@ pub(crate) struct MatrixOptions {
     /// Use this daemon instead of building one
     #[arg(long, value_name = "FILE")]
     binary: Option<PathBuf>,
+    /// Don't run again what the run before brought to its end and passed. With a daemon that differs in what those cells
+    /// show, the page lies
+    #[arg(long, conflicts_with = "check")]
+    resume: bool,
     /// Fail where docs/kernels.md does not say what was found, instead of writing it
     #[arg(long)]
     check: bool,
@@ -137,7 +141,7 @@ fn prepare(options: &MatrixOptions) -> Result<Bench> {
     let binary = workspace::daemon(options.binary.as_deref())?;
     command::run(workspace::cargo().args(["build", "--package", "observer-tests", "--bins"]))?;
     let output = workspace::target().join("vm/matrix");
-    if output.exists() {
+    if output.exists() && !options.resume {
         fs::remove_dir_all(&output)?;
     }
     fs::create_dir_all(&output)?;
