@@ -12,10 +12,9 @@ use std::{
 
 use aya::maps::{MapData, RingBuf};
 use observer_abi::process::{ProcessEvent, event};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::{
-    kernel::loader::PolicyMaps,
+    kernel::{loader::PolicyMaps, reader},
     process::{PolicyPlan, Table},
     stream::read_pod,
 };
@@ -83,15 +82,10 @@ impl Feed {
         inner.apply();
     }
 
-    /// Waits until the kernel tells of something, less than a second.
+    /// Waits until the kernel tells of something, at most for so long. Shorter where it can't: the caller rests anyway.
     pub(super) fn wait(&self, longest: Duration) {
-        let timeout = Timespec {
-            tv_sec: 0,
-            tv_nsec: i64::from(longest.subsec_nanos()),
-        };
         if let Some(waiting) = &self.waiting {
-            // Interrupted or refused: the caller rests anyway.
-            let _ = poll(&mut [PollFd::new(waiting, PollFlags::IN)], Some(&timeout));
+            reader::wait(waiting, longest);
         }
     }
 

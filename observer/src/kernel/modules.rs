@@ -2,11 +2,13 @@
 
 use std::{
     io,
-    os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd},
+    os::fd::{AsRawFd, OwnedFd},
 };
 
 use anyhow::{Context as _, Result, bail};
 use aya_obj::generated::{bpf_attr, bpf_btf_info, bpf_cmd};
+
+use super::system_call::{bpf, bpf_descriptor};
 
 /// Room for a module's name (`MODULE_NAME_LEN`).
 const NAME: usize = 64;
@@ -50,9 +52,7 @@ fn open(id: u32) -> io::Result<OwnedFd> {
     // SAFETY: bpf_attr is integers only.
     let mut attr: bpf_attr = unsafe { std::mem::zeroed() };
     attr.__bindgen_anon_6.__bindgen_anon_1.btf_id = id;
-    let descriptor = bpf(bpf_cmd::BPF_BTF_GET_FD_BY_ID, &mut attr)?;
-    // SAFETY: this command returns a new descriptor.
-    Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
+    bpf_descriptor(bpf_cmd::BPF_BTF_GET_FD_BY_ID, &mut attr)
 }
 
 /// Its name, and whether it is the kernel's or a module's, not a program's.
@@ -70,22 +70,6 @@ fn info(types: &OwnedFd) -> io::Result<(Vec<u8>, bool)> {
     bpf(bpf_cmd::BPF_OBJ_GET_INFO_BY_FD, &mut attr)?;
     let name = name.split(|byte| *byte == 0).next().unwrap_or_default();
     Ok((name.to_owned(), info.kernel_btf != 0))
-}
-
-fn bpf(command: bpf_cmd, attr: &mut bpf_attr) -> io::Result<RawFd> {
-    // SAFETY: the attributes point at memory that outlives the call.
-    let result = unsafe {
-        libc::syscall(
-            libc::SYS_bpf,
-            command,
-            std::ptr::from_mut(attr),
-            size_of::<bpf_attr>(),
-        )
-    };
-    if result < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    Ok(result as RawFd)
 }
 
 #[cfg(test)]

@@ -9,9 +9,8 @@
 use std::{
     collections::{HashMap, HashSet},
     ffi::CString,
-    io,
     os::{
-        fd::{AsRawFd, FromRawFd, OwnedFd, RawFd},
+        fd::{AsRawFd, OwnedFd, RawFd},
         unix::ffi::OsStrExt as _,
     },
     path::Path,
@@ -24,7 +23,7 @@ use aya_obj::{
     generated::{bpf_attach_type, bpf_attr, bpf_cmd, bpf_prog_type},
 };
 
-use super::tier::Hook;
+use super::{system_call::bpf_descriptor, tier::Hook};
 
 /// The object's programs, with their maps and calls in place.
 pub(super) struct Programs {
@@ -173,7 +172,7 @@ impl Programs {
             load.func_info_cnt = u32::try_from(function.func_info.len())?;
             load.func_info_rec_size = u32::try_from(function.func_info_rec_size)?;
         }
-        bpf(bpf_cmd::BPF_PROG_LOAD, &mut attr)
+        bpf_descriptor(bpf_cmd::BPF_PROG_LOAD, &mut attr)
             .map(Loaded)
             .map_err(|error| {
                 let said = verifier_said(&mut attr);
@@ -191,7 +190,7 @@ fn verifier_said(attr: &mut bpf_attr) -> String {
     load.log_buf = log.as_mut_ptr() as u64;
     load.log_size = log.len() as u32;
     // Where the log does not fit its end is kept from 6.4 on, before that its beginning.
-    let _ = bpf(bpf_cmd::BPF_PROG_LOAD, attr);
+    let _ = bpf_descriptor(bpf_cmd::BPF_PROG_LOAD, attr);
     let end = log.iter().position(|byte| *byte == 0).unwrap_or(log.len());
     let from = end.saturating_sub(LOG_SHOWN);
     String::from_utf8_lossy(&log[from..end]).into_owned()
@@ -203,7 +202,7 @@ impl Loaded {
         // SAFETY: bpf_attr is integers only.
         let mut attr: bpf_attr = unsafe { std::mem::zeroed() };
         attr.raw_tracepoint.prog_fd = self.0.as_raw_fd() as u32;
-        bpf(bpf_cmd::BPF_RAW_TRACEPOINT_OPEN, &mut attr)
+        bpf_descriptor(bpf_cmd::BPF_RAW_TRACEPOINT_OPEN, &mut attr)
             .context("the BPF_RAW_TRACEPOINT_OPEN syscall failed")
     }
 
@@ -221,7 +220,8 @@ impl Loaded {
             places.offsets = offsets.as_ptr() as u64;
             places.cnt = u32::try_from(offsets.len())?;
         }
-        bpf(bpf_cmd::BPF_LINK_CREATE, &mut attr).context("the BPF_LINK_CREATE syscall failed")
+        bpf_descriptor(bpf_cmd::BPF_LINK_CREATE, &mut attr)
+            .context("the BPF_LINK_CREATE syscall failed")
     }
 }
 
@@ -238,21 +238,5 @@ fn load_types(bytes: &[u8]) -> Result<OwnedFd> {
     let load = unsafe { &mut attr.__bindgen_anon_7 };
     load.btf = bytes.as_ptr() as u64;
     load.btf_size = u32::try_from(bytes.len())?;
-    Ok(bpf(bpf_cmd::BPF_BTF_LOAD, &mut attr)?)
-}
-
-fn bpf(command: bpf_cmd, attr: &mut bpf_attr) -> io::Result<OwnedFd> {
-    // SAFETY: the attributes point at memory that outlives the call; these commands return a new descriptor.
-    unsafe {
-        let result = libc::syscall(
-            libc::SYS_bpf,
-            command,
-            std::ptr::from_mut(attr),
-            size_of::<bpf_attr>(),
-        );
-        if result < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        Ok(OwnedFd::from_raw_fd(result as RawFd))
-    }
+    Ok(bpf_descriptor(bpf_cmd::BPF_BTF_LOAD, &mut attr)?)
 }

@@ -6,6 +6,7 @@
 //! is full. When nothing came for a while it says so (`SLEEPING`) and sleeps; then the next record wakes it.
 
 use std::{
+    os::fd::AsFd,
     sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
@@ -70,23 +71,12 @@ impl RecordRing {
                 rest = BUSY;
             } else if rest == STEADY && !disturbed {
                 // A flood that begins now cuts it short. So does a record that came since the drain.
-                disturbed = self.wait(rest);
+                disturbed = wait(&self.ring, rest);
             } else {
                 disturbed = false;
                 std::thread::sleep(rest);
             }
         }
-    }
-
-    /// Waits until the kernel wakes us, at most for so long. Returns whether it was shorter: at once, where a record is
-    /// there already.
-    fn wait(&self, longest: Duration) -> bool {
-        let timeout = Timespec {
-            tv_sec: 0,
-            tv_nsec: i64::from(longest.subsec_nanos()),
-        };
-        let mut waiting = [PollFd::new(&self.ring, PollFlags::IN)];
-        poll(&mut waiting, Some(&timeout)) != Ok(0)
     }
 
     /// Sleeps until a record comes, at most for so long.
@@ -95,11 +85,21 @@ impl RecordRing {
             std::thread::sleep(STEADY);
             return;
         }
-        self.wait(longest);
+        wait(&self.ring, longest);
         if self.sleeping.set(self.index, 0, 0).is_err() {
             tracing::warn!("the kernel goes on waking a reader that is awake");
         }
     }
+}
+
+/// Waits until the kernel wakes who waits on a ring, at most for so long. Returns whether it was shorter: at once, where a
+/// record is there already, or the wait was interrupted or refused.
+pub fn wait(ring: impl AsFd, longest: Duration) -> bool {
+    let timeout = Timespec {
+        tv_sec: longest.as_secs() as i64,
+        tv_nsec: i64::from(longest.subsec_nanos()),
+    };
+    poll(&mut [PollFd::new(&ring, PollFlags::IN)], Some(&timeout)) != Ok(0)
 }
 
 /// How long to rest after a rest of `last` in which `bytes` came into a ring with `room` for so many.

@@ -316,14 +316,18 @@ fn kernel_tls(state: KernelTls) -> Finding {
 /// Whether the parents of calls can be asked of the runtimes that make them.
 fn parents(loaded: anyhow::Result<()>, features: &Features) -> Finding {
     match loaded {
-        Ok(()) if features.many_uprobes => Finding::ok(
-            "parents of calls",
-            "of threads, nginx, Node, Go, asyncio, puma and tokio (breakpoints, one link a program)",
-        ),
-        Ok(()) => Finding::ok(
-            "parents of calls",
-            "of threads, nginx, Node, Go, asyncio, puma and tokio (breakpoints, one by one before 6.6: the end may take seconds)",
-        ),
+        Ok(()) => {
+            let how = match features.many_uprobes {
+                true => "one link a program",
+                false => "one by one before 6.6: the end may take seconds",
+            };
+            Finding::ok(
+                "parents of calls",
+                format!(
+                    "of threads, nginx, Node, Go, asyncio, puma and tokio (breakpoints, {how})"
+                ),
+            )
+        }
         Err(error) => Finding::lacking(
             "parents of calls",
             State::Degraded,
