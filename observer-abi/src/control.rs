@@ -79,8 +79,10 @@ pub struct Settings {
     pub tls_records: u32,
     /// Arguments of `proto.recvmsg`.
     pub receive_arguments: u32,
+    /// io_uring's requests are noted: 1 those with registered buffers, 2 all that move a socket's bytes.
+    pub ring_requests: u32,
 }
-plain!(Settings, 68);
+plain!(Settings, 72);
 
 /// What [`InjectionControl`] says.
 pub mod injection {

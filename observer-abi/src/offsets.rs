@@ -140,5 +140,33 @@ pub struct Offsets {
     pub msg_control: u32,
     /// `msghdr.msg_controllen`
     pub msg_control_length: u32,
+    /// `io_kiocb.file` (io_uring's request); this and the following are `u32::MAX` where there is none.
+    pub request_file: u32,
+    /// `io_kiocb.opcode`
+    pub request_operation: u32,
+    /// `io_kiocb.flags`
+    pub request_flags: u32,
+    /// `io_kiocb.cqe.fd`: the descriptor, until the request is over.
+    pub request_fd: u32,
+    /// `io_kiocb.ctx`
+    pub request_ring: u32,
+    /// `io_kiocb.async_data`: its message or iterator, made when it is prepared (6.10).
+    pub request_prepared: u32,
+    /// `io_kiocb.work`
+    pub request_work: u32,
+    /// `io_async_msghdr.msg`
+    pub prepared_message: u32,
+    /// `io_async_rw.iter` (6.10)
+    pub prepared_iterator: u32,
+    /// `io_ring_ctx.file_table.data.nodes` (6.13), or `io_ring_ctx.file_table.files`
+    pub ring_files: u32,
+    /// How many they are: `io_ring_ctx.file_table.data.nr`, or `io_ring_ctx.nr_user_files`
+    pub ring_file_count: u32,
+    /// `io_rsrc_node.file_ptr`; `u32::MAX` where the table holds such pointers itself.
+    pub node_file: u32,
+    /// `task_struct.worker_private`
+    pub task_worker: u32,
+    /// `io_worker.cur_work`
+    pub worker_work: u32,
 }
-plain!(Offsets, 67 * 4);
+plain!(Offsets, 81 * 4);

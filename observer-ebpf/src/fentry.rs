@@ -8,8 +8,8 @@
 //! | fexit `unix_stream_recvmsg` | `(struct socket *sock, struct msghdr *msg, size_t size, int flags)` | 5.5 |
 //! | fexit `inet_csk_accept` | `(struct sock *sk, …)`, returns the accepted sock | 5.5 |
 //!
-//! Cost: the lowest of all tiers; sees io_uring and sendfile. Limits: what `iterator` cannot reach under lockdown, and
-//! io_uring's registered buffers and sendfile's pages, which have no user address, are counted, not read.
+//! Cost: the lowest of all tiers; sees io_uring and sendfile. Limits: what `iterator` cannot reach under lockdown
+//! (io_uring's registered buffers), and sendfile's pages, which have no user address, are counted, not read.
 
 use aya_ebpf::{
     helpers::generated::bpf_ktime_get_ns,

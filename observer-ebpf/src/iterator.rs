@@ -9,7 +9,11 @@ use crate::{
     maps::Scratch,
     read::{KernelRead, Probe},
     registers::of_system_call,
+    request,
 };
+
+/// Size of a `struct bio_vec`, a segment of an iterator over pages.
+pub(crate) const SEGMENT: u64 = 16;
 
 /// What an iterator walks over.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -59,9 +63,35 @@ pub(crate) unsafe fn remaining<R: KernelRead>(message: *const u8) -> u64 {
     unsafe { R::read(message, offset!(msg_iter) + offset!(iter_count)) }
 }
 
-/// `iov_offset`: bytes of the first segment, or of the one user buffer, that are done.
+/// Whether it walks over an array of buffers.
+///
+/// # Safety
+/// `message` is a `struct msghdr *`, see [`KernelRead`].
 #[inline(always)]
-unsafe fn done<R: KernelRead>(message: *const u8) -> u64 {
+pub(crate) unsafe fn is_array<R: KernelRead>(message: *const u8) -> bool {
+    // SAFETY: as promised.
+    unsafe { kind::<R>(message) == Kind::Array }
+}
+
+/// Where an iterator over pages stands in their array, and how many segments it has left.
+///
+/// # Safety
+/// Read by address.
+#[inline(always)]
+pub(crate) unsafe fn pages(message: *const u8) -> (u64, u64) {
+    // SAFETY: as promised; the array is in the union of `iov`.
+    unsafe {
+        let array = Probe::read(message, offset!(msg_iter) + offset!(iter_iov));
+        (array, Probe::read(message, offset!(msg_iter) + offset!(iter_segments)))
+    }
+}
+
+/// `iov_offset`: bytes of the first segment, or of the one user buffer, that are done.
+///
+/// # Safety
+/// `message` is a `struct msghdr *`, see [`KernelRead`].
+#[inline(always)]
+pub(crate) unsafe fn done<R: KernelRead>(message: *const u8) -> u64 {
     // SAFETY: as the callers promise.
     unsafe { R::read(message, offset!(msg_iter) + offset!(iter_offset)) }
 }
@@ -78,48 +108,59 @@ unsafe fn address<R: KernelRead>(message: *const u8, member: usize, scratch: *mu
     }
 }
 
-/// Where in its registered buffer an io_uring request (`IORING_OP_READ_FIXED`, `IORING_OP_WRITE_FIXED`) goes on; its
-/// iterator walks over pages. Such a request begins with the `struct kiocb` that the message names, and only it completes
-/// later.
+/// Where in its registered buffer an io_uring request (`IORING_OP_READ_FIXED`, `IORING_OP_WRITE_FIXED`) was before the last
+/// `moved` bytes; its iterator walks over pages. Such a request begins with the `struct kiocb` that the message names, and
+/// only it completes later. From 7.0 on messages name none, and it is looked for among the socket's.
 #[inline(always)]
-unsafe fn registered<R: KernelRead>(message: *const u8) -> Option<u64> {
+unsafe fn registered<R: KernelRead>(
+    message: *const u8,
+    sock: u64,
+    direction: u8,
+    moved: u64,
+    scratch: *mut Scratch,
+) -> Source {
     let known = offsets().msg_iocb() != u32::MAX
         && offsets().kiocb_complete() != u32::MAX
         && offsets().io_rw_address() != u32::MAX
         && offsets().io_rw_length() != u32::MAX;
-    if !known || settings().may_probe_read() == 0 {
-        return None;
+    if settings().may_probe_read() == 0 {
+        return Source::Unknown;
     }
     // SAFETY: as the callers promise; read by address.
     unsafe {
+        let remaining = remaining::<R>(message);
+        if !known {
+            if settings().ring_requests() == 0 {
+                return Source::Unknown;
+            }
+            let pages = address::<R>(message, offset!(iter_iov), scratch);
+            return match request::ring_registered(sock, u32::from(direction), pages, remaining, moved) {
+                0 => Source::Unknown,
+                user => Source::Flat(user),
+            };
+        }
         let request: *const u8 = R::read(message, offset!(msg_iocb));
         if request.is_null() || Probe::read::<u64>(request, offset!(kiocb_complete)) == 0 {
-            return None;
+            return Source::Unknown;
         }
         let buffer: u64 = Probe::read(request, offset!(io_rw_address));
         let length: u32 = Probe::read(request, offset!(io_rw_length));
-        Some(buffer.wrapping_add(u64::from(length)).wrapping_sub(remaining::<R>(message)))
+        Source::Flat(buffer.wrapping_add(u64::from(length)).wrapping_sub(remaining).wrapping_sub(moved))
     }
 }
 
-/// The buffer of a call that begins, left in the scratch.
+/// The buffer of a call that begins on `sock`, left in the scratch.
 ///
 /// # Safety
 /// `message` is a `struct msghdr *`, `scratch` the program's; called in the context of the task that moves the data.
 #[inline(always)]
-pub(crate) unsafe fn at_start<R: KernelRead>(message: *const u8, direction: u8, scratch: *mut Scratch) {
+pub(crate) unsafe fn at_start<R: KernelRead>(message: *const u8, sock: u64, direction: u8, scratch: *mut Scratch) {
     // SAFETY: as promised.
     unsafe {
+        if in_process_at_start::<R>(message, scratch) {
+            return;
+        }
         match kind::<R>(message) {
-            Kind::User => {
-                let user = address::<R>(message, offset!(iter_ubuf_pointer), scratch);
-                Source::Flat(user.wrapping_add(done::<R>(message))).store(scratch);
-            }
-            Kind::Array if settings().may_probe_read() != 0 => {
-                let array = address::<R>(message, offset!(iter_iov), scratch);
-                let segments: u64 = R::read(message, offset!(msg_iter) + offset!(iter_segments));
-                Source::KernelVector(array, segments, done::<R>(message)).store(scratch);
-            }
             Kind::Array if settings().task_registers() != 0 => of_system_call(direction).store(scratch),
             Kind::Array if R::TYPED => {
                 // More segments may follow, which the typed pointer does not reach.
@@ -128,21 +169,44 @@ pub(crate) unsafe fn at_start<R: KernelRead>(message: *const u8, direction: u8, 
                 let bytes = R::read::<u64>(first, 8).wrapping_sub(done);
                 Source::First(R::read::<u64>(first, 0).wrapping_add(done), bytes).store(scratch);
             }
-            _ => match registered::<R>(message) {
-                Some(user) => Source::Flat(user).store(scratch),
-                None => Source::Unknown.store(scratch),
-            },
+            _ => registered::<R>(message, sock, direction, 0, scratch).store(scratch),
         }
     }
 }
 
-/// The buffer of a receive that is over and moved `result` bytes, left in the scratch of `slot`.
+/// The same where the bytes lie at addresses of the process and the iterator can be followed to them; else false.
+///
+/// # Safety
+/// As for [`at_start`].
+#[inline(always)]
+pub(crate) unsafe fn in_process_at_start<R: KernelRead>(message: *const u8, scratch: *mut Scratch) -> bool {
+    // SAFETY: as promised.
+    unsafe {
+        match kind::<R>(message) {
+            Kind::User => {
+                let user = address::<R>(message, offset!(iter_ubuf_pointer), scratch);
+                Source::Flat(user.wrapping_add(done::<R>(message))).store(scratch);
+                true
+            }
+            Kind::Array if settings().may_probe_read() != 0 => {
+                let array = address::<R>(message, offset!(iter_iov), scratch);
+                let segments: u64 = R::read(message, offset!(msg_iter) + offset!(iter_segments));
+                Source::KernelVector(array, segments, done::<R>(message)).store(scratch);
+                true
+            }
+            _ => false,
+        }
+    }
+}
+
+/// The buffer of a receive on `sock` that is over and moved `result` bytes, left in the scratch of `slot`.
 ///
 /// # Safety
 /// As for [`at_start`].
 #[inline(always)]
 pub(crate) unsafe fn at_end<R: KernelRead>(
     message: *const u8,
+    sock: u64,
     direction: u8,
     result: u64,
     slot: u32,
@@ -150,15 +214,10 @@ pub(crate) unsafe fn at_end<R: KernelRead>(
 ) {
     // SAFETY: as promised.
     unsafe {
+        if in_process_at_end::<R>(message, result, slot, scratch) {
+            return;
+        }
         match kind::<R>(message) {
-            Kind::User => {
-                let user = address::<R>(message, offset!(iter_ubuf_pointer), scratch);
-                Source::Flat(user.wrapping_add(done::<R>(message)).wrapping_sub(result)).store(scratch);
-            }
-            Kind::Array if settings().may_probe_read() != 0 => {
-                let array = address::<R>(message, offset!(iter_iov), scratch);
-                buffer::rewind(slot, array, done::<R>(message), result);
-            }
             Kind::Array if settings().task_registers() != 0 => of_system_call(direction).store(scratch),
             Kind::Array if R::TYPED => {
                 let done = done::<R>(message);
@@ -170,10 +229,36 @@ pub(crate) unsafe fn at_end<R: KernelRead>(
                 let user: u64 = R::read(R::read(message, offset!(msg_iter) + offset!(iter_iov)), 0);
                 Source::Flat(user.wrapping_add(done - result)).store(scratch);
             }
-            _ => match registered::<R>(message) {
-                Some(user) => Source::Flat(user.wrapping_sub(result)).store(scratch),
-                None => Source::Unknown.store(scratch),
-            },
+            _ => registered::<R>(message, sock, direction, result, scratch).store(scratch),
+        }
+    }
+}
+
+/// The same where the bytes lie at addresses of the process and the iterator can be followed to them; else false.
+///
+/// # Safety
+/// As for [`at_start`].
+#[inline(always)]
+pub(crate) unsafe fn in_process_at_end<R: KernelRead>(
+    message: *const u8,
+    result: u64,
+    slot: u32,
+    scratch: *mut Scratch,
+) -> bool {
+    // SAFETY: as promised.
+    unsafe {
+        match kind::<R>(message) {
+            Kind::User => {
+                let user = address::<R>(message, offset!(iter_ubuf_pointer), scratch);
+                Source::Flat(user.wrapping_add(done::<R>(message)).wrapping_sub(result)).store(scratch);
+                true
+            }
+            Kind::Array if settings().may_probe_read() != 0 => {
+                let array = address::<R>(message, offset!(iter_iov), scratch);
+                buffer::rewind(slot, array, done::<R>(message), result);
+                true
+            }
+            _ => false,
         }
     }
 }

@@ -32,6 +32,8 @@ mod python;
 mod read;
 mod retry;
 mod registers;
+mod request;
+mod ring;
 mod ruby;
 mod sock;
 mod socket;

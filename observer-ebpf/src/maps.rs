@@ -20,6 +20,7 @@ use crate::{
     capture::Call,
     kprobe::{Entered, Receive},
     retry::{Faulted, PLACES},
+    ring::Requests,
     spare::program,
 };
 
@@ -72,6 +73,9 @@ pub(crate) static OPTION_PEERS: LpmTrie<[u8; 16], u32> = LpmTrie::with_max_entri
 /// Daemon: switches.
 #[map]
 pub(crate) static CONTROL_BLOCK: Array<ControlBlock> = Array::with_max_entries(1, 0);
+/// Kernel: io_uring's requests in flight, by sock address.
+#[map]
+pub(crate) static RING_REQUESTS: LruHashMap<u64, Requests> = LruHashMap::with_max_entries(4096, 0);
 /// Kernel: sends that are to be read at their end.
 #[map]
 pub(crate) static FAULTED: Array<Faulted> = Array::with_max_entries(PLACES, 0);

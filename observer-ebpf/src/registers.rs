@@ -44,7 +44,7 @@ pub(crate) mod call {
 }
 
 /// What the saved RAX holds from the entry to a system call until its result is there.
-const IN_PROGRESS: u64 = -38i64 as u64;
+pub(crate) const IN_PROGRESS: u64 = -38i64 as u64;
 
 /// The buffer of the system call that this task is in. Work that the kernel does for the task on its way back to user
 /// mode (io_uring completions) is no part of the call, whose registers are still there.

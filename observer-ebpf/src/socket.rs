@@ -6,8 +6,8 @@
 //! | `sock_send_length` | `(struct sock *sk, int ret, int flags)` | 6.3 |
 //! | `sock_recv_length` | `(struct sock *sk, int ret, int flags)` | 6.3 |
 //!
-//! Cost: calls on other files cost nothing. Limits: the buffer of a receive is known from the system call's saved
-//! registers only, so io_uring receives are counted, not read; before 6.16 sends are seen when they are over.
+//! Cost: calls on other files cost nothing. The buffer of a receive is known from the system call's saved registers, that
+//! of io_uring's from the ring's request (`ring`, `request`). Limits: before 6.16 sends are seen when they are over.
 
 use aya_ebpf::{helpers::generated::bpf_ktime_get_ns, macros::btf_tracepoint, programs::BtfTracePointContext};
 use observer_abi::{
@@ -17,7 +17,7 @@ use observer_abi::{
 };
 
 use crate::{
-    buffer::Source,
+    buffer::{self, Source},
     capture::{self, Call},
     connection, context,
     globals::settings,
@@ -25,7 +25,7 @@ use crate::{
     maps::{self, CONNECTIONS, Scratch, slot},
     node, opaque,
     read::{Direct, KernelRead},
-    registers, retry,
+    registers, request, retry,
     sock::{self, Kind},
     spare::{slot_of, spared},
     task, unit,
@@ -126,7 +126,7 @@ pub(crate) unsafe fn tcp_sending<R: KernelRead>(sock: *const u8, message: *const
             peer: sock::NO_PEER,
         };
         let Some(scratch) = tell::<R>(&call, sock, Kind::Tcp, file, entry, slot) else { return };
-        iterator::at_start::<R>(message, OUTBOUND, scratch);
+        iterator::at_start::<R>(message, sock as u64, OUTBOUND, scratch);
         capture::capture_data(slot);
     }
 }
@@ -325,8 +325,13 @@ pub(crate) unsafe fn after_call<R: KernelRead>(sock: *const u8, kind: Kind, move
         };
         let Some(scratch) = tell::<R>(&call, sock, kind, file, entry, slot) else { return };
         match moved.buffer {
-            Buffer::SystemCall => registers::of_system_call(direction).store(scratch),
-            Buffer::Message(message) => iterator::at_end::<R>(message, direction, length, slot, scratch),
+            Buffer::SystemCall => {
+                registers::of_system_call(direction).store(scratch);
+                if !buffer::is_known(scratch) {
+                    request::ring_buffer(slot, length);
+                }
+            }
+            Buffer::Message(message) => iterator::at_end::<R>(message, sock as u64, direction, length, slot, scratch),
             Buffer::Known => {}
             Buffer::None => Source::Unknown.store(scratch),
         }

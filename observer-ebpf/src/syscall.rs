@@ -109,9 +109,17 @@ pub(crate) unsafe fn socket_file(files: *const u8, descriptor: u64) -> Option<*c
         }
         let array: *const u8 = Probe::read(table, offset!(table_files));
         let file: *const u8 = Probe::read(array, descriptor as usize * 8);
+        if is_socket(file) { Some(file) } else { None }
+    }
+}
+
+/// Whether a file (or null) is a socket.
+#[inline(always)]
+pub(crate) unsafe fn is_socket(file: *const u8) -> bool {
+    // SAFETY: read by address; a null gives zero.
+    unsafe {
         let inode: *const u8 = Probe::read(file, offset!(file_inode));
-        let is_socket = Probe::read::<u16>(inode, offset!(inode_mode)) & S_IFMT == S_IFSOCK;
-        if file.is_null() || !is_socket { None } else { Some(file) }
+        !file.is_null() && Probe::read::<u16>(inode, offset!(inode_mode)) & S_IFMT == S_IFSOCK
     }
 }
 

@@ -12,12 +12,15 @@ use aya_ebpf::helpers::generated::{
 use crate::{
     globals::{offset, offsets, settings},
     read::{Direct, KernelRead, Probe},
+    registers::{IN_PROGRESS, call, register},
 };
 
 /// `PF_KTHREAD` (include/linux/sched.h).
 const PF_KTHREAD: u32 = 0x0020_0000;
-/// `PF_KTHREAD | PF_IO_WORKER`: threads whose saved registers are not a system call's.
-const PF_NO_SYSCALL: u32 = PF_KTHREAD | 0x10;
+/// `PF_IO_WORKER`: io_uring's own threads of a process.
+const PF_IO_WORKER: u32 = 0x10;
+/// Threads whose saved registers are not a system call's.
+const PF_NO_SYSCALL: u32 = PF_KTHREAD | PF_IO_WORKER;
 
 /// Start times of the process's leader and of the thread, ns since boot; zero where this kernel does not let them be
 /// read.
@@ -92,5 +95,37 @@ pub(crate) fn registers() -> Option<*const u8> {
             return None;
         }
         Some(bpf_task_pt_regs(task) as *const u8)
+    }
+}
+
+/// Whether the task is at work for a ring now: the address of the request where it is the ring's worker and has that one
+/// only, 0 where it may be any. In a system call only `io_uring_enter` is; on the way back from one, whichever it was,
+/// the kernel lets the task go on with requests that waited.
+#[inline(always)]
+pub(crate) fn ring_work() -> Option<u64> {
+    if settings().typed_task() == 0 || settings().task_registers() == 0 || settings().may_probe_read() == 0 {
+        return None;
+    }
+    // SAFETY: typed pointers are read directly, others by address.
+    unsafe {
+        let task = bpf_get_current_task_btf();
+        let typed = task.cast::<u8>().cast_const();
+        let flags: u32 = Direct::read(typed, offset!(task_flags));
+        if flags & PF_KTHREAD != 0 {
+            return None;
+        }
+        if flags & PF_IO_WORKER != 0 {
+            let worker: *const u8 = Direct::read(typed, offset!(task_worker));
+            if worker.is_null() {
+                // The thread that polls a ring's submissions.
+                return Some(0);
+            }
+            let work: u64 = Probe::read(worker, offset!(worker_work));
+            return if work == 0 { None } else { Some(work.wrapping_sub(offset!(request_work) as u64)) };
+        }
+        let registers = bpf_task_pt_regs(task) as *const u8;
+        let returning = Direct::read::<u64>(registers, register::RAX) != IN_PROGRESS;
+        let number: u64 = Direct::read(registers, register::ORIG_RAX);
+        if returning || number == call::IO_URING_ENTER { Some(0) } else { None }
     }
 }

@@ -27,6 +27,7 @@ use super::{
     option::{self, Adopted},
     programs::{Loaded, Programs},
     reader::RecordRing,
+    ring::{self, Followed},
     tier::{Features, Hook, Tier, spares},
 };
 use crate::{config::Network, exchange::ConnectionKey};
@@ -171,6 +172,10 @@ impl Kernel {
     ) -> Result<Self> {
         let begin = Instant::now();
         let mut wanted = tier.plan(types)?;
+        let followed = Followed::of(tier, types, &types.offsets()?, features);
+        if followed.setting() != 0 {
+            wanted.extend(ring::PROGRAMS);
+        }
         if features.preemptible {
             wanted.extend(spares(&wanted));
         }
@@ -284,6 +289,7 @@ impl Kernel {
             tls_records: u32::from(types.takes_tls_records()),
             receive_arguments: types.arguments("tcp_recvmsg").unwrap_or(0),
             tcp_option: u32::from(!options.option_peers.is_empty()),
+            ring_requests: Followed::of(tier, types, &offsets, features).setting(),
         };
         let mut loader = EbpfLoader::new();
         loader.btf(Some(btf));
@@ -312,6 +318,9 @@ impl Kernel {
             for name in ROOMS {
                 loader.map_max_entries(name, 2 * SCRATCHES);
             }
+        }
+        if settings.ring_requests == 0 {
+            loader.map_max_entries("RING_REQUESTS", 1);
         }
         if tier != Tier::Kprobe {
             loader.map_max_entries("RECEIVES", 1);

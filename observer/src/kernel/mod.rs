@@ -15,6 +15,7 @@ pub mod option;
 mod preemption;
 mod programs;
 pub mod reader;
+pub mod ring;
 mod system_call;
 pub mod tier;
 pub mod uprobes;

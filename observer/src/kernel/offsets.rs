@@ -223,6 +223,10 @@ impl KernelTypes {
     /// Fills the table.
     pub fn offsets(&self) -> Result<Offsets, OffsetError> {
         let either = |one: &str, two: &str| self.offset(one).or_else(|_| self.offset(two));
+        let maybe = |paths: &[&str]| {
+            let found = paths.iter().find_map(|path| self.offset(path).ok());
+            found.unwrap_or(u32::MAX)
+        };
         let iter_type = either("iov_iter.iter_type", "iov_iter.type")?;
         let wide = self.size("iov_iter.iter_type").is_none();
         Ok(Offsets {
@@ -298,6 +302,27 @@ impl KernelTypes {
             ulp_name: self.offset("tcp_ulp_ops.name")?,
             msg_control: self.offset("msghdr.msg_control")?,
             msg_control_length: self.offset("msghdr.msg_controllen")?,
+            request_file: maybe(&["io_kiocb.file"]),
+            request_operation: maybe(&["io_kiocb.opcode"]),
+            request_flags: maybe(&["io_kiocb.flags"]),
+            request_fd: maybe(&["io_kiocb.cqe.fd"]),
+            request_ring: maybe(&["io_kiocb.ctx"]),
+            request_prepared: maybe(&["io_kiocb.async_data"]),
+            request_work: maybe(&["io_kiocb.work"]),
+            prepared_message: maybe(&["io_async_msghdr.msg"]),
+            prepared_iterator: maybe(&["io_async_rw.iter"]),
+            ring_files: maybe(&[
+                "io_ring_ctx.file_table.data.nodes",
+                "io_ring_ctx.file_table.files",
+            ]),
+            ring_file_count: maybe(&["io_ring_ctx.file_table.data.nr", "io_ring_ctx.nr_user_files"]),
+            node_file: if self.offset("io_ring_ctx.file_table.data.nodes").is_ok() {
+                self.offset("io_rsrc_node.file_ptr")?
+            } else {
+                u32::MAX
+            },
+            task_worker: maybe(&["task_struct.worker_private"]),
+            worker_work: maybe(&["io_worker.cur_work"]),
         })
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{offsets::KernelTypes, preemption};
+use super::{offsets::KernelTypes, preemption, ring};
 
 /// A way to see the bytes. The order is the order of preference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -295,6 +295,8 @@ pub struct Features {
     pub kernel_workers: bool,
     /// Many uprobes may share a link (6.6).
     pub many_uprobes: bool,
+    /// Processes may use io_uring.
+    pub rings: bool,
     /// Tasks may lose their CPU in the middle of kernel code.
     pub preemptible: bool,
 }
@@ -321,6 +323,7 @@ impl Features {
             task_registers: types.has_helper("task_pt_regs"),
             kernel_workers: !types.has_function("create_io_thread"),
             many_uprobes: types.has_function("bpf_uprobe_multi_link_attach"),
+            rings: ring::are_allowed(),
             preemptible: preemption::is_possible(
                 &system.version().to_string_lossy(),
                 &system.release().to_string_lossy(),

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Reduces a kernel's BTF to what `kernel/offsets.rs` and `kernel/tier.rs` ask of it.
+"""Reduces a kernel's BTF to what `kernel/offsets.rs`, `kernel/tier.rs` and `kernel/ring.rs` ask of it.
 
     reduce.py /sys/kernel/btf/vmlinux 6.18.btf [struct.field...]
 
@@ -18,7 +18,7 @@ INT, PTR, ARRAY, STRUCT, UNION, ENUM, FWD, TYPEDEF, VOLATILE, CONST, RESTRICT, F
 HELPERS = {"BPF_FUNC_get_current_task_btf", "BPF_FUNC_task_pt_regs"}
 
 source = pathlib.Path(__file__).resolve().parents[2] / "src/kernel"
-text = (source / "offsets.rs").read_text() + (source / "tier.rs").read_text()
+text = "".join((source / file).read_text() for file in ("offsets.rs", "tier.rs", "ring.rs"))
 text += "".join(f'"{path}"' for path in sys.argv[3:])
 paths = {match.split(".")[0]: set() for match in re.findall(r'"(\w+(?:\.\w+)+)"', text)}
 fields = set()

@@ -15,14 +15,14 @@ pub(crate) fn known(
 ) -> Option<&'static str> {
     let sees_late = tier == "syscall" || (tier == "socket" && version(release) < (6, 16));
     match (behaviour, tier) {
-        (ring, "socket") if ring.starts_with("io_uring") => {
-            Some("io_uring receives are counted, not read: only the ring knows the buffer")
+        (ring, "socket") if ring.starts_with("io_uring") && locked_down => {
+            Some("lockdown forbids reading the ring's requests, which alone know the buffer")
+        }
+        (ring, "socket") if ring.starts_with("io_uring") && version(release) < (6, 10) => {
+            Some("the ring's requests say where their bytes lie only from 6.10 on")
         }
         (ring, "syscall") if ring.starts_with("io_uring") => {
             Some("no system call of the process moves the bytes")
-        }
-        ("io_uring fixed buffers", _) if version(release) >= (7, 0) => {
-            Some("the kernel's message does not name the request any more, and with it the buffer")
         }
         ("io_uring fixed buffers", _) if locked_down => {
             Some("lockdown forbids reading the request that knows the buffer")
@@ -61,8 +61,10 @@ mod tests {
         assert!(known(trace, "socket", "6.12.117+deb12-cloud-amd64", false).is_some());
         assert!(known(trace, "socket", "6.18.15", false).is_none());
         assert!(known(trace, "fentry", "5.10.0-46-cloud-amd64", false).is_none());
-        assert!(known("io_uring SQPOLL", "socket", "7.2.13", false).is_some());
-        assert!(known("io_uring fixed buffers", "fentry", "7.2.13", false).is_some());
+        assert!(known("io_uring SQPOLL", "socket", "7.2.13", false).is_none());
+        assert!(known("io_uring SQPOLL", "socket", "7.2.13", true).is_some());
+        assert!(known("io_uring SQPOLL", "socket", "6.8.0", false).is_some());
+        assert!(known("io_uring fixed buffers", "fentry", "7.2.13", false).is_none());
         assert!(known("io_uring fixed buffers", "fentry", "6.18.15", false).is_none());
         assert!(known("io_uring fixed buffers", "fentry", "6.12.117", true).is_some());
         assert!(known("sendfile", "syscall", "5.10", false).is_none());
