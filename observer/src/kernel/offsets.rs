@@ -315,7 +315,10 @@ impl KernelTypes {
                 "io_ring_ctx.file_table.data.nodes",
                 "io_ring_ctx.file_table.files",
             ]),
-            ring_file_count: maybe(&["io_ring_ctx.file_table.data.nr", "io_ring_ctx.nr_user_files"]),
+            ring_file_count: maybe(&[
+                "io_ring_ctx.file_table.data.nr",
+                "io_ring_ctx.nr_user_files",
+            ]),
             node_file: if self.offset("io_ring_ctx.file_table.data.nodes").is_ok() {
                 self.offset("io_rsrc_node.file_ptr")?
             } else {

@@ -22,6 +22,22 @@ pub(crate) const BEHAVIOURS: &[Behaviour] = &[
         name: "io_uring SQPOLL",
         drive: |stage| ring(stage, "poll"),
     },
+    Behaviour {
+        name: "io_uring arrays of buffers",
+        drive: |stage| ring(stage, "array"),
+    },
+    Behaviour {
+        name: "io_uring worker threads",
+        drive: |stage| ring(stage, "worker"),
+    },
+    Behaviour {
+        name: "io_uring two receives at once",
+        drive: |stage| ring(stage, "pair"),
+    },
+    Behaviour {
+        name: "io_uring registered files, chains",
+        drive: |stage| ring(stage, "chain"),
+    },
 ];
 
 fn ring(stage: &Stage, way: &'static str) -> Drive {

@@ -147,7 +147,18 @@ impl Stage {
 }
 
 /// Ways of `raw_server` that are there from the beginning.
-const WAYS: [&str; 6] = ["peek", "cold", "ring", "multishot", "fixed", "poll"];
+const WAYS: [&str; 10] = [
+    "peek",
+    "cold",
+    "ring",
+    "multishot",
+    "fixed",
+    "poll",
+    "array",
+    "worker",
+    "pair",
+    "chain",
+];
 
 /// Starts a server that makes the system calls of this way; the error is why the kernel can't.
 pub(crate) fn raw_server(way: &str) -> Result<Server, String> {

@@ -3,13 +3,15 @@
 //! WAY: `plain` (read, write), `peek` (every request looked at with MSG_PEEK first), `cold` (answers lie in pages that the
 //! process never touched), and through io_uring: `ring` (recv,
 //! send), `multishot` (one recv for all that comes), `fixed` (registered buffers), `poll` (the kernel's own thread
-//! submits). It ends with status 3 where the kernel can't do that, at once with `check`. Every request is answered with three bytes.
+//! submits), `array` (readv), `worker` (the kernel's worker threads do it), `pair` (two receives at once), `chain` (files of
+//! the ring's table; each send in a chain with the next receive). It ends with status 3 where the kernel can't do that, at once with `check`. Every request is answered with three bytes.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     reason = "a test's server: it panics, it has nobody to return an error to"
 )]
 
+mod flight;
 mod ring;
 
 use std::fs::File;

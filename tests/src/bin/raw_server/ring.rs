@@ -7,8 +7,9 @@ use std::os::fd::AsRawFd;
 use io_uring::{IoUring, Probe, cqueue, opcode, squeue, types::Fd};
 
 use super::Connection;
+use super::flight::{Chain, Pair};
 
-const BUFFER: usize = 4096;
+pub(super) const BUFFER: usize = 4096;
 /// Buffers that the kernel picks from, and their group.
 const PICKED: u16 = 8;
 const GROUP: u16 = 1;
@@ -46,11 +47,21 @@ pub(super) fn open(way: &str, stream: TcpStream) -> io::Result<Box<dyn Connectio
             push(&mut ring, &give.build())?;
             completed(&mut ring)?;
         }
+        "pair" => return Ok(Box::new(Pair::new(ring, memory, stream))),
+        "chain" => return Ok(Box::new(Chain::new(ring, memory, stream)?)),
         _ => {}
     }
+    let (first, rest) = memory.split_at_mut(16);
+    let (second, third) = rest.split_at_mut(24);
+    let array = Box::new([
+        libc_iovec(first),
+        libc_iovec(second),
+        libc_iovec(&mut third[..BUFFER]),
+    ]);
     Ok(Box::new(Ring {
         way: way.to_owned(),
         ring,
+        array,
         memory,
         stream,
         armed: false,
@@ -68,6 +79,8 @@ fn build(way: &str) -> io::Result<IoUring> {
 struct Ring {
     way: String,
     ring: IoUring,
+    /// The same memory in pieces, as arrays name it.
+    array: Box<[libc::iovec; 3]>,
     memory: Box<[u8]>,
     stream: TcpStream,
     /// A multishot receive is under way.
@@ -82,6 +95,10 @@ impl Connection for Ring {
         let (fd, memory) = (Fd(self.stream.as_raw_fd()), self.memory.as_mut_ptr());
         let entry = match self.way.as_str() {
             "fixed" => opcode::ReadFixed::new(fd, memory, BUFFER as u32, 0).build(),
+            "array" => opcode::Readv::new(fd, self.array.as_ptr().cast(), 3).build(),
+            "worker" => opcode::Recv::new(fd, memory, BUFFER as u32)
+                .build()
+                .flags(squeue::Flags::ASYNC),
             _ => opcode::Recv::new(fd, memory, BUFFER as u32).build(),
         };
         push(&mut self.ring, &entry)?;
@@ -95,6 +112,10 @@ impl Connection for Ring {
         let entry = if self.way == "fixed" {
             self.memory[..bytes.len()].copy_from_slice(bytes);
             opcode::WriteFixed::new(fd, self.memory.as_ptr(), bytes.len() as u32, 0).build()
+        } else if self.way == "worker" {
+            opcode::Send::new(fd, bytes.as_ptr(), bytes.len() as u32)
+                .build()
+                .flags(squeue::Flags::ASYNC)
         } else {
             opcode::Send::new(fd, bytes.as_ptr(), bytes.len() as u32).build()
         };
@@ -115,7 +136,7 @@ impl Connection for Ring {
 }
 
 /// Marks the completion of a send.
-const SENT: u64 = 1;
+pub(super) const SENT: u64 = 3;
 
 impl Ring {
     fn receive_multishot(&mut self, buffer: &mut Vec<u8>) -> io::Result<usize> {
@@ -142,15 +163,15 @@ impl Ring {
 }
 
 /// Marks the completion of giving a buffer back.
-const GIVEN: u64 = 2;
+const GIVEN: u64 = 4;
 
-fn push(ring: &mut IoUring, entry: &squeue::Entry) -> io::Result<()> {
+pub(super) fn push(ring: &mut IoUring, entry: &squeue::Entry) -> io::Result<()> {
     // SAFETY: every buffer lives until its operation has completed: callers wait for it, or hold it with the ring.
     unsafe { ring.submission().push(entry) }.map_err(io::Error::other)
 }
 
 /// Submits, and waits for one completion.
-fn completed(ring: &mut IoUring) -> io::Result<cqueue::Entry> {
+pub(super) fn completed(ring: &mut IoUring) -> io::Result<cqueue::Entry> {
     loop {
         if let Some(done) = ring.completion().next() {
             return Ok(done);
@@ -162,7 +183,7 @@ fn completed(ring: &mut IoUring) -> io::Result<cqueue::Entry> {
     }
 }
 
-fn result(done: &cqueue::Entry) -> io::Result<usize> {
+pub(super) fn result(done: &cqueue::Entry) -> io::Result<usize> {
     usize::try_from(done.result()).map_err(|_| io::Error::from_raw_os_error(-done.result()))
 }
 
