@@ -81,8 +81,10 @@ pub struct Settings {
     pub receive_arguments: u32,
     /// io_uring's requests are noted: 1 those with registered buffers, 2 all that move a socket's bytes.
     pub ring_requests: u32,
+    /// Data is told when its system call is over, and has its result in the saved registers (the `syscall` tier).
+    pub at_call_end: u32,
 }
-plain!(Settings, 72);
+plain!(Settings, 76);
 
 /// What [`InjectionControl`] says.
 pub mod injection {

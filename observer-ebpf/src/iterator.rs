@@ -112,13 +112,7 @@ unsafe fn address<R: KernelRead>(message: *const u8, member: usize, scratch: *mu
 /// `moved` bytes; its iterator walks over pages. Such a request begins with the `struct kiocb` that the message names, and
 /// only it completes later. From 7.0 on messages name none, and it is looked for among the socket's.
 #[inline(always)]
-unsafe fn registered<R: KernelRead>(
-    message: *const u8,
-    sock: u64,
-    direction: u8,
-    moved: u64,
-    scratch: *mut Scratch,
-) -> Source {
+unsafe fn registered<R: KernelRead>(message: *const u8, moved: u64, slot: u32, scratch: *mut Scratch) -> Source {
     let known = offsets().msg_iocb() != u32::MAX
         && offsets().kiocb_complete() != u32::MAX
         && offsets().io_rw_address() != u32::MAX
@@ -134,7 +128,7 @@ unsafe fn registered<R: KernelRead>(
                 return Source::Unknown;
             }
             let pages = address::<R>(message, offset!(iter_iov), scratch);
-            return match request::ring_registered(sock, u32::from(direction), pages, remaining, moved) {
+            return match request::ring_registered(slot, pages, remaining, moved) {
                 0 => Source::Unknown,
                 user => Source::Flat(user),
             };
@@ -149,12 +143,12 @@ unsafe fn registered<R: KernelRead>(
     }
 }
 
-/// The buffer of a call that begins on `sock`, left in the scratch.
+/// The buffer of a call that begins, left in the scratch of `slot`, which has the call's sock and direction already.
 ///
 /// # Safety
-/// `message` is a `struct msghdr *`, `scratch` the program's; called in the context of the task that moves the data.
+/// `message` is a `struct msghdr *`, `scratch` that of `slot`; called in the context of the task that moves the data.
 #[inline(always)]
-pub(crate) unsafe fn at_start<R: KernelRead>(message: *const u8, sock: u64, direction: u8, scratch: *mut Scratch) {
+pub(crate) unsafe fn at_start<R: KernelRead>(message: *const u8, direction: u8, slot: u32, scratch: *mut Scratch) {
     // SAFETY: as promised.
     unsafe {
         if in_process_at_start::<R>(message, scratch) {
@@ -169,7 +163,7 @@ pub(crate) unsafe fn at_start<R: KernelRead>(message: *const u8, sock: u64, dire
                 let bytes = R::read::<u64>(first, 8).wrapping_sub(done);
                 Source::First(R::read::<u64>(first, 0).wrapping_add(done), bytes).store(scratch);
             }
-            _ => registered::<R>(message, sock, direction, 0, scratch).store(scratch),
+            _ => registered::<R>(message, 0, slot, scratch).store(scratch),
         }
     }
 }
@@ -199,14 +193,14 @@ pub(crate) unsafe fn in_process_at_start<R: KernelRead>(message: *const u8, scra
     }
 }
 
-/// The buffer of a receive on `sock` that is over and moved `result` bytes, left in the scratch of `slot`.
+/// The buffer of a call that is over and moved `result` bytes, left in the scratch of `slot`, which has the call's sock
+/// and direction already.
 ///
 /// # Safety
 /// As for [`at_start`].
 #[inline(always)]
 pub(crate) unsafe fn at_end<R: KernelRead>(
     message: *const u8,
-    sock: u64,
     direction: u8,
     result: u64,
     slot: u32,
@@ -229,7 +223,7 @@ pub(crate) unsafe fn at_end<R: KernelRead>(
                 let user: u64 = R::read(R::read(message, offset!(msg_iter) + offset!(iter_iov)), 0);
                 Source::Flat(user.wrapping_add(done - result)).store(scratch);
             }
-            _ => registered::<R>(message, sock, direction, result, scratch).store(scratch),
+            _ => registered::<R>(message, result, slot, scratch).store(scratch),
         }
     }
 }

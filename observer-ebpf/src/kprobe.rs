@@ -215,7 +215,9 @@ unsafe fn tcp_received(sock: *const u8, slot: u32) {
                 if taken != 0 && taken <= MAX_SEGMENT && (fresh || taken <= unseen) {
                     moved.bytes = taken as u32;
                     if (*receive).flags & MSG_TRUNC as u64 == 0 {
-                        iterator::at_end::<Probe>(message, sock as u64, INBOUND, taken, slot, scratch);
+                        (*scratch).call.sock = sock as u64;
+                        (*scratch).call.direction = u32::from(INBOUND);
+                        iterator::at_end::<Probe>(message, INBOUND, taken, slot, scratch);
                         moved.buffer = Buffer::Known;
                     }
                 }

@@ -264,7 +264,7 @@ pub(crate) unsafe fn sending<R: KernelRead>(sock: *const u8, message: *const u8,
         };
         let file = sock::file::<R>(sock);
         let Some(scratch) = socket::tell::<R>(&call, sock, Kind::KernelTls, file, entry, slot) else { return };
-        iterator::at_start::<R>(message, sock as u64, OUTBOUND, scratch);
+        iterator::at_start::<R>(message, OUTBOUND, slot, scratch);
         capture::capture_data(slot);
     }
 }

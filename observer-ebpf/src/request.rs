@@ -240,19 +240,21 @@ unsafe fn take(scratch: *mut Scratch, place: *mut Place, bytes: u64, slot: u32) 
     }
 }
 
-/// Where in its registered buffer a call begins whose message, with an iterator over pages, has `remaining` bytes left
+/// Where in its registered buffer the call in the scratch begins whose message, with an iterator over pages, has `remaining` bytes left
 /// and moved `moved` before them; 0 where no request of the socket has these pages. `pages` is where in an array of them
 /// the iterator stands: that array is one registered buffer's, so whose it lies in is the request's.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) extern "C" fn ring_registered(sock: u64, direction: u32, pages: u64, remaining: u64, moved: u64) -> u64 {
+pub(crate) extern "C" fn ring_registered(slot: u32, pages: u64, remaining: u64, moved: u64) -> u64 {
     if !ring::is_followed(FIXED_ONLY) {
         return 0;
     }
-    let Some(set) = RING_REQUESTS.get_ptr_mut(sock) else { return 0 };
-    let wanted = if direction == u32::from(INBOUND) { 1 << READ_FIXED } else { 1 << WRITE_FIXED };
-    // SAFETY: a live map value; the rest is read by address.
+    let Some(scratch) = maps::scratch(slot) else { return 0 };
+    // SAFETY: live map values; the rest is read by address.
     unsafe {
+        let Some(set) = RING_REQUESTS.get_ptr_mut((*scratch).call.sock) else { return 0 };
+        let receives = (*scratch).call.direction == u32::from(INBOUND);
+        let wanted = if receives { 1 << READ_FIXED } else { 1 << WRITE_FIXED };
         let mut found = 0;
         let mut index = 0;
         while index < PLACES && (*set).without_place == 0 {

@@ -126,7 +126,7 @@ pub(crate) unsafe fn tcp_sending<R: KernelRead>(sock: *const u8, message: *const
             peer: sock::NO_PEER,
         };
         let Some(scratch) = tell::<R>(&call, sock, Kind::Tcp, file, entry, slot) else { return };
-        iterator::at_start::<R>(message, sock as u64, OUTBOUND, scratch);
+        iterator::at_start::<R>(message, OUTBOUND, slot, scratch);
         capture::capture_data(slot);
     }
 }
@@ -304,7 +304,8 @@ pub(crate) unsafe fn after_call<R: KernelRead>(sock: *const u8, kind: Kind, move
             // The injecting program told it.
             return;
         }
-        let blocking = if direction == INBOUND { sock::blocking::<R>(file) } else { sock::blocking::NO };
+        let for_ring = direction == INBOUND && task::ring_work().is_some();
+        let blocking = if direction == INBOUND && !for_ring { sock::blocking::<R>(file) } else { sock::blocking::NO };
         let call = Call {
             sock: sock as u64,
             start,
@@ -331,12 +332,15 @@ pub(crate) unsafe fn after_call<R: KernelRead>(sock: *const u8, kind: Kind, move
                     request::ring_buffer(slot, length);
                 }
             }
-            Buffer::Message(message) => iterator::at_end::<R>(message, sock as u64, direction, length, slot, scratch),
+            Buffer::Message(message) => iterator::at_end::<R>(message, direction, length, slot, scratch),
             Buffer::Known => {}
             Buffer::None => Source::Unknown.store(scratch),
         }
         let taken = capture::capture_data(slot);
-        if direction == INBOUND && (*entry).runtime != runtime::THREADS {
+        if for_ring && (*entry).runtime != runtime::THREADS {
+            // Whoever it was received for will be told by the ring, later.
+            unit::disturbed(pid_tgid);
+        } else if direction == INBOUND && (*entry).runtime != runtime::THREADS {
             if (*entry).runtime == runtime::EVENT_LOOP && (*entry).role == role::SERVER && unit::strict(tgid) != strict::NO {
                 // Its loop may work on all of them before it answers the first.
                 if taken != 0 && capture::is_pipelined(slot, taken) != 0 {

@@ -103,7 +103,7 @@ pub(crate) fn registers() -> Option<*const u8> {
 /// the kernel lets the task go on with requests that waited.
 #[inline(always)]
 pub(crate) fn ring_work() -> Option<u64> {
-    if settings().typed_task() == 0 || settings().task_registers() == 0 || settings().may_probe_read() == 0 {
+    if settings().typed_task() == 0 || settings().task_registers() == 0 || settings().at_call_end() != 0 {
         return None;
     }
     // SAFETY: typed pointers are read directly, others by address.
@@ -115,6 +115,10 @@ pub(crate) fn ring_work() -> Option<u64> {
             return None;
         }
         if flags & PF_IO_WORKER != 0 {
+            let known = offsets().task_worker() != u32::MAX && offsets().worker_work() != u32::MAX;
+            if !known || settings().may_probe_read() == 0 {
+                return Some(0);
+            }
             let worker: *const u8 = Direct::read(typed, offset!(task_worker));
             if worker.is_null() {
                 // The thread that polls a ring's submissions.

@@ -6,7 +6,7 @@
 //!
 //! | runtime | who works on a request | since when | until |
 //! |---|---|---|---|
-//! | threads | the thread | it read it from a socket that is blocking and (but for a JVM) watched by no epoll | it is answered |
+//! | threads | the thread | it read it by a call of its own from a socket that is blocking and (but for a JVM) watched by no epoll | it is answered |
 //! | event loop | the thread | it read from the request's connection, or the answer to a call made for it, or closed such a call's connection; in Node only under the conditions of `node` | it reads anything else, or the loop turns to something else (`event_loop`) |
 //! | Go | the goroutine | it read it, was begun by a goroutine that works for it (`go`), or writes for one | it is answered |
 //! | Python | the context | it read it, or was copied from a context that works for it (`python`) | it is answered |
@@ -14,7 +14,8 @@
 //! | tokio | the task | it read it; or a task that did handed it a request to write (`tokio`) | it is answered; of one handed over, until it is written |
 //!
 //! A thread, goroutine or context that once read a second request before the first was answered is a multiplexer:
-//! nothing is said of it any more. (Multiplexer waits themselves cannot be seen in the `socket` tier without taxing
+//! nothing is said of it any more. What is received for an io_uring is nobody's: the thread that happens to be in the
+//! kernel then may go on with anything. (Multiplexer waits themselves cannot be seen in the `socket` tier without taxing
 //! every process.)
 //!
 //! Cost: threads pay one lookup a request, as before; the others a lookup a receive, Go and Python two reads of user

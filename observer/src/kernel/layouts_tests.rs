@@ -40,6 +40,77 @@ fn a_message_names_its_io_uring_request_until_7() {
 }
 
 #[test]
+fn a_request_of_io_uring_is_read_as_the_kernel_lays_it_out() {
+    let layouts = KERNELS.map(|version| {
+        let offsets = kernel(version).offsets().expect(version);
+        (
+            offsets.request_operation,
+            offsets.request_prepared,
+            offsets.prepared_message,
+            offsets.prepared_iterator,
+            (offsets.ring_files, offsets.ring_file_count),
+            offsets.node_file,
+        )
+    });
+    let none = u32::MAX;
+    assert_eq!(
+        layouts[2..],
+        [
+            // The ring's files are an array of pointers, and their number beside it.
+            (64, 184, 56, 8, (152, 184), none),
+            // They are nodes; the message lies behind a vector's cache.
+            (64, 184, 64, 24, (152, 144), 16),
+            (64, 184, 64, 24, (152, 144), 16),
+        ]
+    );
+    // An iterator of its own has a request only since 6.10.
+    assert_eq!(layouts[1].3, none);
+}
+
+#[test]
+fn requests_of_io_uring_are_followed_where_the_tier_needs_them_and_the_kernel_lets_them_be_read() {
+    use crate::kernel::ring::{Followed, Lack};
+
+    let allowed = Features {
+        release: String::new(),
+        machine: String::new(),
+        lockdown: None,
+        send_start_tracepoint: true,
+        socket_tracepoints: true,
+        typed_task: true,
+        task_registers: true,
+        kernel_workers: false,
+        many_uprobes: true,
+        rings: true,
+        preemptible: false,
+    };
+    let of = |tier, version, features: &Features| {
+        let types = kernel(version);
+        Followed::of(tier, &types, &types.offsets().expect(version), features)
+    };
+    for version in ["6.12", "6.18", "7.2"] {
+        assert_eq!(of(Tier::Socket, version, &allowed), Followed::Every);
+        assert_eq!(of(Tier::Syscall, version, &allowed), Followed::NoNeed);
+    }
+    let layout = Followed::Impossible(Lack::Layout);
+    assert_eq!(of(Tier::Socket, "6.1", &allowed), layout);
+    assert_eq!(of(Tier::Fentry, "6.18", &allowed), Followed::NoNeed);
+    assert_eq!(of(Tier::Fentry, "7.2", &allowed), Followed::Registered);
+    assert_eq!(of(Tier::Kprobe, "7.2", &allowed), Followed::Registered);
+    let locked_down = Features {
+        lockdown: Some("confidentiality".to_owned()),
+        ..allowed.clone()
+    };
+    let lockdown = Followed::Impossible(Lack::Lockdown);
+    assert_eq!(of(Tier::Socket, "7.2", &locked_down), lockdown);
+    let without = Features {
+        rings: false,
+        ..allowed
+    };
+    assert_eq!(of(Tier::Socket, "7.2", &without), Followed::NoRings);
+}
+
+#[test]
 fn a_receive_has_as_many_arguments_as_the_kernel_says() {
     let counts = KERNELS.map(|version| kernel(version).arguments("tcp_recvmsg"));
     assert_eq!(counts, [Some(6), Some(5), Some(5), Some(4), Some(4)]);

@@ -290,6 +290,7 @@ impl Kernel {
             receive_arguments: types.arguments("tcp_recvmsg").unwrap_or(0),
             tcp_option: u32::from(!options.option_peers.is_empty()),
             ring_requests: Followed::of(tier, types, &offsets, features).setting(),
+            at_call_end: u32::from(tier == Tier::Syscall),
         };
         let mut loader = EbpfLoader::new();
         loader.btf(Some(btf));

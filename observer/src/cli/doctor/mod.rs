@@ -3,6 +3,7 @@
 //! In: a [`Report`], filled by whoever probes the kernel. Out: text or JSON on standard output, the exit code.
 
 mod render;
+mod rings;
 mod run;
 mod tax;
 

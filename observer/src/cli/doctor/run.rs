@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::Context as _;
 
-use super::{Finding, Report, State, TierReport, tax};
+use super::{Finding, Report, State, TierReport, rings, tax};
 use crate::{
     cli::{
         exit,
@@ -99,6 +99,7 @@ fn probe() -> anyhow::Result<Report> {
     lockdown(&features, &mut findings);
     syscall(&tiers, &types, &features, &mut findings);
     send_hook(chosen, &features, &mut findings);
+    findings.extend(rings::finding(chosen, &types, &features));
     tcp_option(&types, &features, &mut findings);
     preemption(&features, &mut findings);
     let of_chosen = encrypted
@@ -206,12 +207,6 @@ fn send_hook(chosen: Option<&str>, features: &Features, findings: &mut Vec<Findi
             "a kernel from 6.16 has the tracepoint tcp_sendmsg_locked",
         )
     });
-    findings.push(Finding::lacking(
-        "io_uring receives",
-        State::Degraded,
-        "their bytes are counted, not read, in the socket tier",
-        "a kernel that allows the fentry tier reads them",
-    ));
 }
 
 /// What `--inject-headers auto` would come to, tried.
