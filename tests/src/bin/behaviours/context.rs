@@ -6,6 +6,7 @@ use observer_tests::{Client, Span};
 
 use crate::behaviour::{Behaviour, Drive};
 use crate::connections::{BEGAN_BEFORE, YOUNGER};
+use crate::rings::WAYS;
 use crate::stage::Stage;
 
 pub(crate) const BEHAVIOURS: &[Behaviour] = &[
@@ -153,7 +154,7 @@ fn assert_chain(id: &str, spans: &[&Span]) {
 
 /// All but those that tiers may miss, which are looked at by themselves.
 fn exact(stage: &Stage) -> Drive {
-    let rings: Vec<u16> = ["ring", "multishot", "fixed", "poll"]
+    let rings: Vec<u16> = WAYS
         .iter()
         .filter_map(|way| Some(stage.raw[way].as_ref().ok()?.port()))
         .collect();

@@ -5,6 +5,18 @@ use observer_tests::Client;
 use crate::behaviour::{Behaviour, Drive, assert_exact};
 use crate::stage::Stage;
 
+/// The ways of `raw_server` that use a ring.
+pub(crate) const WAYS: [&str; 8] = [
+    "ring",
+    "multishot",
+    "fixed",
+    "poll",
+    "array",
+    "worker",
+    "pair",
+    "chain",
+];
+
 pub(crate) const BEHAVIOURS: &[Behaviour] = &[
     Behaviour {
         name: "io_uring recv, send",

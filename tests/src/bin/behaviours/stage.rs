@@ -15,6 +15,7 @@ use crate::daemon::Load;
 use crate::identity::{self, Container};
 use crate::kernel_tls::Secure;
 use crate::namespace;
+use crate::rings;
 
 /// Bytes of nginx's file `/large`: more than the socket's buffers hold.
 pub(crate) const LARGE: usize = 8 << 20;
@@ -78,7 +79,8 @@ impl Stage {
         let mut older = Client::connect(python_port).unwrap();
         older.request("GET", "/bytes/0", "").unwrap();
 
-        let raw = WAYS.map(|way| (way, raw_server(way)));
+        let ways = ["peek", "cold"].into_iter().chain(rings::WAYS);
+        let raw: BTreeMap<_, _> = ways.map(|way| (way, raw_server(way))).collect();
         let secure = Secure::start();
         let mut arguments = vec![
             "--span-rate=unlimited".to_owned(),
@@ -115,7 +117,7 @@ impl Stage {
             container,
             older: RefCell::new(older),
             socket,
-            raw: raw.into_iter().collect(),
+            raw,
             secure,
             _folders: folders,
             _certificate: certificate,
@@ -145,20 +147,6 @@ impl Stage {
         observer.as_ref().expect("a daemon").page().served(labels)
     }
 }
-
-/// Ways of `raw_server` that are there from the beginning.
-const WAYS: [&str; 10] = [
-    "peek",
-    "cold",
-    "ring",
-    "multishot",
-    "fixed",
-    "poll",
-    "array",
-    "worker",
-    "pair",
-    "chain",
-];
 
 /// Starts a server that makes the system calls of this way; the error is why the kernel can't.
 pub(crate) fn raw_server(way: &str) -> Result<Server, String> {
