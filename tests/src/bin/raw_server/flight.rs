@@ -73,6 +73,7 @@ pub(super) struct Chain {
     memory: Box<[u8]>,
     /// Open as long as the connection.
     _stream: TcpStream,
+    /// A receive is in flight.
     begun: bool,
 }
 
@@ -97,9 +98,9 @@ impl Chain {
 impl Connection for Chain {
     fn receive(&mut self, buffer: &mut Vec<u8>) -> io::Result<usize> {
         if !self.begun {
-            self.begun = true;
             self.begin()?;
         }
+        self.begun = false;
         let length = result(&completed(&mut self.ring)?)?;
         buffer.extend(&self.memory[..length]);
         Ok(length)
@@ -109,6 +110,7 @@ impl Connection for Chain {
         let send = opcode::Send::new(Fixed(1), bytes.as_ptr(), bytes.len() as u32).build();
         push(&mut self.ring, &send.user_data(SENT).flags(Flags::IO_LINK))?;
         self.begin()?;
+        self.begun = true;
         sent(&mut self.ring, bytes.len())
     }
 }
