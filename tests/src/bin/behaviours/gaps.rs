@@ -27,6 +27,9 @@ pub(crate) fn known(
         ("io_uring fixed buffers", _) if locked_down => {
             Some("lockdown forbids reading the request that knows the buffer")
         }
+        ("io_uring arrays of buffers", _) if locked_down => {
+            Some("lockdown forbids following a ring's array to its buffers")
+        }
         ("read that began before observer", "fentry" | "kprobe") => {
             Some("the kernel's function was entered before it was hooked")
         }
@@ -67,6 +70,8 @@ mod tests {
         assert!(known("io_uring fixed buffers", "fentry", "7.2.13", false).is_none());
         assert!(known("io_uring fixed buffers", "fentry", "6.18.15", false).is_none());
         assert!(known("io_uring fixed buffers", "fentry", "6.12.117", true).is_some());
+        assert!(known("io_uring arrays of buffers", "fentry", "6.12.117", true).is_some());
+        assert!(known("io_uring arrays of buffers", "fentry", "6.12.117", false).is_none());
         assert!(known("sendfile", "syscall", "5.10", false).is_none());
     }
 }
