@@ -170,6 +170,9 @@ impl Connection {
             self.pairing.set_context(run.context);
         }
         self.data(data, payload, config, out);
+        if side == Side::Response && !self.full && payload.len() as u64 == data.end - data.start {
+            self.directions[direction].response_began(payload);
+        }
     }
 
     /// More of a run.
