@@ -8,7 +8,7 @@
 //! is about lies in the program's scratch. Since 5.6.)
 
 use observer_abi::{
-    connection::{Connection, Direction, INBOUND, OUTBOUND, flag, role},
+    connection::{Connection, Direction, INBOUND, OUTBOUND, flag, role, transport},
     context::HandoffKey,
     control::mode,
     record::{self, MAX_PAYLOAD, RecordHeader, RunData, RunOpened},
@@ -397,6 +397,9 @@ unsafe fn fill(data: *mut RunData, call: &Call, entry: *const Connection, kind: 
         }
         if (*entry).flags & flag::FROM_START != 0 {
             flags |= record::flag::FROM_START;
+        }
+        if (*entry).tcp == transport::KERNEL_TLS {
+            flags |= record::flag::KERNEL_TLS;
         }
         (*data).header = RecordHeader {
             sock: call.sock,

@@ -129,6 +129,7 @@ impl Connection {
         if run.netns != 0 {
             self.ends.netns = run.netns;
         }
+        self.ends.tls |= data.header.flags & flag::KERNEL_TLS != 0;
         self.call = Call {
             time_ns: data.header.time_ns,
             process: ProcessKey {

@@ -1,5 +1,7 @@
 //! Messages and their times.
 
+use observer_abi::record;
+
 use crate::{
     exchange::{Incomplete, ParentMethod, Role},
     stream::script::{GET, MS, OK, Script},
@@ -524,4 +526,13 @@ fn a_close_delimited_body_that_is_reset_is_not_complete() {
     assert_eq!(script.last().incomplete, Some(Incomplete::Reset));
     assert_eq!(script.last().times.response_end, Some(script.now));
     assert_eq!(script.last().http().status, Some(200));
+}
+
+#[test]
+fn kernel_tls_is_known_from_any_request_where_the_connections_own_record_was_lost() {
+    let mut script = Script::server();
+    script.flags = record::flag::KERNEL_TLS;
+    script.request(GET).response(OK);
+    assert!(script.last().tls);
+    assert!(!Script::server().exchange().last().tls);
 }
