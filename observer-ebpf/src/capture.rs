@@ -8,7 +8,7 @@
 //! is about lies in the program's scratch. Since 5.6.)
 
 use observer_abi::{
-    connection::{Connection, Direction, INBOUND, OUTBOUND, flag, role},
+    connection::{Connection, Direction, INBOUND, OUTBOUND, flag, role, transport},
     context::HandoffKey,
     control::mode,
     record::{self, MAX_PAYLOAD, RecordHeader, RunData, RunOpened},
@@ -131,7 +131,7 @@ pub(crate) extern "C" fn capture_data(slot: u32) -> u32 {
 
         let shipped = if opens { 0 } else { (*this).shipped };
         let room = room(&*entry, direction(call), shipped);
-        if !opens && room == 0 {
+        if !opens && (room == 0 || (is_body(&*entry, call) && !begins_response(slot))) {
             account(entry, this, call, buffer::read_tail(slot, (*this).tail));
             return 0;
         }
@@ -170,8 +170,11 @@ pub(crate) extern "C" fn capture_data(slot: u32) -> u32 {
             fill(&raw mut (*opened).data, call, entry, record::kind::RUN_OPENED, copied);
             let size = size_of::<RunOpened>() as u64 + u64::from(copied);
             output::send((*entry).generation, scratch.cast(), size);
-            if !inbound && is_interim(payload, copied) {
-                interim_sent(call, entry);
+            if responds(&*entry, call) {
+                note_head(entry, call, payload, copied);
+                if !inbound && is_interim(payload, copied) {
+                    interim_sent(call, entry);
+                }
             }
         } else {
             let data: *mut RunData = payload.sub(size_of::<RunData>()).cast();
@@ -395,6 +398,9 @@ unsafe fn fill(data: *mut RunData, call: &Call, entry: *const Connection, kind: 
         if (*entry).flags & flag::FROM_START != 0 {
             flags |= record::flag::FROM_START;
         }
+        if (*entry).tcp == transport::KERNEL_TLS {
+            flags |= record::flag::KERNEL_TLS;
+        }
         (*data).header = RecordHeader {
             sock: call.sock,
             generation: (*entry).generation,
@@ -428,6 +434,51 @@ unsafe fn interim_sent(call: &Call, entry: *mut Connection) {
 unsafe fn is_interim(payload: *const u8, copied: u32) -> bool {
     // SAFETY: the payload's room is larger than 16 bytes.
     unsafe { copied >= 12 && is_response(payload) && *payload.add(9) == b'1' }
+}
+
+/// A response's run began with `copied` bytes. Where they are all of the call and end as a head does, its body is moved
+/// by other calls, of which nobody needs the bytes.
+#[inline(always)]
+unsafe fn note_head(entry: *mut Connection, call: &Call, payload: *const u8, copied: u32) {
+    let last = buffer::barrier(u64::from(copied).wrapping_sub(4)) & (MAX_PAYLOAD as u64 - 1);
+    // SAFETY: a live map value; `last` is within the payload's room.
+    unsafe {
+        let mut word = 0;
+        let mut index = 0;
+        while index < 4 {
+            word = word << 8 | u32::from(payload.add(last as usize + index).read_volatile());
+            index += 1;
+        }
+        let whole = copied >= 12 && call.end.wrapping_sub(call.start) == u64::from(copied);
+        if whole && word == 0x0d_0a_0d_0a && is_response(payload) && !is_interim(payload, copied) {
+            (*entry).flags |= flag::HEAD_ENDED;
+        } else {
+            (*entry).flags &= !flag::HEAD_ENDED;
+        }
+    }
+}
+
+/// Whether the call's direction is known to be that of responses.
+#[inline(always)]
+fn responds(entry: &Connection, call: &Call) -> bool {
+    entry.role != role::UNKNOWN && !connection::is_request(entry.role, direction(call))
+}
+
+/// Whether the call moves more of a response whose head is whole, so that its bytes are of no use.
+#[inline(always)]
+fn is_body(entry: &Connection, call: &Call) -> bool {
+    entry.flags & flag::HEAD_ENDED != 0
+        && entry.mode != mode::FULL
+        && entry.mode != mode::FRAMES
+        && responds(entry, call)
+}
+
+/// Whether the call's bytes begin as a response does: one to another request that was not waited for.
+#[inline(always)]
+unsafe fn begins_response(slot: u32) -> bool {
+    let Some(scratch) = maps::scratch(slot) else { return false };
+    // SAFETY: a map value; the payload's room is larger than 8 bytes.
+    unsafe { buffer::is_known(scratch) && buffer::copy_payload(slot, 8) == 8 && is_response((&raw const (*scratch).payload).cast()) }
 }
 
 /// `HTTP/1.`
