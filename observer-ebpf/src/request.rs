@@ -132,32 +132,55 @@ fn message(operation: u64, prepared: *const u8) -> *const u8 {
     }
 }
 
-/// Whether a request is the one that has just moved `bytes`: its own word for it. `Err` where it cannot say.
+/// What a request says of itself, see [`ring_says`].
+mod says {
+    pub(super) const NO: u32 = 0;
+    pub(super) const YES: u32 = 1;
+    pub(super) const UNSURE: u32 = 2;
+    /// It ended unseen, and its memory is another's.
+    pub(super) const GONE: u32 = 3;
+}
+
+/// Whether a request of the socket with this file is the one that has just moved `bytes`: one of [`says`]. `wanted` are the
+/// operations that move them in this direction. A function of its own, which the verifier looks at once a program.
 ///
 /// A message's iterator moves with the bytes. A read or write hands a copy to the socket: its own has not moved yet.
-#[inline(always)]
-unsafe fn moves(request: *const u8, operation: u64, left: u64, bytes: u64) -> Result<bool, ()> {
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn ring_says(request: u64, file: u64, wanted: u64, left: u64, bytes: u64) -> u32 {
+    if !ring::is_followed(EVERY) {
+        return says::UNSURE;
+    }
+    let request = request as *const u8;
     // SAFETY: read by address.
     unsafe {
+        let operation = operation(request);
+        let its: u64 = Probe::read(request, offset!(request_file));
+        if operation & ALL == 0 || (its != file && its != 0) {
+            return says::GONE;
+        }
+        // (Without a file it was never issued: one of a chain whose turn has not come.)
+        if its == 0 || operation & wanted == 0 {
+            return says::NO;
+        }
         let prepared: *const u8 = Probe::read(request, offset!(request_prepared));
         if left == UNSURE || prepared.is_null() {
-            return Err(());
+            return says::UNSURE;
         }
         let message = message(operation, prepared);
         let remaining = iterator::remaining::<Probe>(message);
-        if operation & FIXED != 0 {
-            return Ok(remaining == left && bytes <= left);
-        }
-        if iterator::is_in_pages::<Probe>(message) {
-            return Err(());
+        if operation & FIXED == 0 && iterator::is_in_pages::<Probe>(message) {
+            return says::UNSURE;
         }
         let fresh = left == CHOSEN;
-        Ok(match operation & MESSAGES != 0 {
-            true if fresh => iterator::is_array::<Probe>(message) || iterator::done::<Probe>(message) == bytes,
+        let done = iterator::done::<Probe>(message);
+        let moved = match operation & MESSAGES != 0 {
+            true if fresh => iterator::is_array::<Probe>(message) || done == bytes,
             true => left.wrapping_sub(remaining) == bytes,
-            false if fresh => iterator::done::<Probe>(message) == 0 && bytes <= remaining,
+            false if fresh => done == 0 && bytes <= remaining,
             false => remaining == left && bytes <= left,
-        })
+        };
+        if moved { says::YES } else { says::NO }
     }
 }
 
@@ -184,24 +207,14 @@ pub(crate) extern "C" fn ring_buffer(slot: u32, bytes: u64) -> u32 {
         while index < PLACES {
             let place = &raw mut (*set).places[index];
             index += 1;
-            let request = (*place).request as *const u8;
-            if request.is_null() || (work != 0 && work != request as u64) {
+            let request = (*place).request;
+            if request == 0 || (work != 0 && work != request) {
                 continue;
             }
-            let operation = operation(request);
-            let its: u64 = Probe::read(request, offset!(request_file));
-            if operation & ALL == 0 || (its != file && its != 0) {
-                // It ended unseen, and its memory is another's.
-                (*place).request = 0;
-                continue;
-            }
-            // (Without a file it was never issued: one of a chain whose turn has not come.)
-            if its == 0 || operation & direction == 0 {
-                continue;
-            }
-            match moves(request, operation, (*place).left, bytes) {
-                Ok(false) => {}
-                Ok(true) if found == PLACES => found = index - 1,
+            match ring_says(request, file, direction, (*place).left, bytes) {
+                says::NO => {}
+                says::GONE => (*place).request = 0,
+                says::YES if found == PLACES => found = index - 1,
                 _ => return 0,
             }
         }
