@@ -12,7 +12,7 @@ pub enum Counter {
     RingFull = 2,
     /// Connections not tracked because the table refused the entry.
     ConnectionTableFull = 3,
-    /// Bytes whose buffer could not be found (io_uring reads in the socket tier, splice): counted, not read.
+    /// Bytes whose buffer could not be found (sendfile, splice, some of io_uring): counted, not read.
     BufferUnknown = 4,
     /// Copies from user memory that faulted.
     CopyFault = 5,
