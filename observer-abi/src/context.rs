@@ -89,6 +89,9 @@ plain!(Thread, 40);
 pub struct Loop {
     /// The request that was read last, while nothing but what it set off has run since; else none.
     pub alone: RequestReference,
+    /// What was resumed last in this turn: the request that was read, or that the call may have been made for whose answer
+    /// was. Never good for a parent.
+    pub last: RequestReference,
     /// Whose turn it is, one of [`turn`].
     pub turn: u32,
     /// Who may have made immediates that have not run, see [`immediates`].
@@ -98,7 +101,7 @@ pub struct Loop {
     /// Explicit padding.
     pub reserved: u32,
 }
-plain!(Loop, 40);
+plain!(Loop, 64);
 
 /// Values of [`Loop::turn`].
 pub mod turn {
@@ -154,7 +157,8 @@ pub mod unit {
 pub struct Unit {
     /// The request.
     pub request: RequestReference,
-    /// 1 when it read a second request before the first was answered.
+    /// 1 when it read a second request before the first was answered. Work that waits: 1 when the request is only
+    /// [`Loop::last`], and so good for no parent.
     pub ambiguous: u32,
     /// 1 when it did not read the request itself but was begun by what works for it, or got it from that to write a call.
     pub inherited: u32,

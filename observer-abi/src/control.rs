@@ -79,8 +79,10 @@ pub struct Settings {
     pub tls_records: u32,
     /// Arguments of `proto.recvmsg`.
     pub receive_arguments: u32,
+    /// Calls of Node without a parent are told which request they may have been made for.
+    pub links: u32,
 }
-plain!(Settings, 68);
+plain!(Settings, 72);
 
 /// What [`InjectionControl`] says.
 pub mod injection {

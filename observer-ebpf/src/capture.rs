@@ -11,6 +11,7 @@ use observer_abi::{
     connection::{Connection, Direction, INBOUND, OUTBOUND, flag, role},
     context::HandoffKey,
     control::mode,
+    process::runtime,
     record::{self, MAX_PAYLOAD, RecordHeader, RunData, RunOpened},
 };
 
@@ -19,7 +20,7 @@ use crate::{
     connection,
     context::{self, Caller, Opened},
     globals::settings,
-    ktls,
+    ktls, link,
     maps::{self, CONN_CONTROL, CONNECTIONS, CONTROL_BLOCK, POLICY},
     opaque, option, output, retry,
     unit,
@@ -162,6 +163,13 @@ pub(crate) extern "C" fn capture_data(slot: u32) -> u32 {
             }
             if settings().tcp_option() != 0 && run == run::REQUEST {
                 option::request_opened(slot);
+            }
+            if settings().links() != 0 && (*entry).runtime == runtime::EVENT_LOOP && (*entry).role == role::CLIENT {
+                if inbound {
+                    link::link_answered(slot);
+                } else {
+                    link::link_called(slot);
+                }
             }
             (*opened).other_end = (*that).end;
             (*opened).other_last_ns = (*that).last_ns;

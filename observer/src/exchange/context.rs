@@ -58,6 +58,7 @@ pub(super) fn root(ids: &mut Ids) -> TraceContext {
         parent_span_id: None,
         parent_method: ParentMethod::None,
         own_parent: None,
+        link: None,
         sampled: None,
         trace_state: None,
     }
@@ -90,6 +91,7 @@ fn from_kernel(kernel: &Context, ids: &mut Ids) -> TraceContext {
             ParentMethod::None
         },
         own_parent: None,
+        link: None,
         sampled: None,
         trace_state: None,
     }

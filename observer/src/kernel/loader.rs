@@ -57,6 +57,8 @@ pub struct LoadOptions {
     pub inject: bool,
     /// Hosts with which trace context is exchanged in TCP options; none turns that off.
     pub option_peers: Vec<Network>,
+    /// Calls of Node without a parent are told which request they may have been made for.
+    pub inferred_links: bool,
 }
 
 impl Default for LoadOptions {
@@ -72,6 +74,7 @@ impl Default for LoadOptions {
             response_budget: 4096,
             inject: false,
             option_peers: Vec::new(),
+            inferred_links: false,
         }
     }
 }
@@ -284,6 +287,7 @@ impl Kernel {
             tls_records: u32::from(types.takes_tls_records()),
             receive_arguments: types.arguments("tcp_recvmsg").unwrap_or(0),
             tcp_option: u32::from(!options.option_peers.is_empty()),
+            links: u32::from(options.inferred_links),
         };
         let mut loader = EbpfLoader::new();
         loader.btf(Some(btf));
@@ -312,6 +316,9 @@ impl Kernel {
             for name in ROOMS {
                 loader.map_max_entries(name, 2 * SCRATCHES);
             }
+        }
+        if !options.inferred_links {
+            loader.map_max_entries("LIKELY", 1);
         }
         if tier != Tier::Kprobe {
             loader.map_max_entries("RECEIVES", 1);

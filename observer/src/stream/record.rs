@@ -1,7 +1,7 @@
 //! Records from bytes: what the ring hands over is checked before anything believes it.
 
 use observer_abi::record::{
-    ConnectionClosed, ConnectionOpened, MAX_PAYLOAD, RecordHeader, RunData, RunOpened, flag, kind,
+    ConnectionClosed, ConnectionOpened, LinkFound, MAX_PAYLOAD, RecordHeader, RunData, RunOpened, flag, kind,
 };
 
 /// One record with its payload.
@@ -15,6 +15,8 @@ pub(super) enum Record<'a> {
     ConnectionOpened(ConnectionOpened),
     /// A connection ended.
     ConnectionClosed(ConnectionClosed),
+    /// A call may have been made for a request.
+    LinkFound(LinkFound),
 }
 
 /// Why bytes are no record.
@@ -52,6 +54,9 @@ pub(super) fn read(bytes: &[u8]) -> Result<Record<'_>, Malformed> {
             .ok_or(Malformed::Truncated),
         kind::CONNECTION_CLOSED => read_pod(bytes)
             .map(Record::ConnectionClosed)
+            .ok_or(Malformed::Truncated),
+        kind::LINK_FOUND => read_pod(bytes)
+            .map(Record::LinkFound)
             .ok_or(Malformed::Truncated),
         _ => Err(Malformed::Kind),
     }

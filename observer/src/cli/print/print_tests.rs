@@ -93,7 +93,7 @@ fn a_json_line_has_exactly_the_documented_keys_in_order() {
         json(&span),
         "{\"trace_id\":\"abababababababababababababababab\",\"span_id\":\"0202020202020202\",\"parent_span_id\":\"0101010101010101\",\
          \"name\":\"GET /orders/{id}\",\"kind\":\"server\",\"service\":\"gateway\",\"start_unix_nano\":1700000000000000000,\
-         \"duration_ns\":12000000,\"status\":\"unset\",\"attributes\":{\"a\":\"x\\\"y\",\"b\":-1,\"c\":null,\"d\":true,\"e\":[\"p\",\"q\"]}}\n"
+         \"duration_ns\":12000000,\"status\":\"unset\",\"attributes\":{\"a\":\"x\\\"y\",\"b\":-1,\"c\":null,\"d\":true,\"e\":[\"p\",\"q\"]},\"links\":[]}\n"
     );
     span.parent_span_id = None;
     span.error = Some("boom".into());
