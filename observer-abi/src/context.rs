@@ -98,10 +98,14 @@ pub struct Loop {
     pub pending: u32,
     /// The same of those that run in this check phase.
     pub due: u32,
-    /// Explicit padding.
-    pub reserved: u32,
+    /// 1 while what runs was set off by the answer to a call that [`last`](Self::last) was only likely to have made.
+    pub guess: u32,
+    /// How often that was the request which such an answer served.
+    pub guessed_right: u32,
+    /// How often it was another one.
+    pub guessed_wrong: u32,
 }
-plain!(Loop, 64);
+plain!(Loop, 72);
 
 /// Values of [`Loop::turn`].
 pub mod turn {

@@ -164,10 +164,12 @@ pub(crate) extern "C" fn capture_data(slot: u32) -> u32 {
             if settings().tcp_option() != 0 && run == run::REQUEST {
                 option::request_opened(slot);
             }
-            if settings().links() != 0 && (*entry).runtime == runtime::EVENT_LOOP && (*entry).role == role::CLIENT {
-                if inbound {
+            if settings().links() != 0 && (*entry).runtime == runtime::EVENT_LOOP {
+                if (*entry).role == role::SERVER && !inbound {
+                    link::link_served(slot);
+                } else if (*entry).role == role::CLIENT && inbound {
                     link::link_answered(slot);
-                } else {
+                } else if (*entry).role == role::CLIENT {
                     link::link_called(slot);
                 }
             }

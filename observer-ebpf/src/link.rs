@@ -6,6 +6,9 @@
 //! for, is mostly answered before the call of B is. So the daemon is told when the call's answer comes, and only if the
 //! request is still unanswered by then.
 //!
+//! What remains is watched: an answer mostly serves somebody at once. If that is often another request than the one that was
+//! likely, calls of this thread get no links.
+//!
 //! Nothing of this is ever a parent, and nothing is handed on: the daemon makes a link of it.
 //!
 //! Cost: two or three map lookups for each call of a Node process and for each of its receives.
@@ -26,6 +29,10 @@ use crate::{
 
 /// BPF_ANY of `bpf_map_update_elem`.
 const ANY: u64 = 0;
+/// A thread's calls get links as long as at most one of so many answers served another request than was likely.
+const TRUSTED: u32 = 16;
+/// Answers after which older ones count half.
+const REMEMBERED: u32 = 512;
 
 /// The thread resumed `request`, or something that is for none.
 #[inline(always)]
@@ -35,7 +42,10 @@ pub(crate) fn resumed(tid: u32, request: &RequestReference) {
     }
     if let Some(known) = LOOPS.get_ptr_mut(tid) {
         // SAFETY: a live map value.
-        unsafe { (*known).last = *request };
+        unsafe {
+            (*known).last = *request;
+            (*known).guess = 0;
+        }
     }
 }
 
@@ -88,6 +98,7 @@ pub(crate) extern "C" fn link_received(slot: u32) -> u32 {
         let Some(entry) = CONNECTIONS.get_ptr(sock) else { return 0 };
         let Some(known) = LOOPS.get_ptr_mut(tid) else { return 0 };
         let last = &raw mut (*known).last;
+        (*known).guess = 0;
         let (role, context) = ((*entry).role, &raw const (*entry).context);
         if role == role::SERVER && (*context).span_id != [0; 8] && unit::is_unanswered(entry) {
             (*last).sock = sock;
@@ -98,6 +109,9 @@ pub(crate) extern "C" fn link_received(slot: u32) -> u32 {
             output::copy_words(last, &raw const (*entry).owner);
         } else if role == role::CLIENT && let Some(likely) = LIKELY.get_ptr(sock) {
             output::copy_words(last, likely);
+            if (*context).parent_method == method::NONE {
+                (*known).guess = 1;
+            }
         } else {
             (*last).sock = 0;
         }
@@ -139,6 +153,10 @@ pub(crate) extern "C" fn link_answered(slot: u32) -> u32 {
             return 0;
         }
         let Some(likely) = LIKELY.get_ptr(sock) else { return 0 };
+        match LOOPS.get_ptr((*scratch).call.pid_tgid as u32) {
+            Some(known) if (*known).guessed_wrong * TRUSTED <= (*known).guessed_right => {}
+            _ => return 0,
+        }
         let Some(request) = unit::resolve(&*likely) else { return 0 };
         let link = &raw mut (*scratch).link;
         (*link).header = RecordHeader {
@@ -158,6 +176,32 @@ pub(crate) extern "C" fn link_answered(slot: u32) -> u32 {
         if unit::resolve(&*likely).is_some() {
             output::count(Counter::LinkFound, 1);
             output::send((*entry).generation, link.cast(), size_of::<LinkFound>() as u64);
+        }
+    }
+    0
+}
+
+/// The thread answers a request.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn link_served(slot: u32) -> u32 {
+    let Some(scratch) = maps::scratch(slot) else { return 0 };
+    // SAFETY: live map values.
+    unsafe {
+        let (sock, tid) = ((*scratch).call.sock, (*scratch).call.pid_tgid as u32);
+        let Some(known) = LOOPS.get_ptr_mut(tid) else { return 0 };
+        let last = &raw const (*known).last;
+        if (*known).guess == 0 || (*last).sock == 0 {
+            return 0;
+        }
+        if (*last).sock == sock {
+            (*known).guessed_right += 1;
+        } else if unit::resolve(&*last).is_some() {
+            (*known).guessed_wrong += 1;
+        }
+        if (*known).guessed_right + (*known).guessed_wrong > REMEMBERED {
+            (*known).guessed_right /= 2;
+            (*known).guessed_wrong /= 2;
         }
     }
     0

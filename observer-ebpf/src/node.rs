@@ -87,6 +87,7 @@ pub(crate) fn node_immediates(_: ProbeContext) -> u32 {
             let caller = context::caller(pid_tgid);
             unit::resume(&caller, &(*known).alone);
             (*known).last = (*known).alone;
+            (*known).guess = 0;
         }
     }
     0
@@ -193,7 +194,16 @@ pub(crate) fn received(tid: u32, request: &RequestReference, read: Read) -> bool
     let Some(known) = LOOPS.get_ptr_mut(tid) else {
         // What was there before is not known.
         let pending = immediates::OTHERS;
-        let value = Loop { alone: *request, last: *request, turn: turn::OWN, pending, due: 0, reserved: 0 };
+        let value = Loop {
+            alone: *request,
+            last: *request,
+            turn: turn::OWN,
+            pending,
+            due: 0,
+            guess: 0,
+            guessed_right: 0,
+            guessed_wrong: 0,
+        };
         let _ = LOOPS.insert(tid, &value, ANY);
         return true;
     };
