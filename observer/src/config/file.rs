@@ -9,9 +9,9 @@ use std::{
 use serde::Deserialize;
 
 use super::{
-    Breakpoints, ByteSize, ConnectionLimit, Endpoint, Glob, InferredLinks, InjectHeaders, Instrumented, Listen,
-    LogFormat, LogLevel, Network, OtlpProtocol, Pid, PortRange, Print, RingSize, RoutePattern,
-    RunFor, SeriesLimit, SpanRate, Tier,
+    Breakpoints, ByteSize, ConnectionLimit, Endpoint, Glob, InferredLinks, InjectHeaders,
+    Instrumented, Listen, LogFormat, LogLevel, Network, OtlpProtocol, Pid, PortRange, Print,
+    RingSize, RoutePattern, RunFor, SeriesLimit, SpanRate, Tier,
 };
 
 /// The largest file that is read, bytes.

@@ -3,9 +3,9 @@
 use std::{collections::BTreeMap, env, net::SocketAddr, time::Duration};
 
 use super::{
-    Breakpoints, ByteSize, ConnectionLimit, InferredLinks, InjectHeaders, Instrumented, Listen, LogFormat,
-    LogLevel, Network, OtlpProtocol, Print, RingSize, RoutePattern, Selection, SeriesLimit,
-    SpanRate, Tier,
+    Breakpoints, ByteSize, ConnectionLimit, InferredLinks, InjectHeaders, Instrumented, Listen,
+    LogFormat, LogLevel, Network, OtlpProtocol, Print, RingSize, RoutePattern, Selection,
+    SeriesLimit, SpanRate, Tier,
 };
 
 /// Everything a person may decide, complete and checked. [`Settings::default`] is the one place of defaults.

@@ -223,15 +223,11 @@ impl Pipeline {
         }
     }
 
-    /// As [`correct`](Self::correct) for a link, which a span with a parent needs none of. Its span has the id that the
-    /// kernel gave it in any case.
+    /// As [`correct`](Self::correct) for a link, of which a span with a parent needs none.
     fn correct_link(&self, context: &mut TraceContext) {
-        context.link = context.link.filter(|_| context.parent_span_id.is_none());
-        if let Some(link) = &mut context.link {
-            let lineage = &self.shared.lineage;
-            if let Some(trace) = lineage.resolve(link.trace_id, link.span_id) {
-                link.trace_id = trace;
-            }
+        let link = context.link.filter(|_| context.parent_span_id.is_none());
+        context.link = link.map(|link| self.shared.lineage.correct_link(link));
+        if let Some(link) = link {
             self.shared.links.count(link.method);
         }
     }

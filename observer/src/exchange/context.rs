@@ -44,6 +44,7 @@ pub(crate) fn decide(
         span_id: context.span_id,
         trace_id: header.trace_id,
         parent_id: header.parent_id,
+        sampled: header.sampled(),
         own_parent: own_parent.map(|(span_id, _)| span_id),
         begun: begun.filter(|begun| *begun != header.trace_id),
     };

@@ -178,6 +178,8 @@ pub struct InferredLink {
     pub trace_id: [u8; 16],
     /// W3C span id of its server span.
     pub span_id: [u8; 8],
+    /// `sampled` flag of that span.
+    pub sampled: bool,
     /// How it was found.
     pub method: LinkMethod,
 }

@@ -5,7 +5,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use observer_abi::{
     connection::{self as entry, INBOUND, OUTBOUND, family, role},
     control::mode,
-    record::{ConnectionClosed, ConnectionOpened, LinkFound, RecordHeader, RunData, RunOpened, flag},
+    record::{
+        ConnectionClosed, ConnectionOpened, LinkFound, RecordHeader, RunData, RunOpened, flag,
+    },
 };
 use observer_protocol::http1::{Detection, Limits, Segment, detect};
 
@@ -180,6 +182,7 @@ impl Connection {
         let link = InferredLink {
             trace_id: found.trace_id,
             span_id: found.span_id,
+            sampled: true,
             method: LinkMethod::LastResumed,
         };
         self.pairing.link(found.call_span_id, link);

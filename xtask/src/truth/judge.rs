@@ -204,9 +204,7 @@ impl<'a> Spans<'a> {
         let linked = self.by_id.get(span_id.as_str());
         let is_right = match (cause, linked) {
             (Some((key, is_client)), Some(linked)) => {
-                *key == linked.key
-                    && *is_client == linked.is_client
-                    && *trace_id == linked.trace_id
+                *key == linked.key && *is_client == linked.is_client && *trace_id == linked.trace_id
             }
             // The true cause was lost, so this may be its id.
             (Some((key, is_client)), None) if self.at(key, *is_client).is_empty() => return,

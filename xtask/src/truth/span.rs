@@ -98,11 +98,14 @@ mod tests {
         assert_eq!(client.key, server.key);
         assert_eq!((client.start, client.end), (5, 7));
         assert_eq!(client.link, None);
-        let linked = line("client", r#""url.full":"http://127.0.0.1:80/keep/direct/1.2.3/0.1""#)
-            .replace(
-                "\"status\"",
-                r#""links":[{"trace_id":"x","span_id":"y","attributes":{}}],"status""#,
-            );
+        let linked = line(
+            "client",
+            r#""url.full":"http://127.0.0.1:80/keep/direct/1.2.3/0.1""#,
+        )
+        .replace(
+            "\"status\"",
+            r#""links":[{"trace_id":"x","span_id":"y","attributes":{}}],"status""#,
+        );
         let linked = Span::parse(&linked).unwrap();
         assert_eq!(linked.link, Some(("x".to_owned(), "y".to_owned())));
         let other = line("server", r#""url.path":"/metrics""#);

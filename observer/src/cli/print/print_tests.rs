@@ -3,6 +3,7 @@
 use super::*;
 use crate::{
     cli::samples::{service, set, span},
+    exchange::{InferredLink, LinkMethod},
     process::Value,
     trace::SpanKind,
 };
@@ -60,6 +61,30 @@ TIME (UTC)    SERVICE          KIND   METHOD  PATH                              
 22:13:20.125  a-service-with-… client POST    127.0.0.1:8080/payments/42           503   2.50s   1.5K  abababab  handoff
 22:13:20.000  gateway          server GET     /download                              -   7.0ms      -  cdcdcdcd  none  !reset  !connection_reset
 "
+    );
+}
+
+#[test]
+fn what_may_be_the_cause_is_shown() {
+    let mut call = span(0xab, 2, 0, "GET /stock", SpanKind::Client, 0, 1);
+    call.link = Some(InferredLink {
+        trace_id: [0xcd; 16],
+        span_id: [0xef; 8],
+        sampled: true,
+        method: LinkMethod::LastResumed,
+    });
+    let line = text(&call, Palette::PLAIN);
+    assert!(
+        line.ends_with("  abababab  none  maybe caused by cdcdcdcd/efefefef\n"),
+        "{line}"
+    );
+    assert!(
+        json(&call).ends_with(
+            ",\"links\":[{\"trace_id\":\"cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd\",\"span_id\":\"efefefefefefefef\",\
+             \"attributes\":{\"observer.link.inferred\":true,\"observer.link.method\":\"last_resumed\"}}]}\n"
+        ),
+        "{}",
+        json(&call)
     );
 }
 

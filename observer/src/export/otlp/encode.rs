@@ -190,13 +190,13 @@ fn otlp_span(span: &Span) -> otlp_trace::Span {
     }
 }
 
-/// The linked request was served by the process that made the call. Whether its trace is sampled elsewhere is not known.
+/// The linked request was served by the process that made the call.
 fn otlp_link(link: &InferredLink) -> span::Link {
     span::Link {
         trace_id: link.trace_id.to_vec(),
         span_id: link.span_id.to_vec(),
         attributes: key_values(&link_attributes(link)),
-        flags: SpanFlags::ContextHasIsRemoteMask as u32,
+        flags: SpanFlags::ContextHasIsRemoteMask as u32 | u32::from(link.sampled),
         ..span::Link::default()
     }
 }
