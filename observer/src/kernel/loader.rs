@@ -74,7 +74,7 @@ impl Default for LoadOptions {
             response_budget: 4096,
             inject: false,
             option_peers: Vec::new(),
-            inferred_links: false,
+            inferred_links: true,
         }
     }
 }
