@@ -53,8 +53,9 @@ pub mod flag {
     pub const OBSERVER: u8 = 1 << 3;
     /// At least one byte was captured.
     pub const ACTIVE: u8 = 1 << 4;
-    /// A Unix socket's handoff keys are valid: both ends were seen from their start.
-    pub const UNIX_PEER: u8 = 1 << 5;
+    /// The run of the response began with a call that was the head and nothing else: what follows is counted, not shipped,
+    /// unless it looks like another response.
+    pub const HEAD_ENDED: u8 = 1 << 5;
     /// The socket joined the socket map: the injecting program sees its sends first.
     pub const SOCKET_MAP: u8 = 1 << 6;
     /// The process in `tgid` may not be captured (under the policy of `policy_epoch`).

@@ -122,27 +122,31 @@ pub(crate) extern "C" fn copy_payload(slot: u32, wanted: u64) -> u64 {
         }
         let in_kernel = (*scratch).source[0] == kind::KERNEL_VECTOR;
         let segments = (*scratch).source[2];
-        let mut skip = (*scratch).source[3];
-        let mut copied = 0u64;
+        // By way of memory, so that the verifier takes what one segment leaves as one state, however it was come by.
+        let skip = &raw mut (*scratch).found[0];
+        let copied = &raw mut (*scratch).found[1];
+        skip.write_volatile((*scratch).source[3]);
+        copied.write_volatile(0);
         let mut index: u64 = 0;
         while index < MAX_SEGMENTS {
-            if index >= segments || copied >= wanted {
+            let done = copied.read_volatile();
+            if index >= segments || done >= wanted {
                 break;
             }
             let Some([address, length]) = segment(in_kernel, first, index) else { break };
-            let skipped = skip.min(length);
-            skip -= skipped;
-            let size = bounded((length - skipped).min(wanted - copied));
-            let at = barrier(copied) & (MAX_PAYLOAD as u64 - 1);
+            let skipped = skip.read_volatile().min(length);
+            skip.write_volatile(skip.read_volatile() - skipped);
+            let size = bounded((length - skipped).min(wanted - done));
+            let at = barrier(done) & (MAX_PAYLOAD as u64 - 1);
             let from = address.wrapping_add(skipped);
             if size > 0 && bpf_probe_read_user(payload.add(at as usize).cast(), size, from as *const _) != 0 {
-                faulted(scratch, copied);
+                faulted(scratch, done);
                 break;
             }
-            copied = at + u64::from(size);
+            copied.write_volatile(at + u64::from(size));
             index += 1;
         }
-        copied
+        copied.read_volatile()
     }
 }
 

@@ -8,7 +8,7 @@
 //! is about lies in the program's scratch. Since 5.6.)
 
 use observer_abi::{
-    connection::{Connection, Direction, INBOUND, OUTBOUND, flag, role},
+    connection::{Connection, Direction, INBOUND, OUTBOUND, flag, role, transport},
     context::HandoffKey,
     control::mode,
     process::runtime,
@@ -132,7 +132,7 @@ pub(crate) extern "C" fn capture_data(slot: u32) -> u32 {
 
         let shipped = if opens { 0 } else { (*this).shipped };
         let room = room(&*entry, direction(call), shipped);
-        if !opens && room == 0 {
+        if !opens && (room == 0 || (is_body(&*entry, call) && !begins_response(slot))) {
             account(entry, this, call, buffer::read_tail(slot, (*this).tail));
             return 0;
         }
@@ -180,8 +180,11 @@ pub(crate) extern "C" fn capture_data(slot: u32) -> u32 {
             fill(&raw mut (*opened).data, call, entry, record::kind::RUN_OPENED, copied);
             let size = size_of::<RunOpened>() as u64 + u64::from(copied);
             output::send((*entry).generation, scratch.cast(), size);
-            if !inbound && is_interim(payload, copied) {
-                interim_sent(call, entry);
+            if responds(&*entry, call) {
+                note_head(entry, call, payload, copied);
+                if !inbound && is_interim(payload, copied) {
+                    interim_sent(call, entry);
+                }
             }
         } else {
             let data: *mut RunData = payload.sub(size_of::<RunData>()).cast();
@@ -205,25 +208,27 @@ pub(crate) fn opened(taken: u32) -> bool {
     taken & OPENED != 0
 }
 
-/// Whether a server's read brought more than one request, or one while another is open (pipelining). `taken` is what
-/// [`capture_data`] returned. A word of a head or body that looks like the end of a request line counts, too.
-#[inline(always)]
-pub(crate) fn is_pipelined(slot: u32, taken: u32) -> bool {
+/// Whether a server's read brought more than one request, or one while another is open (pipelining): 0 or 1. `taken` is
+/// what [`capture_data`] returned. A word of a head or body that looks like the end of a request line counts, too.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn is_pipelined(slot: u32, taken: u32) -> u32 {
     let copied = taken & !OPENED;
     let own = if taken & OPENED != 0 { 1 } else { 0 };
     let mut lines = 0;
     let mut from = 0;
     while from < MAX_PAYLOAD as u32 {
-        if from < copied {
-            lines += request_lines(slot, from, copied);
+        if from >= copied {
+            break;
         }
+        lines += request_lines(slot, from, copied);
         from += STRETCH;
     }
-    lines > own
+    u32::from(lines > own)
 }
 
-/// Bytes that [`request_lines`] looks at: the verifier follows a few thousand branches in a row.
-const STRETCH: u32 = 2048;
+/// Bytes that [`request_lines`] looks at: short, since the verifier walks through each step of the loop.
+const STRETCH: u32 = 128;
 
 /// Ends of request lines in a stretch of the scratch's payload from `from`, a multiple of [`STRETCH`], to `copied`.
 #[unsafe(no_mangle)]
@@ -231,10 +236,13 @@ const STRETCH: u32 = 2048;
 pub(crate) extern "C" fn request_lines(slot: u32, from: u32, copied: u32) -> u32 {
     let Some(scratch) = maps::scratch(slot) else { return 0 };
     let from = from & (MAX_PAYLOAD as u32 - 1);
-    let mut lines = 0;
     let mut index = 0u32;
     // SAFETY: from and index stay within the payload's room, which is twice MAX_PAYLOAD.
     unsafe {
+        // By way of memory, so that the verifier does not follow each count that is possible.
+        let zero = &raw mut (*scratch).found[0];
+        zero.write_volatile(0);
+        let mut lines = zero.read_volatile();
         let payload: *const u8 = (&raw const (*scratch).payload).cast();
         let stretch = payload.add(from as usize);
         while index < STRETCH {
@@ -248,8 +256,8 @@ pub(crate) extern "C" fn request_lines(slot: u32, from: u32, copied: u32) -> u32
             }
             index += 4;
         }
+        lines as u32
     }
-    lines
 }
 
 #[inline(always)]
@@ -400,6 +408,9 @@ unsafe fn fill(data: *mut RunData, call: &Call, entry: *const Connection, kind: 
         if (*entry).flags & flag::FROM_START != 0 {
             flags |= record::flag::FROM_START;
         }
+        if (*entry).tcp == transport::KERNEL_TLS {
+            flags |= record::flag::KERNEL_TLS;
+        }
         (*data).header = RecordHeader {
             sock: call.sock,
             generation: (*entry).generation,
@@ -433,6 +444,51 @@ unsafe fn interim_sent(call: &Call, entry: *mut Connection) {
 unsafe fn is_interim(payload: *const u8, copied: u32) -> bool {
     // SAFETY: the payload's room is larger than 16 bytes.
     unsafe { copied >= 12 && is_response(payload) && *payload.add(9) == b'1' }
+}
+
+/// A response's run began with `copied` bytes. Where they are all of the call and end as a head does, its body is moved
+/// by other calls, of which nobody needs the bytes.
+#[inline(always)]
+unsafe fn note_head(entry: *mut Connection, call: &Call, payload: *const u8, copied: u32) {
+    let last = buffer::barrier(u64::from(copied).wrapping_sub(4)) & (MAX_PAYLOAD as u64 - 1);
+    // SAFETY: a live map value; `last` is within the payload's room.
+    unsafe {
+        let mut word = 0;
+        let mut index = 0;
+        while index < 4 {
+            word = word << 8 | u32::from(payload.add(last as usize + index).read_volatile());
+            index += 1;
+        }
+        let whole = copied >= 12 && call.end.wrapping_sub(call.start) == u64::from(copied);
+        if whole && word == 0x0d_0a_0d_0a && is_response(payload) && !is_interim(payload, copied) {
+            (*entry).flags |= flag::HEAD_ENDED;
+        } else {
+            (*entry).flags &= !flag::HEAD_ENDED;
+        }
+    }
+}
+
+/// Whether the call's direction is known to be that of responses.
+#[inline(always)]
+fn responds(entry: &Connection, call: &Call) -> bool {
+    entry.role != role::UNKNOWN && !connection::is_request(entry.role, direction(call))
+}
+
+/// Whether the call moves more of a response whose head is whole, so that its bytes are of no use.
+#[inline(always)]
+fn is_body(entry: &Connection, call: &Call) -> bool {
+    entry.flags & flag::HEAD_ENDED != 0
+        && entry.mode != mode::FULL
+        && entry.mode != mode::FRAMES
+        && responds(entry, call)
+}
+
+/// Whether the call's bytes begin as a response does: one to another request that was not waited for.
+#[inline(always)]
+unsafe fn begins_response(slot: u32) -> bool {
+    let Some(scratch) = maps::scratch(slot) else { return false };
+    // SAFETY: a map value; the payload's room is larger than 8 bytes.
+    unsafe { buffer::is_known(scratch) && buffer::copy_payload(slot, 8) == 8 && is_response((&raw const (*scratch).payload).cast()) }
 }
 
 /// `HTTP/1.`

@@ -89,6 +89,7 @@ pub(crate) unsafe fn open_client(
     // SAFETY: live map values.
     unsafe {
         begin(&mut (*entry).context, caller);
+        let mut inherits = false;
         let found = unit::find(entry, caller, &raw mut (*entry).owner);
         let owner = (*entry).owner;
         if let Some(request) = unit::resolve(&owner) {
@@ -99,8 +100,12 @@ pub(crate) unsafe fn open_client(
                 // Answered, and another one came, while this was copied.
                 begin(&mut (*entry).context, caller);
             } else {
+                inherits = true;
                 count(if found == method::THREAD { Counter::ThreadParent } else { Counter::UnitParent }, 1);
             }
+        }
+        if !inherits {
+            (*entry).context.trace_id = new_trace_id();
         }
         let context = &(*entry).context;
         let handoff =
@@ -189,6 +194,7 @@ pub(crate) unsafe fn open_server(
         let response_at_open = (*entry).directions[OUTBOUND as usize].end;
         begin(&mut (*entry).context, caller);
         (*entry).context.response_at_open = response_at_open;
+        let mut inherits = false;
         let key = match position {
             _ if (*entry).tcp == transport::UNIX => peer,
             Some(position) => handoff_key(&*entry, position),
@@ -205,7 +211,11 @@ pub(crate) unsafe fn open_server(
                 (*entry).context.parent_method = method::HANDOFF;
                 let _ = HANDOFF.remove(key);
                 count(Counter::HandoffFound, 1);
+                inherits = true;
             }
+        }
+        if !inherits {
+            (*entry).context.trace_id = new_trace_id();
         }
         let kind = (*entry).runtime;
         if kind != runtime::EVENT_LOOP && kind != runtime::GO {
@@ -216,10 +226,9 @@ pub(crate) unsafe fn open_server(
     }
 }
 
-/// New ids, and no parent.
+/// A new span without a parent, whose trace is still to be named.
 #[inline(always)]
 fn begin(context: &mut Context, caller: &Caller) {
-    context.trace_id = new_trace_id();
     context.span_id = new_span_id();
     context.parent_span_id = [0; 8];
     context.parent_method = method::NONE;

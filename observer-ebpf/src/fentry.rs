@@ -43,7 +43,8 @@ spared! {
         // SAFETY: typed arguments.
         unsafe {
             let buffer = Buffer::Message(ctx.arg(1));
-            if !retry::sent::<Direct>(ctx.arg(0), result, buffer, slot_of(slot::SENT, spare)) {
+            let retried = retry::sent::<Direct>(ctx.arg(0), result, buffer, slot_of(slot::SENT, spare));
+            if !retried && (result < 0 || result >= socket::SURELY_COMPLETE) {
                 socket::tcp_sent::<Direct>(ctx.arg(0));
             }
         }

@@ -99,18 +99,16 @@ pub(crate) unsafe fn connecting(sock: *const u8) {
     let tgid = (unit::pid_tgid() >> 32) as u32;
     // SAFETY: as promised.
     if tgid != settings().observer_tgid() && capture::is_selected(tgid) && unsafe { is_peer_of(sock) } {
-        let wanted = OptionConnection {
-            trace_id: [0; 16],
-            span_id: [0; 8],
-            sequence: 0,
-            waiting: 0,
-            phase: phase::WANTED,
-            switched_on: 0,
-        };
-        let _ = OPTION_CONNECTIONS.insert(key, &wanted, ANY);
+        let _ = OPTION_CONNECTIONS.insert(key, &begun(phase::WANTED), ANY);
     } else {
         let _ = OPTION_CONNECTIONS.remove(key);
     }
+}
+
+/// A connection that no context has travelled on yet.
+#[inline(always)]
+fn begun(phase: u32) -> OptionConnection {
+    OptionConnection { trace_id: [0; 16], span_id: [0; 8], sequence: 0, waiting: 0, phase, switched_on: 0 }
 }
 
 /// The sock is closed.
@@ -370,15 +368,7 @@ unsafe fn accepted(ops: *mut bpf_sock_ops) {
             return;
         }
         let _ = OPTION_HANDSHAKES.remove(key);
-        let agreed = OptionConnection {
-            trace_id: [0; 16],
-            span_id: [0; 8],
-            sequence: 0,
-            waiting: 0,
-            phase: phase::SERVER,
-            switched_on: 0,
-        };
-        if OPTION_CONNECTIONS.insert(sock, &agreed, ANY).is_err() {
+        if OPTION_CONNECTIONS.insert(sock, &begun(phase::SERVER), ANY).is_err() {
             return;
         }
         bpf_sock_ops_cb_flags_set(ops, (flags & !WRITE | READ) as i32);

@@ -1,7 +1,7 @@
 //! Loading and attaching, and the maps afterwards.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     os::fd::{AsFd, AsRawFd, OwnedFd},
     time::{Duration, Instant},
 };
@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context as _, Result, anyhow, bail};
 use aya::{
     Btf, Ebpf, EbpfError, EbpfLoader,
-    maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, RingBuf},
+    maps::{Array, HashMap as KernelMap, Map, MapData, MapError, PerCpuArray, RingBuf},
     programs::{BtfTracePoint, FEntry, FExit, KProbe, Program},
 };
 use observer_abi::{
@@ -25,6 +25,7 @@ use super::{
     ktls::TlsHooks,
     offsets::KernelTypes,
     option::{self, Adopted},
+    parallel,
     programs::{Loaded, Programs},
     reader::RecordRing,
     tier::{Features, Hook, Tier, spares},
@@ -180,10 +181,7 @@ impl Kernel {
         let (mut ebpf, tcp_option) = Self::open_with_option(tier, btf, types, features, options)?;
         let (mut links, mut loaded) = (Vec::new(), Vec::new());
         if features.may_probe_read() {
-            for (name, hook) in &wanted {
-                load(&mut ebpf, name, *hook, btf)
-                    .with_context(|| format!("{name} on {}", hook.name()))?;
-            }
+            load_all(&mut ebpf, &wanted, btf)?;
             for (name, hook) in &wanted {
                 attach(&mut ebpf, name, *hook)
                     .with_context(|| format!("{name} on {}", hook.name()))?;
@@ -191,11 +189,11 @@ impl Kernel {
         } else {
             let descriptor = |name: &str| map_descriptor(ebpf.map(name)?);
             let programs = Programs::new(OBJECT, descriptor)?;
-            for (name, hook) in &wanted {
-                let program = programs.load(name, *hook, btf);
+            loaded = parallel::each(wanted.clone(), |(name, hook)| {
+                let program = programs.load(name, hook, btf);
                 let program = program.with_context(|| format!("{name} on {}", hook.name()))?;
-                loaded.push((*name, program));
-            }
+                Ok((name, program))
+            })?;
             for ((_, program), (name, hook)) in loaded.iter().zip(&wanted) {
                 let link = program.attach();
                 links.push(link.with_context(|| format!("{name} on {}", hook.name()))?);
@@ -404,15 +402,15 @@ impl Kernel {
     /// Takes the maps that a shard reads and writes. Each call duplicates the descriptors.
     pub fn connections(&mut self) -> Result<ConnectionMaps> {
         Ok(ConnectionMaps {
-            connections: HashMap::try_from(duplicate(&self.ebpf, "CONNECTIONS")?)?,
-            control: HashMap::try_from(duplicate(&self.ebpf, "CONN_CONTROL")?)?,
+            connections: KernelMap::try_from(duplicate(&self.ebpf, "CONNECTIONS")?)?,
+            control: KernelMap::try_from(duplicate(&self.ebpf, "CONN_CONTROL")?)?,
         })
     }
 
     /// The policy map and the switch that makes the kernel heed it.
     pub fn policy(&mut self) -> Result<PolicyMaps> {
         Ok(PolicyMaps {
-            policy: HashMap::try_from(duplicate(&self.ebpf, "POLICY")?)?,
+            policy: KernelMap::try_from(duplicate(&self.ebpf, "POLICY")?)?,
             control: Array::try_from(duplicate(&self.ebpf, "CONTROL_BLOCK")?)?,
             state: ControlBlock {
                 policy_epoch: 1,
@@ -422,8 +420,8 @@ impl Kernel {
     }
 
     /// What the kernel is told about the runtimes of processes.
-    pub(crate) fn runtimes(&self) -> Result<HashMap<MapData, u32, Runtime>> {
-        Ok(HashMap::try_from(duplicate(&self.ebpf, "RUNTIMES")?)?)
+    pub(crate) fn runtimes(&self) -> Result<KernelMap<MapData, u32, Runtime>> {
+        Ok(KernelMap::try_from(duplicate(&self.ebpf, "RUNTIMES")?)?)
     }
 
     /// The counters, summed over the CPUs.
@@ -538,10 +536,24 @@ pub(crate) fn brief(error: &anyhow::Error) -> String {
     line[..end].to_owned()
 }
 
-fn load(ebpf: &mut Ebpf, name: &str, hook: Hook, btf: &Btf) -> Result<()> {
-    let program = ebpf
-        .program_mut(name)
-        .ok_or_else(|| anyhow!("not in the object"))?;
+/// Loads a tier's programs, on all CPUs: the verifier takes most of the time to get ready.
+fn load_all(ebpf: &mut Ebpf, wanted: &[(&'static str, Hook)], btf: &Btf) -> Result<()> {
+    let mut programs: HashMap<String, &mut Program> = ebpf
+        .programs_mut()
+        .map(|(name, program)| (name.to_owned(), program))
+        .collect();
+    let jobs: Vec<_> = wanted
+        .iter()
+        .map(|(name, hook)| (*name, *hook, programs.remove(*name)))
+        .collect();
+    parallel::each(jobs, |(name, hook, program)| {
+        load(program, hook, btf).with_context(|| format!("{name} on {}", hook.name()))
+    })?;
+    Ok(())
+}
+
+fn load(program: Option<&mut Program>, hook: Hook, btf: &Btf) -> Result<()> {
+    let program = program.ok_or_else(|| anyhow!("not in the object"))?;
     match hook {
         Hook::Tracepoint(function) | Hook::TracepointIfThere(function) => {
             <&mut BtfTracePoint>::try_from(program)?.load(function, btf)?
@@ -621,8 +633,8 @@ fn duplicate(ebpf: &Ebpf, name: &str) -> Result<Map> {
 
 /// A shard's view of the connections.
 pub struct ConnectionMaps {
-    connections: HashMap<MapData, u64, Connection>,
-    control: HashMap<MapData, u64, ConnectionControl>,
+    connections: KernelMap<MapData, u64, Connection>,
+    control: KernelMap<MapData, u64, ConnectionControl>,
 }
 
 impl ConnectionMaps {
@@ -650,7 +662,7 @@ impl ConnectionMaps {
 
 /// Which processes are captured, and whether anything is.
 pub struct PolicyMaps {
-    policy: HashMap<MapData, u32, Policy>,
+    policy: KernelMap<MapData, u32, Policy>,
     control: Array<MapData, ControlBlock>,
     state: ControlBlock,
 }

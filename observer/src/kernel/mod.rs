@@ -12,6 +12,7 @@ pub mod loader;
 mod modules;
 pub mod offsets;
 pub mod option;
+mod parallel;
 mod preemption;
 mod programs;
 pub mod reader;

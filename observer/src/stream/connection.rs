@@ -131,6 +131,7 @@ impl Connection {
         if run.netns != 0 {
             self.ends.netns = run.netns;
         }
+        self.ends.tls |= data.header.flags & flag::KERNEL_TLS != 0;
         self.call = Call {
             time_ns: data.header.time_ns,
             process: ProcessKey {
@@ -172,6 +173,9 @@ impl Connection {
             self.pairing.set_context(run.context);
         }
         self.data(data, payload, config, out);
+        if side == Side::Response && !self.full && payload.len() as u64 == data.end - data.start {
+            self.directions[direction].response_began(payload);
+        }
     }
 
     /// An open call may have been made for a request.

@@ -88,6 +88,8 @@ pub(super) struct Script {
     pub(super) flags: u8,
     request: u8,
     records: usize,
+    /// As the flag of that name.
+    head_ended: bool,
 }
 
 impl Script {
@@ -131,6 +133,7 @@ impl Script {
             flags: 0,
             request,
             records: 0,
+            head_ended: false,
         }
     }
 
@@ -198,7 +201,17 @@ impl Script {
             _ if direction == self.request => 16 * 1024,
             _ => 4096,
         };
-        let left = budget.saturating_sub(state.shipped as usize);
+        let responds = direction != self.request && self.role != role::UNKNOWN;
+        let begins = bytes.starts_with(b"HTTP/1.");
+        let left = if !opens && responds && budget == 4096 && self.head_ended && !begins {
+            0
+        } else {
+            budget.saturating_sub(state.shipped as usize)
+        };
+        if opens && responds {
+            let interim = bytes.get(9) == Some(&b'1');
+            self.head_ended = begins && bytes.ends_with(b"\r\n\r\n") && !interim;
+        }
         let captured = bytes.len().min(left).min(MAX_PAYLOAD);
         state.shipped += captured as u32;
         let runs = state.runs;

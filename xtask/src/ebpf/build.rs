@@ -60,6 +60,7 @@ fn flags(compiler: &Compiler, folder: &Path) -> Result<String> {
     let mut flags = vec![
         "-Clinker-plugin-lto".to_owned(),
         "-Clink-arg=--btf".to_owned(),
+        "-Clink-arg=--disable-expand-memcpy-in-order".to_owned(),
         format!("--cfg=bpf_target_arch=\"{ARCHITECTURE}\""),
     ];
     // Of several that fit a path the last one wins, so: from the outside in.

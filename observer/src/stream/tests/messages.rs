@@ -1,5 +1,7 @@
 //! Messages and their times.
 
+use observer_abi::record;
+
 use crate::{
     exchange::{Incomplete, ParentMethod, Role},
     stream::script::{GET, MS, OK, Script},
@@ -103,10 +105,47 @@ fn heads_split_anywhere_in_two_give_the_same_exchange() {
             .request(GET)
             .response(&OK[..cut])
             .response(&OK[cut..]);
+        let end = script.now;
+        // A body in a call of its own is only counted: the entry tells.
+        script.wait(100 * MS);
         assert_eq!(script.count(), 1, "cut at {cut}");
-        assert_eq!(script.last().times.response_start, Some(script.now - MS));
-        assert_eq!(script.last().times.response_end, Some(script.now));
+        assert_eq!(script.last().times.response_start, Some(end - MS));
+        assert_eq!(script.last().times.response_end, Some(end));
     }
+}
+
+#[test]
+fn a_body_in_a_call_of_its_own_is_counted_and_the_next_request_ends_its_exchange() {
+    let mut script = Script::server();
+    for exchange in 1..=3 {
+        script
+            .request(GET)
+            .response("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n");
+        let records = script.records();
+        script.response("hello");
+        assert_eq!(script.records(), records, "the body came with a record");
+        let end = script.now;
+        script.request(GET);
+        assert_eq!(script.count(), exchange);
+        assert_eq!(script.last().times.response_end, Some(end));
+        assert_eq!(script.last().http().response_body_size, Some(5));
+        assert!(script.last().incomplete.is_none());
+        script.response(OK);
+        script.seen.exchanges.pop();
+    }
+}
+
+#[test]
+fn a_pipelined_response_behind_a_counted_body_is_seen() {
+    let mut script = Script::server();
+    script
+        .request(GET)
+        .request(GET)
+        .response("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n")
+        .response("hello")
+        .response("HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n");
+    script.wait(100 * MS);
+    assert_eq!(script.statuses(), [Some(200), Some(404)]);
 }
 
 #[test]
@@ -487,4 +526,13 @@ fn a_close_delimited_body_that_is_reset_is_not_complete() {
     assert_eq!(script.last().incomplete, Some(Incomplete::Reset));
     assert_eq!(script.last().times.response_end, Some(script.now));
     assert_eq!(script.last().http().status, Some(200));
+}
+
+#[test]
+fn kernel_tls_is_known_from_any_request_where_the_connections_own_record_was_lost() {
+    let mut script = Script::server();
+    script.flags = record::flag::KERNEL_TLS;
+    script.request(GET).response(OK);
+    assert!(script.last().tls);
+    assert!(!Script::server().exchange().last().tls);
 }
