@@ -31,9 +31,9 @@ use crate::{
 /// BPF_ANY of `bpf_map_update_elem`.
 const ANY: u64 = 0;
 /// A thread's calls get links as long as at most one of so many answers served another request than was likely.
-const TRUSTED: u32 = 16;
+const TRUSTED: u32 = 32;
 /// Answers after which older ones count half.
-const REMEMBERED: u32 = 512;
+const REMEMBERED: u32 = 256;
 
 /// The thread resumed `request`, or something that is for none.
 #[inline(always)]
