@@ -54,7 +54,7 @@ pub mod flag {
     /// At least one byte was captured.
     pub const ACTIVE: u8 = 1 << 4;
     /// The run of the response began with a call that was the head and nothing else: what follows is counted, not shipped,
-    /// unless it looks like another response.
+    /// unless it looks like another response. Never on Unix sockets.
     pub const HEAD_ENDED: u8 = 1 << 5;
     /// The socket joined the socket map: the injecting program sees its sends first.
     pub const SOCKET_MAP: u8 = 1 << 6;

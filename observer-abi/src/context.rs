@@ -89,16 +89,23 @@ plain!(Thread, 40);
 pub struct Loop {
     /// The request that was read last, while nothing but what it set off has run since; else none.
     pub alone: RequestReference,
+    /// What was resumed last in this turn: the request that was read, or that the call may have been made for whose answer
+    /// was. Never good for a parent.
+    pub last: RequestReference,
     /// Whose turn it is, one of [`turn`].
     pub turn: u32,
     /// Who may have made immediates that have not run, see [`immediates`].
     pub pending: u32,
     /// The same of those that run in this check phase.
     pub due: u32,
-    /// Explicit padding.
-    pub reserved: u32,
+    /// 1 while what runs was set off by the answer to a call that [`last`](Self::last) was only likely to have made.
+    pub guess: u32,
+    /// How often that was the request which such an answer served.
+    pub guessed_right: u32,
+    /// How often it was another one.
+    pub guessed_wrong: u32,
 }
-plain!(Loop, 40);
+plain!(Loop, 72);
 
 /// Values of [`Loop::turn`].
 pub mod turn {
@@ -154,7 +161,8 @@ pub mod unit {
 pub struct Unit {
     /// The request.
     pub request: RequestReference,
-    /// 1 when it read a second request before the first was answered.
+    /// 1 when it read a second request before the first was answered. Work that waits: 1 when the request is only
+    /// [`Loop::last`], and so good for no parent.
     pub ambiguous: u32,
     /// 1 when it did not read the request itself but was begun by what works for it, or got it from that to write a call.
     pub inherited: u32,

@@ -83,8 +83,10 @@ pub struct Settings {
     pub ring_requests: u32,
     /// Data is told when its system call is over, and has its result in the saved registers (the `syscall` tier).
     pub at_call_end: u32,
+    /// Calls of Node without a parent are told which request they may have been made for.
+    pub links: u32,
 }
-plain!(Settings, 76);
+plain!(Settings, 80);
 
 /// What [`InjectionControl`] says.
 pub mod injection {

@@ -72,10 +72,12 @@ pub enum Counter {
     OpaqueTaken = 31,
     /// TLS connections that showed to be shared by several requests at once: no context travels on them any more.
     OpaqueShared = 32,
+    /// Calls without a parent of which it was told what they may have been made for.
+    LinkFound = 33,
 }
 
 /// Number of counters.
-pub const COUNTERS: u32 = 33;
+pub const COUNTERS: u32 = 34;
 
 impl Counter {
     /// Every counter with the name under which the daemon exports it.
@@ -113,5 +115,6 @@ impl Counter {
         (Counter::OpaquePassed, "tls_context_passed"),
         (Counter::OpaqueTaken, "tls_context_taken"),
         (Counter::OpaqueShared, "tls_shared"),
+        (Counter::LinkFound, "link_found"),
     ];
 }

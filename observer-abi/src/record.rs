@@ -14,6 +14,8 @@ pub mod kind {
     pub const CONNECTION_OPENED: u8 = 3;
     /// A connection ended: [`ConnectionClosed`](super::ConnectionClosed).
     pub const CONNECTION_CLOSED: u8 = 4;
+    /// A call without a parent may have been made for a request: [`LinkFound`](super::LinkFound).
+    pub const LINK_FOUND: u8 = 5;
 }
 
 /// Bits of [`RecordHeader::flags`].
@@ -143,6 +145,22 @@ pub struct ConnectionClosed {
     pub connection: Connection,
 }
 plain!(ConnectionClosed, 32 + core::mem::size_of::<Connection>());
+
+/// Which request a call without a parent may have been made for: the one that its thread had resumed last, which was still
+/// unanswered when the first byte of the call's answer was read. Comes right before the run of that answer.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LinkFound {
+    /// The head, of the answer.
+    pub header: RecordHeader,
+    /// W3C span id of the call.
+    pub call_span_id: [u8; 8],
+    /// W3C span id of the request.
+    pub span_id: [u8; 8],
+    /// W3C trace id of the request.
+    pub trace_id: [u8; 16],
+}
+plain!(LinkFound, 32 + 32);
 
 /// The most payload that one record carries, in bytes.
 pub const MAX_PAYLOAD: usize = 8192;

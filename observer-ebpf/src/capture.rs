@@ -11,6 +11,7 @@ use observer_abi::{
     connection::{Connection, Direction, INBOUND, OUTBOUND, flag, role, transport},
     context::HandoffKey,
     control::mode,
+    process::runtime,
     record::{self, MAX_PAYLOAD, RecordHeader, RunData, RunOpened},
 };
 
@@ -19,7 +20,7 @@ use crate::{
     connection,
     context::{self, Caller, Opened},
     globals::settings,
-    ktls,
+    ktls, link,
     maps::{self, CONN_CONTROL, CONNECTIONS, CONTROL_BLOCK, POLICY},
     opaque, option, output, retry,
     unit,
@@ -162,6 +163,15 @@ pub(crate) extern "C" fn capture_data(slot: u32) -> u32 {
             }
             if settings().tcp_option() != 0 && run == run::REQUEST {
                 option::request_opened(slot);
+            }
+            if settings().links() != 0 && (*entry).runtime == runtime::EVENT_LOOP {
+                if (*entry).role == role::SERVER && !inbound {
+                    link::link_served(slot);
+                } else if (*entry).role == role::CLIENT && inbound {
+                    link::link_answered(slot);
+                } else if (*entry).role == role::CLIENT {
+                    link::link_called(slot);
+                }
             }
             (*opened).other_end = (*that).end;
             (*opened).other_last_ns = (*that).last_ns;
@@ -449,7 +459,9 @@ unsafe fn note_head(entry: *mut Connection, call: &Call, payload: *const u8, cop
             word = word << 8 | u32::from(payload.add(last as usize + index).read_volatile());
             index += 1;
         }
-        let whole = copied >= 12 && call.end.wrapping_sub(call.start) == u64::from(copied);
+        // Of a Unix socket nobody tells the end, and another soon lies at its address: what was counted would be gone.
+        let told = copied >= 12 && (*entry).tcp != transport::UNIX;
+        let whole = told && call.end.wrapping_sub(call.start) == u64::from(copied);
         if whole && word == 0x0d_0a_0d_0a && is_response(payload) && !is_interim(payload, copied) {
             (*entry).flags |= flag::HEAD_ENDED;
         } else {

@@ -15,7 +15,7 @@ use observer_abi::{
 };
 
 use crate::{
-    context, inject,
+    context, inject, link,
     maps::{CONNECTING, CONNECTIONS, THREADS},
     node,
     sock::state,
@@ -39,6 +39,7 @@ pub(crate) fn began(sock: *const u8) {
         None => unit::NOTHING,
     };
     let _ = CONNECTING.insert(sock as u64, &request, ANY);
+    link::wrote(sock as u64, pid_tgid as u32);
 }
 
 /// The connection is there.

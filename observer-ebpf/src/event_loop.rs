@@ -15,7 +15,7 @@ use aya_ebpf::{macros::uprobe, programs::ProbeContext};
 use observer_abi::context::{UnitKey, unit as kind};
 
 use crate::{
-    context,
+    context, link,
     maps::{THREADS, UNITS},
     unit,
 };
@@ -41,6 +41,9 @@ pub(crate) fn work_submitted(ctx: ProbeContext) -> u32 {
             return 0;
         }
     }
+    if link::submitted(&key, pid_tgid as u32) {
+        return 0;
+    }
     let _ = UNITS.remove(key);
     0
 }
@@ -54,12 +57,12 @@ pub(crate) fn work_done(ctx: ProbeContext) -> u32 {
     let key = UnitKey { unit: work, tgid: (pid_tgid >> 32) as u32, kind: kind::LIBUV_WORK };
     match UNITS.get_ptr(key) {
         // SAFETY: a live map value; the current task calls.
-        Some(found) => unsafe {
+        Some(found) if unsafe { (*found).ambiguous == 0 } => unsafe {
             let caller = context::caller(pid_tgid);
             unit::resume(&caller, &(*found).request);
             let _ = UNITS.remove(key);
         },
-        None => unit::forget_thread(pid_tgid as u32),
+        _ => unit::forget_thread(pid_tgid as u32),
     }
     0
 }

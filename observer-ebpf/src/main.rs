@@ -22,6 +22,7 @@ mod ktls;
 mod ktls_hooks;
 mod go;
 mod head;
+mod link;
 mod maps;
 mod node;
 mod opaque;

@@ -13,7 +13,7 @@ use observer_abi::{
     loss,
     option::OptionConnection,
     process::{Policy, Runtime},
-    record::{ConnectionClosed, RunOpened},
+    record::{ConnectionClosed, LinkFound, RunOpened},
 };
 
 use crate::{
@@ -60,6 +60,9 @@ pub(crate) static PLAIN_CALLS: Array<[u64; 3]> = Array::with_max_entries(1, 0);
 /// Kernel: what sockets of event loops are for that are connecting, or broke before the process closed them.
 #[map]
 pub(crate) static CONNECTING: LruHashMap<u64, RequestReference> = LruHashMap::with_max_entries(4096, 0);
+/// Kernel: what Node had resumed last when it connected or wrote, by sock address.
+#[map]
+pub(crate) static LIKELY: LruHashMap<u64, RequestReference> = LruHashMap::with_max_entries(4096, 0);
 /// Kernel: connections that trace context travels on in TCP options, by sock address.
 #[map]
 pub(crate) static OPTION_CONNECTIONS: LruHashMap<u64, OptionConnection> = LruHashMap::with_max_entries(16384, 0);
@@ -127,6 +130,8 @@ pub(crate) struct Scratch {
     pub(crate) source: [u64; 4],
     /// An address and a length, on their way through memory.
     pub(crate) found: [u64; 2],
+    /// What a call may have been made for.
+    pub(crate) link: LinkFound,
 }
 
 /// Scratches, one a program: another task's or softirq work may interrupt a program, and the kernel only keeps the same

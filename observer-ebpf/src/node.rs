@@ -22,7 +22,7 @@ use aya_ebpf::{macros::uprobe, programs::ProbeContext};
 use observer_abi::context::{Loop, RequestReference, UnitKey, immediates, turn, unit as unit_kind};
 
 use crate::{
-    context,
+    context, link,
     maps::{LOOPS, UNITS},
     unit,
 };
@@ -39,6 +39,7 @@ pub(crate) fn node_untold(_: ProbeContext) -> u32 {
         unsafe {
             finish(known);
             (*known).turn = turn::UNTOLD;
+            (*known).last.sock = 0;
         }
     }
     0
@@ -67,6 +68,7 @@ pub(crate) fn node_checked(_: ProbeContext) -> u32 {
                 (*known).alone.sock = 0;
             }
             (*known).turn = turn::OTHERS;
+            (*known).last.sock = 0;
         }
     }
     0
@@ -84,6 +86,8 @@ pub(crate) fn node_immediates(_: ProbeContext) -> u32 {
             own(known);
             let caller = context::caller(pid_tgid);
             unit::resume(&caller, &(*known).alone);
+            (*known).last = (*known).alone;
+            (*known).guess = 0;
         }
     }
     0
@@ -94,7 +98,10 @@ pub(crate) fn node_immediates(_: ProbeContext) -> u32 {
 pub(crate) fn node_works(_: ProbeContext) -> u32 {
     if let Some(known) = LOOPS.get_ptr_mut(unit::pid_tgid() as u32) {
         // SAFETY: a live map value.
-        unsafe { (*known).turn = turn::OTHERS };
+        unsafe {
+            (*known).turn = turn::OTHERS;
+            (*known).last.sock = 0;
+        }
     }
     0
 }
@@ -127,11 +134,17 @@ fn work_done(work: u64, is_lookup: bool) {
     // SAFETY: live map values; the current task calls.
     unsafe {
         let request = (*found).request;
+        let is_certain = (*found).ambiguous == 0;
         let _ = UNITS.remove(key);
-        let is_own = answered(tid, &request);
-        if is_own || is_lookup {
-            unit::resume(&context::caller(pid_tgid), &request);
+        if is_certain {
+            let is_own = answered(tid, &request);
+            if is_own || is_lookup {
+                unit::resume(&context::caller(pid_tgid), &request);
+            }
+        } else {
+            other(tid);
         }
+        link::resumed(tid, &request);
     }
 }
 
@@ -181,7 +194,16 @@ pub(crate) fn received(tid: u32, request: &RequestReference, read: Read) -> bool
     let Some(known) = LOOPS.get_ptr_mut(tid) else {
         // What was there before is not known.
         let pending = immediates::OTHERS;
-        let value = Loop { alone: *request, turn: turn::OWN, pending, due: 0, reserved: 0 };
+        let value = Loop {
+            alone: *request,
+            last: *request,
+            turn: turn::OWN,
+            pending,
+            due: 0,
+            guess: 0,
+            guessed_right: 0,
+            guessed_wrong: 0,
+        };
         let _ = LOOPS.insert(tid, &value, ANY);
         return true;
     };
@@ -240,6 +262,7 @@ unsafe fn lose(known: *mut Loop) {
     // SAFETY: as promised.
     unsafe {
         (*known).alone.sock = 0;
+        (*known).last.sock = 0;
         (*known).turn = turn::OTHERS;
         (*known).pending = immediates::OTHERS;
     }

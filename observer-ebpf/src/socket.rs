@@ -21,7 +21,7 @@ use crate::{
     capture::{self, Call},
     connection, context,
     globals::settings,
-    inject, iterator, ktls,
+    inject, iterator, ktls, link,
     maps::{self, CONNECTIONS, Scratch, slot},
     node, opaque,
     read::{Direct, KernelRead},
@@ -348,6 +348,9 @@ pub(crate) unsafe fn after_call<R: KernelRead>(sock: *const u8, kind: Kind, move
                 }
             }
             unit::unit_received(slot, u32::from(capture::opened(taken)));
+            if settings().links() != 0 && (*entry).runtime == runtime::EVENT_LOOP {
+                link::link_received(slot);
+            }
         }
     }
 }

@@ -124,6 +124,16 @@ pub(crate) fn is_same(one: &RequestReference, other: &RequestReference) -> bool 
     one.sock == other.sock && one.generation == other.generation && one.span_id == other.span_id
 }
 
+/// Whether nothing but its first run was written to a client's connection: then it is for what the process connected for.
+///
+/// # Safety
+/// `entry` is a live map value.
+#[inline(always)]
+pub(crate) unsafe fn is_connected_for(entry: *const Connection) -> bool {
+    // SAFETY: as promised.
+    unsafe { (*entry).flags & flag::FROM_START != 0 && (*entry).directions[OUTBOUND as usize].runs <= 1 }
+}
+
 /// Writes into `owner` what the caller is working on, or nothing, and returns how that was found.
 ///
 /// # Safety
@@ -135,8 +145,7 @@ pub(crate) unsafe fn find(entry: *const Connection, caller: &Caller, owner: *mut
     unsafe {
         let kind = (*entry).runtime;
         if kind == runtime::EVENT_LOOP {
-            let connected_for = (*entry).flags & flag::FROM_START != 0 && (*entry).directions[OUTBOUND as usize].runs <= 1;
-            if connected_for {
+            if is_connected_for(entry) {
                 // What the loop did last may be another request's business.
                 resume(caller, &*owner);
                 node::connected(caller.tid, &*owner);

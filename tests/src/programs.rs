@@ -45,6 +45,15 @@ impl Server {
         Self::start(&mut node, port)
     }
 
+    /// Node, asking `backend` for `/sleep/MS` and then for `/status/200` for each `/twice/MS`, while a timer fires.
+    pub fn node_twice(backend: &Server) -> Self {
+        let port = free_port();
+        let mut node = Command::new("node");
+        node.arg(Environment::programs().join("node_twice.js"))
+            .args([port.to_string(), backend.port().to_string()]);
+        Self::start(&mut node, port)
+    }
+
     /// A gateway as [`stdlib_gateway`](Self::stdlib_gateway) that makes spans of its own and exports them.
     pub fn sdk_gateway(environment: &Environment, backend: &Server, receiver: &Receiver) -> Self {
         let port = free_port();

@@ -45,6 +45,12 @@ impl Span {
         self.0["parent_span_id"].as_str()
     }
 
+    /// Trace id and span id of what it is linked to.
+    pub fn link(&self) -> Option<(&str, &str)> {
+        let link = self.0["links"].get(0)?;
+        Some((link["trace_id"].as_str()?, link["span_id"].as_str()?))
+    }
+
     /// Such as `GET /status/{id}`.
     pub fn name(&self) -> &str {
         self.text("name")

@@ -44,6 +44,7 @@ pub(crate) fn span(
         trace_id: [trace; 16],
         span_id: [id; 8],
         parent_span_id: (parent != 0).then_some([parent; 8]),
+        link: None,
         trace_state: None,
         name: name.into(),
         kind,

@@ -9,9 +9,9 @@ use std::{
 use serde::Deserialize;
 
 use super::{
-    Breakpoints, ByteSize, ConnectionLimit, Endpoint, Glob, InjectHeaders, Instrumented, Listen,
-    LogFormat, LogLevel, Network, OtlpProtocol, Pid, PortRange, Print, RingSize, RoutePattern,
-    RunFor, SeriesLimit, SpanRate, Tier,
+    Breakpoints, ByteSize, ConnectionLimit, Endpoint, Glob, InferredLinks, InjectHeaders,
+    Instrumented, Listen, LogFormat, LogLevel, Network, OtlpProtocol, Pid, PortRange, Print,
+    RingSize, RoutePattern, RunFor, SeriesLimit, SpanRate, Tier,
 };
 
 /// The largest file that is read, bytes.
@@ -59,6 +59,7 @@ pub(super) struct SpansSection {
     pub(super) rate: Option<SpanRate>,
     pub(super) instrumented: Option<Instrumented>,
     pub(super) breakpoints: Option<Breakpoints>,
+    pub(super) inferred_links: Option<InferredLinks>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]

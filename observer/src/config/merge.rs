@@ -48,6 +48,7 @@ impl Settings {
         set(&mut settings.spans.rate, spans.rate);
         set(&mut settings.spans.instrumented, spans.instrumented);
         set(&mut settings.spans.breakpoints, spans.breakpoints);
+        set(&mut settings.spans.inferred_links, spans.inferred_links);
         let metrics = file.metrics.unwrap_or_default();
         set(&mut settings.metrics.routes, metrics.routes);
         set(&mut settings.metrics.max_series, metrics.max_series);
@@ -123,7 +124,7 @@ mod tests {
 
     #[test]
     fn the_example_shows_every_key() {
-        let all = "select: {pids: , exe: , exclude_exe: , ports: }\ntier:\nduration:\nprint:\nprometheus:\notlp: {endpoint: , protocol: , headers: }\nspans: {rate: , instrumented: , breakpoints: }\nmetrics: {routes: , max_series: }\ninject_headers:\ntcp_option: {peers: }\nresource:\nlimits: {ring_bytes: , max_connections: , queue_bytes: }\nlog: {level: , format: }\n";
+        let all = "select: {pids: , exe: , exclude_exe: , ports: }\ntier:\nduration:\nprint:\nprometheus:\notlp: {endpoint: , protocol: , headers: }\nspans: {rate: , instrumented: , breakpoints: , inferred_links: }\nmetrics: {routes: , max_series: }\ninject_headers:\ntcp_option: {peers: }\nresource:\nlimits: {ring_bytes: , max_connections: , queue_bytes: }\nlog: {level: , format: }\n";
         File::parse(Path::new("all"), all).unwrap();
         for key in all
             .split(['{', '}', ',', '\n'])

@@ -3,9 +3,9 @@
 use std::{collections::BTreeMap, env, net::SocketAddr, time::Duration};
 
 use super::{
-    Breakpoints, ByteSize, ConnectionLimit, InjectHeaders, Instrumented, Listen, LogFormat,
-    LogLevel, Network, OtlpProtocol, Print, RingSize, RoutePattern, Selection, SeriesLimit,
-    SpanRate, Tier,
+    Breakpoints, ByteSize, ConnectionLimit, InferredLinks, InjectHeaders, Instrumented, Listen,
+    LogFormat, LogLevel, Network, OtlpProtocol, Print, RingSize, RoutePattern, Selection,
+    SeriesLimit, SpanRate, Tier,
 };
 
 /// Everything a person may decide, complete and checked. [`Settings::default`] is the one place of defaults.
@@ -55,6 +55,7 @@ impl Default for Settings {
                 rate: SpanRate::DEFAULT,
                 instrumented: Instrumented::Skip,
                 breakpoints: Breakpoints::On,
+                inferred_links: InferredLinks::On,
             },
             metrics: Metrics {
                 routes: Vec::new(),
@@ -121,6 +122,8 @@ pub struct Spans {
     pub instrumented: Instrumented,
     /// In executables, to find the parents of calls.
     pub breakpoints: Breakpoints,
+    /// Where a call's parent can't be known.
+    pub inferred_links: InferredLinks,
 }
 
 /// Metrics.

@@ -79,6 +79,16 @@ choice! {
 }
 
 choice! {
+    /// Whether calls of Node whose parent can't be known get a link to the request that they may have been made for.
+    InferredLinks, "a choice about inferred links", "on or off";
+    /// They do, marked as inferred.
+    #[default]
+    On = "on",
+    /// They do not.
+    Off = "off",
+}
+
+choice! {
     /// How much observer says about itself on standard error.
     LogLevel, "a log level", "error, warn, info, debug or trace";
     /// Failures.

@@ -12,7 +12,7 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use crate::exchange::{HeaderContext, Role};
+use crate::exchange::{HeaderContext, InferredLink, Role};
 
 /// Span ids that are remembered, newest kept.
 const MOST: usize = 16_384;
@@ -42,6 +42,7 @@ struct Known {
     role: Role,
     trace: TraceId,
     header_parent: SpanId,
+    sampled: bool,
     own_parent: Option<SpanId>,
     /// Its span is not synthesized.
     left_out: bool,
@@ -69,6 +70,7 @@ impl Lineage {
             role,
             trace: header.trace_id,
             header_parent: header.parent_id,
+            sampled: header.sampled,
             own_parent: header.own_parent,
             left_out,
         };
@@ -102,6 +104,18 @@ impl Lineage {
             .get(&parent)
             .map(|known| known.trace)
             .or_else(|| inner.by_trace.get(&trace).copied())
+    }
+
+    /// What a kernel-given link really leads to: a request keeps its span id, whatever its header says.
+    pub(super) fn correct_link(&self, link: InferredLink) -> InferredLink {
+        let trace_id = self.resolve(link.trace_id, link.span_id);
+        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let header = inner.by_span.get(&link.span_id);
+        InferredLink {
+            trace_id: trace_id.unwrap_or(link.trace_id),
+            sampled: header.map_or(link.sampled, |known| known.sampled),
+            ..link
+        }
     }
 
     /// Whether the request of the span `own` carried a header with this parent too and handed it on: then `own` is
@@ -151,6 +165,7 @@ impl Inner {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::exchange::LinkMethod;
 
     const TRACE: TraceId = [9; 16];
     /// The caller's span, far away.
@@ -161,6 +176,7 @@ mod tests {
             span_id: [span; 8],
             trace_id: TRACE,
             parent_id: CALLER,
+            sampled: false,
             own_parent: own_parent.map(|byte| [byte; 8]),
             begun: own_parent.is_none().then_some([7; 16]),
         }
@@ -177,6 +193,25 @@ mod tests {
             "a grandchild"
         );
         assert_eq!(lineage.resolve([8; 16], [2; 8]), None, "another trace");
+    }
+
+    #[test]
+    fn a_link_leads_to_the_trace_that_its_request_is_exported_in() {
+        let lineage = Lineage::default();
+        let link = |trace_id, span: u8, sampled| InferredLink {
+            trace_id,
+            span_id: [span; 8],
+            sampled,
+            method: LinkMethod::LastResumed,
+        };
+        let kernels = link([7; 16], 1, true);
+        assert_eq!(lineage.correct_link(kernels), kernels, "without a header");
+        lineage.header_seen(0, Role::Server, &header(1, None), false);
+        let named = link(TRACE, 1, false);
+        assert_eq!(lineage.correct_link(kernels), named, "by its header");
+        let grandchild = link([7; 16], 2, true);
+        let moved = link(TRACE, 2, true);
+        assert_eq!(lineage.correct_link(grandchild), moved, "by another's");
     }
 
     #[test]

@@ -136,6 +136,8 @@ impl Daemon {
             ring_bytes: sizes.ring_bytes,
             connections: sizes.connections,
             option_peers: settings.tcp_option.peers.clone(),
+            inferred_links: settings.spans.breakpoints == config::Breakpoints::On
+                && settings.spans.inferred_links == config::InferredLinks::On,
             ..LoadOptions::default()
         };
         let mut kernel = Kernel::load(&types, &features, &options)?;
@@ -191,6 +193,7 @@ impl Daemon {
             leave_to_sdk: settings.spans.instrumented == config::Instrumented::Skip,
             left_to_sdk: AtomicU64::new(0),
             edges: pipeline::Edges::default(),
+            links: pipeline::Links::default(),
             departed: departures::Notice::default(),
             own_left_out: AtomicU64::new(0),
             own_port: settings.prometheus.map(|address| address.port()),

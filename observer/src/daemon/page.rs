@@ -219,6 +219,16 @@ impl Page {
                 .read()
                 .map(|(method, count)| (method.as_str().to_owned(), count as f64)),
         ));
+        families.push(Family::by(
+            "observer_inferred_links",
+            "Calls without a parent of which a link says what they may have been made for, by how that was found.",
+            Kind::Counter,
+            "method",
+            self.shared
+                .links
+                .read()
+                .map(|(method, count)| (method.as_str().to_owned(), count as f64)),
+        ));
         let counts = self.sampler.counts();
         families.push(Family::by(
             "observer_spans_kept",

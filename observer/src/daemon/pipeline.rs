@@ -14,8 +14,8 @@ use observer_abi::context::method;
 use super::{departures::Notice, feed::Feed, lineage::Lineage};
 use crate::{
     exchange::{
-        Address, ConnectionKey, Exchange, HeaderContext, ParentMethod, ProcessKey, Role, Sink,
-        Started, TraceContext,
+        Address, ConnectionKey, Exchange, HeaderContext, LinkMethod, ParentMethod, ProcessKey,
+        Role, Sink, Started, TraceContext,
     },
     export::otlp::OtlpExporter,
     kernel::loader::ConnectionMaps,
@@ -71,6 +71,25 @@ impl Edges {
     }
 }
 
+/// Calls by how it was found what they may have been made for.
+#[derive(Default)]
+pub(super) struct Links {
+    last_resumed: AtomicU64,
+}
+
+impl Links {
+    fn count(&self, method: LinkMethod) {
+        match method {
+            LinkMethod::LastResumed => self.last_resumed.fetch_add(1, Ordering::Relaxed),
+        };
+    }
+
+    pub(super) fn read(&self) -> [(LinkMethod, u64); 1] {
+        let last_resumed = self.last_resumed.load(Ordering::Relaxed);
+        [(LinkMethod::LastResumed, last_resumed)]
+    }
+}
+
 /// What the shards share.
 pub(super) struct Shared {
     pub(super) table: Table,
@@ -81,6 +100,7 @@ pub(super) struct Shared {
     /// Spans that were left to them.
     pub(super) left_to_sdk: AtomicU64,
     pub(super) edges: Edges,
+    pub(super) links: Links,
     /// Services whose metrics were dropped.
     pub(super) departed: Notice,
     /// observer's own exchanges with whoever asked for its page: left out.
@@ -203,6 +223,23 @@ impl Pipeline {
         }
     }
 
+    /// As [`correct`](Self::correct) for a link, of which a span with a parent needs none.
+    fn correct_link(&self, context: &mut TraceContext) {
+        let link = context.link.filter(|_| context.parent_span_id.is_none());
+        context.link = link.map(|link| self.shared.lineage.correct_link(link));
+        if let Some(link) = link {
+            self.shared.links.count(link.method);
+        }
+    }
+
+    /// Takes away a link to a span that is not kept: the request is in a trace of its own, and sampled by that. (One that
+    /// is kept all the same, being slow or failed, ends later than its call.)
+    fn drop_dangling(&self, span: &mut Span) {
+        span.link = span
+            .link
+            .filter(|link| self.sampler.keeps_trace(&link.trace_id));
+    }
+
     /// Learns from what a service sends whether it carries an SDK.
     fn recognise(&self, exchange: &Exchange, service: &Arc<Service>) {
         if exchange.role != Role::Client {
@@ -267,6 +304,7 @@ impl Sink for Pipeline {
         }
         let service = self.service(exchange.process);
         self.correct(&mut exchange.context);
+        self.correct_link(&mut exchange.context);
         self.recognise(&exchange, &service);
         self.shared.edges.count(exchange.context.parent_method);
         let http = exchange.http();
@@ -289,11 +327,15 @@ impl Sink for Pipeline {
         if !exported && !shown {
             return;
         }
-        let Some(span) = synthesize(&exchange, &service, route.as_ref(), self.clock) else {
+        let Some(mut span) = synthesize(&exchange, &service, route.as_ref(), self.clock) else {
             return;
         };
         if shown && let Some(local) = &self.local {
-            match local.spans.try_send(span.clone()) {
+            let mut span = span.clone();
+            if !local.all {
+                self.drop_dangling(&mut span);
+            }
+            match local.spans.try_send(span) {
                 Ok(()) | Err(TrySendError::Disconnected(_)) => {}
                 Err(TrySendError::Full(_)) => {
                     local.dropped.fetch_add(1, Ordering::Relaxed);
@@ -301,6 +343,7 @@ impl Sink for Pipeline {
             }
         }
         if exported {
+            self.drop_dangling(&mut span);
             self.out.push(span);
         }
     }

@@ -44,6 +44,7 @@ pub(crate) fn decide(
         span_id: context.span_id,
         trace_id: header.trace_id,
         parent_id: header.parent_id,
+        sampled: header.sampled(),
         own_parent: own_parent.map(|(span_id, _)| span_id),
         begun: begun.filter(|begun| *begun != header.trace_id),
     };
@@ -58,6 +59,7 @@ pub(super) fn root(ids: &mut Ids) -> TraceContext {
         parent_span_id: None,
         parent_method: ParentMethod::None,
         own_parent: None,
+        link: None,
         sampled: None,
         trace_state: None,
     }
@@ -90,6 +92,7 @@ fn from_kernel(kernel: &Context, ids: &mut Ids) -> TraceContext {
             ParentMethod::None
         },
         own_parent: None,
+        link: None,
         sampled: None,
         trace_state: None,
     }

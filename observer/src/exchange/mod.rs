@@ -155,6 +155,35 @@ impl ParentMethod {
     }
 }
 
+/// How it was found which request a call without a parent may have been made for (`observer.link.method`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum LinkMethod {
+    /// The event loop that sent the call had resumed that request last, and had not answered it when the call's answer came.
+    LastResumed,
+}
+
+impl LinkMethod {
+    /// The attribute's value.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::LastResumed => "last_resumed",
+        }
+    }
+}
+
+/// The request that a call may have been made for, where that is not certain: never a parent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InferredLink {
+    /// W3C trace id of that request.
+    pub trace_id: [u8; 16],
+    /// W3C span id of its server span.
+    pub span_id: [u8; 8],
+    /// `sampled` flag of that span.
+    pub sampled: bool,
+    /// How it was found.
+    pub method: LinkMethod,
+}
+
 /// Where an exchange stands in its trace.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TraceContext {
@@ -168,6 +197,8 @@ pub struct TraceContext {
     pub parent_method: ParentMethod,
     /// The parent that was found without the header, and how, where a header then named another.
     pub own_parent: Option<([u8; 8], ParentMethod)>,
+    /// The request that a call without a parent may have been made for.
+    pub link: Option<InferredLink>,
     /// `sampled` flag of the incoming header; `None` without one.
     pub sampled: Option<bool>,
     /// `tracestate` that came with it, unchanged, at most 512 bytes; `None` without one.

@@ -3,8 +3,8 @@
 use observer_protocol::http1::{MessageEnd, RequestHead, RequestKind, ResponseHead};
 
 use super::{
-    Address, ConnectionKey, Exchange, HttpExchange, Incomplete, ProcessKey, Protocol, Role, Times,
-    TraceContext,
+    Address, ConnectionKey, Exchange, HttpExchange, Incomplete, InferredLink, ProcessKey, Protocol,
+    Role, Times, TraceContext,
 };
 
 /// What all exchanges of a connection have in common.
@@ -105,6 +105,15 @@ impl Open {
     pub(super) fn set_established(&mut self, established_ns: u64, accepted_ns: u64) {
         self.times.connection_established = Some(established_ns).filter(|time| *time != 0);
         self.times.connection_accepted = Some(accepted_ns).filter(|time| *time != 0);
+    }
+
+    /// What this call may have been made for, if it is the one with the span id `call`. Returns whether it is.
+    pub(super) fn set_link(&mut self, call: [u8; 8], link: InferredLink) -> bool {
+        let is_it = self.context.span_id == call;
+        if is_it {
+            self.context.link = Some(link);
+        }
+        is_it
     }
 
     /// More of the request moved at `time_ns` (0: not known).

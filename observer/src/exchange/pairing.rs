@@ -12,7 +12,7 @@ use observer_protocol::http1::{
 };
 
 use super::{
-    Incomplete, Sink, Started,
+    Incomplete, InferredLink, Sink, Started,
     ids::Ids,
     open::{Call, Ends, Open, Progress},
 };
@@ -188,6 +188,12 @@ impl Pairing {
     /// The kernel's ids for the first request of the run that begins now.
     pub(crate) fn set_context(&mut self, context: Context) {
         self.context = Some(context);
+    }
+
+    /// The kernel says what the open call with the span id `call` may have been made for. Where that call is not known
+    /// (its record was lost) nobody is linked.
+    pub(crate) fn link(&mut self, call: [u8; 8], link: InferredLink) {
+        self.open.iter_mut().any(|open| open.set_link(call, link));
     }
 
     /// Bytes that moved without being captured.

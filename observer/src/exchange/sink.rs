@@ -24,6 +24,8 @@ pub struct HeaderContext {
     pub trace_id: [u8; 16],
     /// The header's span: the caller's.
     pub parent_id: [u8; 8],
+    /// The header's `sampled` flag.
+    pub sampled: bool,
     /// The parent that was found without the header.
     pub own_parent: Option<[u8; 8]>,
     /// The kernel's trace, where it began with this very span and is not the header's.

@@ -59,6 +59,8 @@ pub struct LoadOptions {
     pub inject: bool,
     /// Hosts with which trace context is exchanged in TCP options; none turns that off.
     pub option_peers: Vec<Network>,
+    /// Calls of Node without a parent are told which request they may have been made for.
+    pub inferred_links: bool,
 }
 
 impl Default for LoadOptions {
@@ -74,6 +76,7 @@ impl Default for LoadOptions {
             response_budget: 4096,
             inject: false,
             option_peers: Vec::new(),
+            inferred_links: true,
         }
     }
 }
@@ -289,6 +292,7 @@ impl Kernel {
             tcp_option: u32::from(!options.option_peers.is_empty()),
             ring_requests: Followed::of(tier, types, &offsets, features).setting(),
             at_call_end: u32::from(tier == Tier::Syscall),
+            links: u32::from(options.inferred_links),
         };
         let mut loader = EbpfLoader::new();
         loader.btf(Some(btf));
@@ -320,6 +324,9 @@ impl Kernel {
         }
         if settings.ring_requests == 0 {
             loader.map_max_entries("RING_REQUESTS", 1);
+        }
+        if !options.inferred_links {
+            loader.map_max_entries("LIKELY", 1);
         }
         if tier != Tier::Kprobe {
             loader.map_max_entries("RECEIVES", 1);

@@ -5,14 +5,16 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use observer_abi::{
     connection::{self as entry, INBOUND, OUTBOUND, family, role},
     control::mode,
-    record::{ConnectionClosed, ConnectionOpened, RecordHeader, RunData, RunOpened, flag},
+    record::{
+        ConnectionClosed, ConnectionOpened, LinkFound, RecordHeader, RunData, RunOpened, flag,
+    },
 };
 use observer_protocol::http1::{Detection, Limits, Segment, detect};
 
 use super::{StreamConfig, direction::Direction};
 use crate::exchange::{
-    Address, Call, ConnectionKey, Ends, Incomplete, Output, Pairing, ProcessKey, Role, Side, Sink,
-    Unseen,
+    Address, Call, ConnectionKey, Ends, Incomplete, InferredLink, LinkMethod, Output, Pairing,
+    ProcessKey, Role, Side, Sink, Unseen,
 };
 
 /// Runs that are no HTTP before a connection that was picked up in its middle is left alone: it may be in a body.
@@ -171,9 +173,25 @@ impl Connection {
             self.pairing.set_context(run.context);
         }
         self.data(data, payload, config, out);
-        if side == Side::Response && !self.full && payload.len() as u64 == data.end - data.start {
+        let alone = payload.len() as u64 == data.end - data.start;
+        let is_unix = matches!(self.ends.local, Address::Unix(_));
+        if side == Side::Response && alone && !self.full && !is_unix {
             self.directions[direction].response_began(payload);
         }
+    }
+
+    /// An open call may have been made for a request.
+    pub(super) fn link_found(&mut self, found: &LinkFound) {
+        if found.trace_id == [0; 16] || found.span_id == [0; 8] {
+            return;
+        }
+        let link = InferredLink {
+            trace_id: found.trace_id,
+            span_id: found.span_id,
+            sampled: true,
+            method: LinkMethod::LastResumed,
+        };
+        self.pairing.link(found.call_span_id, link);
     }
 
     /// More of a run.

@@ -1,7 +1,8 @@
 //! Records from bytes: what the ring hands over is checked before anything believes it.
 
 use observer_abi::record::{
-    ConnectionClosed, ConnectionOpened, MAX_PAYLOAD, RecordHeader, RunData, RunOpened, flag, kind,
+    ConnectionClosed, ConnectionOpened, LinkFound, MAX_PAYLOAD, RecordHeader, RunData, RunOpened,
+    flag, kind,
 };
 
 /// One record with its payload.
@@ -15,6 +16,8 @@ pub(super) enum Record<'a> {
     ConnectionOpened(ConnectionOpened),
     /// A connection ended.
     ConnectionClosed(ConnectionClosed),
+    /// A call may have been made for a request.
+    LinkFound(LinkFound),
 }
 
 /// Why bytes are no record.
@@ -52,6 +55,9 @@ pub(super) fn read(bytes: &[u8]) -> Result<Record<'_>, Malformed> {
             .ok_or(Malformed::Truncated),
         kind::CONNECTION_CLOSED => read_pod(bytes)
             .map(Record::ConnectionClosed)
+            .ok_or(Malformed::Truncated),
+        kind::LINK_FOUND => read_pod(bytes)
+            .map(Record::LinkFound)
             .ok_or(Malformed::Truncated),
         _ => Err(Malformed::Kind),
     }
@@ -120,6 +126,21 @@ mod tests {
             );
         }
         assert!(matches!(read(&whole), Ok(Record::RunData(_, b"hello"))));
+    }
+
+    #[test]
+    fn a_link_cut_anywhere_is_malformed() {
+        let link = LinkFound {
+            header: header(kind::LINK_FOUND, 0),
+            call_span_id: [1; 8],
+            span_id: [2; 8],
+            trace_id: [3; 16],
+        };
+        let whole = super::super::script::bytes_of(&link);
+        for length in 0..whole.len() {
+            assert!(read(&whole[..length]).is_err(), "{length} bytes");
+        }
+        assert!(matches!(read(&whole), Ok(Record::LinkFound(found)) if found.span_id == [2; 8]));
     }
 
     #[test]

@@ -322,7 +322,7 @@ impl Script {
         self
     }
 
-    fn header(&self, kind: u8) -> RecordHeader {
+    pub(super) fn header(&self, kind: u8) -> RecordHeader {
         RecordHeader {
             sock: self.sock,
             generation: self.entry.generation,
@@ -340,7 +340,7 @@ impl Script {
             .map_or(mode::PROBE, |(_, mode)| *mode)
     }
 
-    fn emit(&mut self, record: Vec<u8>) {
+    pub(super) fn emit(&mut self, record: Vec<u8>) {
         if self.losing {
             return;
         }

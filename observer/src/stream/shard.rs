@@ -76,6 +76,11 @@ impl Shard {
                     connection.opened(&opened);
                 });
             }
+            Ok(Record::LinkFound(link)) => {
+                self.with(&link.header, sink, |connection, _, _| {
+                    connection.link_found(&link);
+                });
+            }
             Ok(Record::ConnectionClosed(closed)) => {
                 let header = &closed.header;
                 let known = self.connections.get(&header.sock);

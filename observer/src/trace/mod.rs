@@ -17,9 +17,12 @@ use std::sync::Arc;
 pub use self::{
     clock::Clock,
     sampler::{Sampler, SamplerConfig, SamplerCounts},
-    synthesize::synthesize,
+    synthesize::{link_attributes, synthesize},
 };
-use crate::process::{Service, Value};
+use crate::{
+    exchange::InferredLink,
+    process::{Service, Value},
+};
 
 /// OTLP span kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -41,6 +44,8 @@ pub struct Span {
     pub span_id: [u8; 8],
     /// Parent's span id.
     pub parent_span_id: Option<[u8; 8]>,
+    /// The request that a span without a parent may have been caused by.
+    pub link: Option<InferredLink>,
     /// `tracestate`.
     pub trace_state: Option<Box<str>>,
     /// Name, low cardinality: `{method} {route}` or `{method}`.

@@ -147,6 +147,15 @@ impl Sampler {
         kept
     }
 
+    /// Whether the ordinary spans of a trace are kept now.
+    pub fn keeps_trace(&self, trace_id: &[u8; 16]) -> bool {
+        match self.shared.cap {
+            None => true,
+            Some(0) => false,
+            Some(_) => randomness(trace_id) >= self.shared.thresholds[1].load(Relaxed),
+        }
+    }
+
     /// What was decided since the start, by all clones together.
     pub fn counts(&self) -> SamplerCounts {
         let shared = &self.shared;

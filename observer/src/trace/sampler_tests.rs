@@ -20,6 +20,21 @@ impl Ids {
     }
 }
 
+#[test]
+fn it_is_known_which_traces_are_kept_while_there_are_too_many() {
+    let (mut all, mut none) = (sampler(None), sampler(Some(0)));
+    assert!(all.keeps_trace(&[0; 16]) && !none.keeps_trace(&[0xff; 16]));
+    drive(&mut all, 1_000, 0, 1);
+    drive(&mut none, 1_000, 0, 1);
+    assert!(all.keeps_trace(&[0; 16]) && !none.keeps_trace(&[0xff; 16]));
+    let mut some = sampler(Some(100));
+    assert!(some.keeps_trace(&[0; 16]), "until the cap is felt");
+    drive(&mut some, 1_000, 0, 4);
+    let mut ids = Ids(1);
+    let kept = (0..1_000).filter(|_| some.keeps_trace(&ids.next())).count();
+    assert!((20..200).contains(&kept), "{kept} of 1000");
+}
+
 fn sampler(spans_per_second: Option<u32>) -> Sampler {
     Sampler::new(SamplerConfig {
         spans_per_second,

@@ -46,6 +46,7 @@ pub(crate) fn exchange(role: Role) -> Exchange {
             parent_span_id: None,
             parent_method: ParentMethod::None,
             own_parent: None,
+            link: None,
             sampled: None,
             trace_state: None,
         },

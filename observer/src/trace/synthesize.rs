@@ -8,6 +8,13 @@
 //! | `observer.response.first_byte` | s | request's first byte to response's first byte |
 //! | `observer.accept.wait` | s | server: connection established to accepted |
 //!
+//! A link to the request that a call may have been made for, where its parent can't be known:
+//!
+//! | attribute | what |
+//! |---|---|
+//! | `observer.link.inferred` | always true: it is no parent |
+//! | `observer.link.method` | how it was found |
+//!
 //! No query, fragment or credential is ever in a span: a URL ends at its path.
 
 use std::sync::Arc;
@@ -17,7 +24,7 @@ use super::{
     conventions::{self, ErrorType, Method},
 };
 use crate::{
-    exchange::{Address, Exchange, Incomplete, Role},
+    exchange::{Address, Exchange, Incomplete, InferredLink, Role},
     process::{Service, Value},
 };
 
@@ -52,6 +59,7 @@ pub fn synthesize(
         trace_id: context.trace_id,
         span_id: context.span_id,
         parent_span_id: context.parent_span_id,
+        link: context.link,
         trace_state: context.trace_state.clone(),
         name,
         kind,
@@ -62,6 +70,15 @@ pub fn synthesize(
         error: error.map(|_| "".into()),
         flags: u8::from(context.sampled.unwrap_or(true)),
     })
+}
+
+/// The attributes of a link.
+pub fn link_attributes(link: &InferredLink) -> [(&'static str, Value); 2] {
+    let method = Value::Text(link.method.as_str().into());
+    [
+        ("observer.link.inferred", Value::Bool(true)),
+        ("observer.link.method", method),
+    ]
 }
 
 /// The attributes, in the conventions' order of importance.

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::Options;
 use super::chain::Outcome;
-use super::judge::{Edges, Verdict};
+use super::judge::{Edges, Links, Verdict};
 use super::report::Where;
 use super::row::Row;
 use super::runtimes::Runtime;
@@ -116,6 +116,7 @@ pub(super) fn write(outcomes: &[Outcome<'_>], place: &Where) -> Value {
                 "calls": edges(verdict.calls),
                 "joins": edges(verdict.joins),
                 "roots": edges(verdict.roots),
+                "links": [verdict.links.right, verdict.links.wrong],
                 "background": verdict.background,
                 "lost": verdict.lost,
                 "repeated": verdict.repeated,
@@ -135,17 +136,17 @@ fn read<'a>(found: &Value, rows: &'a [Row]) -> Result<(Vec<Outcome<'a>>, Where)>
             .map(|number| number as usize)
             .with_context(|| format!("no {key}"))
     };
+    let number = |of: &Value, key: &str, index: usize| {
+        let number = of[key][index].as_u64();
+        number
+            .map(|number| number as usize)
+            .with_context(|| format!("no {key}"))
+    };
     let edges = |of: &Value, key: &str| {
-        let number = |index: usize| {
-            let number = of[key][index].as_u64();
-            number
-                .map(|number| number as usize)
-                .with_context(|| format!("no {key}"))
-        };
         anyhow::Ok(Edges {
-            right: number(0)?,
-            missing: number(1)?,
-            wrong: number(2)?,
+            right: number(of, key, 0)?,
+            missing: number(of, key, 1)?,
+            wrong: number(of, key, 2)?,
         })
     };
     let written = found["rows"].as_array().context("no rows")?;
@@ -166,6 +167,10 @@ fn read<'a>(found: &Value, rows: &'a [Row]) -> Result<(Vec<Outcome<'a>>, Where)>
                 calls: edges(of, "calls")?,
                 joins: edges(of, "joins")?,
                 roots: edges(of, "roots")?,
+                links: Links {
+                    right: number(of, "links", 0)?,
+                    wrong: number(of, "links", 1)?,
+                },
                 background: count(of, "background")?,
                 lost: count(of, "lost")?,
                 repeated: count(of, "repeated")?,
@@ -216,6 +221,10 @@ mod tests {
                 calls: edges(1, 2, 3),
                 joins: edges(4, 5, 6),
                 roots: edges(7, 8, 9),
+                links: Links {
+                    right: 15,
+                    wrong: 16,
+                },
                 background: 10,
                 lost: 11,
                 repeated: 12,

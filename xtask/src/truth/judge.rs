@@ -34,6 +34,22 @@ impl Edges {
     }
 }
 
+/// Links from calls without a parent to what may have caused them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Links {
+    /// It did.
+    pub(super) right: usize,
+    /// Something else did, or nothing.
+    pub(super) wrong: usize,
+}
+
+impl Links {
+    pub(super) fn add(&mut self, other: Self) {
+        self.right += other.right;
+        self.wrong += other.wrong;
+    }
+}
+
 /// What became of the spans of one row.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Verdict {
@@ -43,6 +59,8 @@ pub(super) struct Verdict {
     pub(super) joins: Edges,
     /// Spans that nothing caused. Right is no parent.
     pub(super) roots: Edges,
+    /// Of spans without a parent.
+    pub(super) links: Links,
     /// Of the roots: calls of timers, and after responses.
     pub(super) background: usize,
     /// Spans that were not printed.
@@ -174,12 +192,45 @@ impl<'a> Spans<'a> {
             (Some(_), true) => verdict.calls.add(edge),
             (Some(_), false) => verdict.joins.add(edge),
         }
+        self.judge_link(cause.as_ref(), span, verdict);
         self.judge_form(span, parent, verdict);
+    }
+
+    /// `cause`: the true parent, and whether that is a client span.
+    fn judge_link(&self, cause: Option<&(Key, bool)>, span: &Span, verdict: &mut Verdict) {
+        let Some((trace_id, span_id)) = &span.link else {
+            return;
+        };
+        let linked = self.by_id.get(span_id.as_str());
+        let is_right = match (cause, linked) {
+            (Some((key, is_client)), Some(linked)) => {
+                *key == linked.key && *is_client == linked.is_client && *trace_id == linked.trace_id
+            }
+            // The true cause was lost, so this may be its id.
+            (Some((key, is_client)), None) if self.at(key, *is_client).is_empty() => return,
+            _ => false,
+        };
+        if is_right {
+            verdict.links.right += 1;
+            return;
+        }
+        verdict.links.wrong += 1;
+        let linked = linked.map_or_else(
+            || format!("{span_id}, which was not printed"),
+            |linked| linked.describe(),
+        );
+        let span = span.describe();
+        verdict.details.push(format!(
+            "wrong link: {span}\n    is linked in trace {trace_id} to {linked}"
+        ));
     }
 
     /// What must hold for any span, whoever its parent is.
     fn judge_form(&self, span: &Span, parent: Option<&Span>, verdict: &mut Verdict) {
         let mut faults = Vec::new();
+        if span.link.is_some() && span.parent_span_id.is_some() {
+            faults.push("has a parent and a link to what may be one".to_owned());
+        }
         if self.duplicates.contains(span.span_id.as_str()) {
             faults.push("has a span id that another span has, too".to_owned());
         }

@@ -1,7 +1,7 @@
 //! A judge that finds nothing would pass everything: each fault is made, and must be found.
 
 use super::case::{AFTER, CALLS};
-use super::judge::{Edges, Spans, Verdict};
+use super::judge::{Edges, Links, Spans, Verdict};
 use super::path::Key;
 use super::row::{Connections, Row};
 use super::span::Span;
@@ -37,6 +37,7 @@ fn truth(row: &Row) -> Vec<Span> {
                 trace_id: key.tag.clone(),
                 span_id: id(&key, is_client),
                 parent_span_id: parent,
+                link: None,
                 method: "test".to_owned(),
                 service: "test".to_owned(),
                 start: depth,
@@ -149,6 +150,37 @@ fn a_call_that_nothing_caused_must_have_no_parent() {
     spans[last].trace_id = "0.0.0".to_owned();
     spans[last].start = 200;
     assert_eq!(judge(&row, &spans).merged, 1);
+}
+
+#[test]
+fn a_link_is_right_where_it_names_the_cause_in_its_trace() {
+    let row = row(&CALLS);
+    let mut spans = truth(&row);
+    let call = find(&spans, "0.1", true);
+    spans[call].parent_span_id = None;
+    let link = |trace: &str, span: &str| Some((trace.to_owned(), span.to_owned()));
+    let links = |right, wrong| Links { right, wrong };
+    spans[call].link = link("0.1.0", "0.1.0/0/false");
+    let verdict = judge(&row, &spans);
+    assert_eq!((verdict.links, verdict.calls.missing), (links(1, 0), 1));
+    assert_eq!(verdict.malformed, 0);
+    for (trace, span) in [
+        ("0.0.0", "0.1.0/0/false"),
+        ("0.0.0", "0.0.0/0/false"),
+        ("0.1.0", "0.1.0/0/true"),
+        ("0.1.0", "unknown"),
+    ] {
+        spans[call].link = link(trace, span);
+        let verdict = judge(&row, &spans);
+        assert_eq!(verdict.links, links(0, 1), "{trace} {span}");
+        assert!(verdict.details[0].starts_with("wrong link"));
+    }
+    // What nothing caused is not to be linked; and who has a parent needs no link.
+    let (root, child) = (find(&spans, "0", true), find(&spans, "0.0", true));
+    spans[root].link = link("0.0.0", "0.0.0/0/false");
+    spans[child].link = link("0.1.0", "0.1.0/0/false");
+    let verdict = judge(&row, &spans);
+    assert_eq!((verdict.links, verdict.malformed), (links(1, 2), 1));
 }
 
 #[test]

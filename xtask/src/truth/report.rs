@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use anyhow::{Context, Result};
 
 use super::chain::Outcome;
-use super::judge::Edges;
+use super::judge::{Edges, Links};
 use super::row::Connections;
 use super::runtimes;
 use crate::workspace;
@@ -65,11 +65,14 @@ buffers have 64 MiB here, so that a busy machine does not cost spans.)
   have no parent.
 - **wrong**: a span with another parent, with one where there is none, or in a trace of another request.
 - **missing**: no parent where there is one.
+- **links**: where no parent is certain, a call may have a link, marked as inferred, to the request that it may have been
+  made for. It is right where that caused the call. A wrong link does not fail a row: it is marked as a guess, and nothing is
+  handed on by it.
 
 ";
     let _ = writeln!(out, "{}\n", summary(outcomes, place));
-    out += "| runtime | calls right | missing | joins right | missing | roots right | **wrong** | malformed | spans lost |\n";
-    out += "|---|--:|--:|--:|--:|--:|--:|--:|--:|\n";
+    out += "| runtime | calls right | missing | joins right | missing | roots right | **wrong** | links right | links wrong | malformed | spans lost |\n";
+    out += "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n";
     for runtime in runtimes::all() {
         let rows: Vec<_> = of(outcomes, runtime.name).collect();
         if !rows.is_empty() {
@@ -78,7 +81,7 @@ buffers have 64 MiB here, so that a busy machine does not cost spans.)
     }
     out += "
 Below, each cell is the share of right calls at so many requests at once; `–` was not run. A row that is not at its floor
-fails the run.
+fails the run. Where calls got links, these follow in brackets: how many there were, and how many of them were right.
 ";
     for runtime in runtimes::all() {
         let rows: Vec<_> = of(outcomes, runtime.name).collect();
@@ -129,17 +132,25 @@ fn summary(outcomes: &[Outcome<'_>], place: &Where) -> String {
 fn sums(rows: &[&Outcome<'_>]) -> String {
     let (mut calls, mut joins, mut roots) = (Edges::default(), Edges::default(), Edges::default());
     let (mut wrong, mut malformed, mut lost) = (0, 0, 0);
+    let mut links = Links::default();
     for row in rows {
         calls.add(row.verdict.calls);
         joins.add(row.verdict.joins);
         roots.add(row.verdict.roots);
+        links.add(row.verdict.links);
         wrong += row.wrong();
         malformed += row.verdict.malformed;
         lost += row.verdict.lost;
     }
     format!(
-        " {} | {} | {} | {} | {} | **{wrong}** | {malformed} | {lost} |",
-        calls.right, calls.missing, joins.right, joins.missing, roots.right
+        " {} | {} | {} | {} | {} | **{wrong}** | {} | {} | {malformed} | {lost} |",
+        calls.right,
+        calls.missing,
+        joins.right,
+        joins.missing,
+        roots.right,
+        links.right,
+        links.wrong
     )
 }
 
@@ -188,9 +199,17 @@ fn table(rows: &[&Outcome<'_>]) -> String {
 
 fn cell(row: &Outcome<'_>) -> String {
     let right = percent(row.right());
+    let Links {
+        right: linked,
+        wrong: misled,
+    } = row.verdict.links;
+    let links = match linked + misled {
+        0 => String::new(),
+        all => format!(" ({all}: {})", percent(linked as f64 / all as f64)),
+    };
     match row.wrong() {
-        0 => right,
-        wrong => format!("{right}, **{wrong} wrong**"),
+        0 => right + &links,
+        wrong => format!("{right}, **{wrong} wrong**{links}"),
     }
 }
 

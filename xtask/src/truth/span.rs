@@ -14,6 +14,8 @@ pub(super) struct Span {
     pub(super) trace_id: String,
     pub(super) span_id: String,
     pub(super) parent_span_id: Option<String>,
+    /// (trace id, span id) of the request that may be the cause.
+    pub(super) link: Option<(String, String)>,
     /// `observer.parent.method`
     pub(super) method: String,
     pub(super) service: String,
@@ -44,6 +46,10 @@ impl Span {
             trace_id: text(&value["trace_id"])?,
             span_id: text(&value["span_id"])?,
             parent_span_id: text(&value["parent_span_id"]),
+            link: value["links"].as_array().and_then(|links| {
+                let link = links.first()?;
+                Some((text(&link["trace_id"])?, text(&link["span_id"])?))
+            }),
             method: text(&attributes["observer.parent.method"])?,
             service: text(&value["service"])?,
             start,
@@ -91,6 +97,17 @@ mod tests {
         assert!(client.is_client && !server.is_client);
         assert_eq!(client.key, server.key);
         assert_eq!((client.start, client.end), (5, 7));
+        assert_eq!(client.link, None);
+        let linked = line(
+            "client",
+            r#""url.full":"http://127.0.0.1:80/keep/direct/1.2.3/0.1""#,
+        )
+        .replace(
+            "\"status\"",
+            r#""links":[{"trace_id":"x","span_id":"y","attributes":{}}],"status""#,
+        );
+        let linked = Span::parse(&linked).unwrap();
+        assert_eq!(linked.link, Some(("x".to_owned(), "y".to_owned())));
         let other = line("server", r#""url.path":"/metrics""#);
         assert!(Span::parse(&other).is_none());
     }

@@ -8,7 +8,7 @@ use super::judge::Edges;
 /// One line a row.
 pub(super) fn text(outcomes: &[Outcome<'_>]) -> String {
     let mut out = format!(
-        "{:15} {:9} {:>5} {:5} {:>5}  {:>20} {:>20} {:>12} {:>5} {:>5} {:>5}  {}\n",
+        "{:15} {:9} {:>5} {:5} {:>5}  {:>20} {:>20} {:>12} {:>11} {:>5} {:>5} {:>5}  {}\n",
         "RUNTIME",
         "CASE",
         "AT",
@@ -17,6 +17,7 @@ pub(super) fn text(outcomes: &[Outcome<'_>]) -> String {
         "CALLS right/miss/WRONG",
         "JOINS right/miss/WRONG",
         "ROOTS ok/WRONG",
+        "LINKS ok/no",
         "LOST",
         "FORM",
         "RIGHT",
@@ -32,7 +33,7 @@ pub(super) fn text(outcomes: &[Outcome<'_>]) -> String {
         );
         let _ = writeln!(
             out,
-            "{:15} {:9} {:>5} {:5} {:>5}  {:>20} {:>20} {:>12} {:>5} {:>5} {:>5.1}  {}",
+            "{:15} {:9} {:>5} {:5} {:>5}  {:>20} {:>20} {:>12} {:>11} {:>5} {:>5} {:>5.1}  {}",
             row.runtime,
             row.case.name,
             row.concurrency,
@@ -41,6 +42,7 @@ pub(super) fn text(outcomes: &[Outcome<'_>]) -> String {
             edges(verdict.calls),
             edges(verdict.joins),
             roots,
+            format!("{}/{}", verdict.links.right, verdict.links.wrong),
             verdict.lost,
             verdict.malformed,
             outcome.right() * 100.0,
@@ -69,7 +71,7 @@ fn remarks(outcome: &Outcome<'_>) -> String {
     remarks.join(", ")
 }
 
-/// Every wrong, merged or malformed span of each row, and some of the lost ones.
+/// Every wrong, merged, malformed or wrongly linked span of each row, and some of the lost ones.
 pub(super) fn details(outcomes: &[Outcome<'_>]) -> String {
     let mut out = String::new();
     for outcome in outcomes {

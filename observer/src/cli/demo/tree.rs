@@ -102,6 +102,7 @@ impl Tree<'_> {
         self.out
             .push_str(&format!(" {:>7} ", duration::human(took)));
         self.bar(span);
+        text::push_link(self.out, span);
         text::push_marks(self.out, span, self.palette);
         self.out.push('\n');
     }

@@ -7,12 +7,13 @@ use serde_json::ser::{CharEscape, CompactFormatter, Formatter};
 
 use crate::{
     cli::escape,
+    exchange::InferredLink,
     process::Value,
-    trace::{Span, SpanKind},
+    trace::{Span, SpanKind, link_attributes},
 };
 
 /// Appends the span as one line: the keys `trace_id span_id parent_span_id name kind service start_unix_nano
-/// duration_ns status attributes`, always all of them, in this order. Ids are lower-case hex, a missing parent is
+/// duration_ns status attributes links`, always all of them, in this order. Ids are lower-case hex, a missing parent is
 /// null, kind is `server` or `client`, status is `unset` or `error`.
 pub(in crate::cli) fn line(out: &mut String, span: &Span) {
     let mut bytes = Vec::with_capacity(512);
@@ -39,7 +40,7 @@ struct Line<'a>(&'a Span);
 impl Serialize for Line<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let span = self.0;
-        let mut map = serializer.serialize_map(Some(10))?;
+        let mut map = serializer.serialize_map(Some(11))?;
         map.serialize_entry("trace_id", &hex(&span.trace_id))?;
         map.serialize_entry("span_id", &hex(&span.span_id))?;
         map.serialize_entry("parent_span_id", &span.parent_span_id.map(|id| hex(&id)))?;
@@ -60,6 +61,8 @@ impl Serialize for Line<'_> {
             },
         )?;
         map.serialize_entry("attributes", &Attributes(&span.attributes))?;
+        let links: Vec<_> = span.link.iter().map(Link).collect();
+        map.serialize_entry("links", &links)?;
         map.end()
     }
 }
@@ -68,6 +71,18 @@ pub(super) fn kind(kind: SpanKind) -> &'static str {
     match kind {
         SpanKind::Server => "server",
         SpanKind::Client => "client",
+    }
+}
+
+struct Link<'a>(&'a InferredLink);
+
+impl Serialize for Link<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(3))?;
+        map.serialize_entry("trace_id", &hex(&self.0.trace_id))?;
+        map.serialize_entry("span_id", &hex(&self.0.span_id))?;
+        map.serialize_entry("attributes", &Attributes(&link_attributes(self.0)))?;
+        map.end()
     }
 }
 

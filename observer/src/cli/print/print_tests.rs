@@ -3,6 +3,7 @@
 use super::*;
 use crate::{
     cli::samples::{service, set, span},
+    exchange::{InferredLink, LinkMethod},
     process::Value,
     trace::SpanKind,
 };
@@ -64,6 +65,30 @@ TIME (UTC)    SERVICE          KIND   METHOD  PATH                              
 }
 
 #[test]
+fn what_may_be_the_cause_is_shown() {
+    let mut call = span(0xab, 2, 0, "GET /stock", SpanKind::Client, 0, 1);
+    call.link = Some(InferredLink {
+        trace_id: [0xcd; 16],
+        span_id: [0xef; 8],
+        sampled: true,
+        method: LinkMethod::LastResumed,
+    });
+    let line = text(&call, Palette::PLAIN);
+    assert!(
+        line.ends_with("  abababab  none  maybe caused by cdcdcdcd/efefefef\n"),
+        "{line}"
+    );
+    assert!(
+        json(&call).ends_with(
+            ",\"links\":[{\"trace_id\":\"cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd\",\"span_id\":\"efefefefefefefef\",\
+             \"attributes\":{\"observer.link.inferred\":true,\"observer.link.method\":\"last_resumed\"}}]}\n"
+        ),
+        "{}",
+        json(&call)
+    );
+}
+
+#[test]
 fn colour_is_added_and_changes_nothing_else() {
     let span = span(1, 1, 0, "GET /", SpanKind::Server, 0, 1);
     let coloured = text(&span, Palette::COLOURED);
@@ -93,7 +118,7 @@ fn a_json_line_has_exactly_the_documented_keys_in_order() {
         json(&span),
         "{\"trace_id\":\"abababababababababababababababab\",\"span_id\":\"0202020202020202\",\"parent_span_id\":\"0101010101010101\",\
          \"name\":\"GET /orders/{id}\",\"kind\":\"server\",\"service\":\"gateway\",\"start_unix_nano\":1700000000000000000,\
-         \"duration_ns\":12000000,\"status\":\"unset\",\"attributes\":{\"a\":\"x\\\"y\",\"b\":-1,\"c\":null,\"d\":true,\"e\":[\"p\",\"q\"]}}\n"
+         \"duration_ns\":12000000,\"status\":\"unset\",\"attributes\":{\"a\":\"x\\\"y\",\"b\":-1,\"c\":null,\"d\":true,\"e\":[\"p\",\"q\"]},\"links\":[]}\n"
     );
     span.parent_span_id = None;
     span.error = Some("boom".into());

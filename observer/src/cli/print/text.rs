@@ -58,7 +58,7 @@ pub(in crate::cli) fn target(span: &Span) -> &str {
 }
 
 /// Appends the span as one line: when it began (UTC), service, kind, method, path, status, how long it took, bytes
-/// of the response's body, the first 8 digits of the trace id, how the parent was found; then, marked with `!`, what
+/// of the response's body, the first 8 digits of the trace id, how the parent was found, or what may be the cause; then, marked with `!`, what
 /// is missing or why it failed. What was not seen is `-`. Nothing in it steers a terminal but our own colours.
 pub(in crate::cli) fn line(out: &mut String, span: &Span, palette: Palette) {
     palette.paint(
@@ -87,8 +87,20 @@ pub(in crate::cli) fn line(out: &mut String, span: &Span, palette: Palette) {
     palette.paint(out, Colour::Dim, &super::json::hex(&span.trace_id[..4]));
     out.push_str("  ");
     out.push_str(text(span, "observer.parent.method").unwrap_or("none"));
+    push_link(out, span);
     push_marks(out, span, palette);
     out.push('\n');
+}
+
+/// Appends what a span without a parent may have been caused by: the first 8 digits of trace id and span id.
+pub(in crate::cli) fn push_link(out: &mut String, span: &Span) {
+    if let Some(link) = &span.link {
+        let (trace, cause) = (&link.trace_id[..4], &link.span_id[..4]);
+        out.push_str("  maybe caused by ");
+        out.push_str(&super::json::hex(trace));
+        out.push('/');
+        out.push_str(&super::json::hex(cause));
+    }
 }
 
 /// Appends the status, three characters.

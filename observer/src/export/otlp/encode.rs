@@ -21,9 +21,10 @@ use prost::bytes::Bytes;
 
 use super::Temporality;
 use super::delta::Series;
+use crate::exchange::InferredLink;
 use crate::metrics::{Exemplar, Instrument, Point};
 use crate::process::{Service, Value};
-use crate::trace::{Span, SpanKind};
+use crate::trace::{Span, SpanKind, link_attributes};
 
 /// Version of the semantic conventions that attribute and metric names follow.
 pub(super) const SCHEMA_URL: &str = "https://opentelemetry.io/schemas/1.38.0";
@@ -180,11 +181,23 @@ fn otlp_span(span: &Span) -> otlp_trace::Span {
         start_time_unix_nano: span.start_unix_nano,
         end_time_unix_nano: span.end_unix_nano,
         attributes: key_values(&span.attributes),
+        links: span.link.iter().map(otlp_link).collect(),
         status: span.error.as_deref().map(|description| Status {
             message: description.to_owned(),
             code: status::StatusCode::Error as i32,
         }),
         ..otlp_trace::Span::default()
+    }
+}
+
+/// The linked request was served by the process that made the call.
+fn otlp_link(link: &InferredLink) -> span::Link {
+    span::Link {
+        trace_id: link.trace_id.to_vec(),
+        span_id: link.span_id.to_vec(),
+        attributes: key_values(&link_attributes(link)),
+        flags: SpanFlags::ContextHasIsRemoteMask as u32 | u32::from(link.sampled),
+        ..span::Link::default()
     }
 }
 

@@ -1,3 +1,4 @@
+use crate::exchange::LinkMethod;
 use opentelemetry_proto::tonic::metrics::v1::Metric as OtlpMetric;
 
 use super::*;
@@ -152,6 +153,39 @@ fn every_field_of_a_span_is_carried_over() {
     let converted = otlp_span(&root);
     assert_eq!(converted.flags, 1);
     assert!(converted.parent_span_id.is_empty());
+    assert!(converted.links.is_empty());
+}
+
+#[test]
+fn a_link_says_that_it_is_inferred_and_how() {
+    let mut call = span(&service("shop", "1"), 9);
+    let link = InferredLink {
+        trace_id: [5; 16],
+        span_id: [6; 8],
+        sampled: true,
+        method: LinkMethod::LastResumed,
+    };
+    call.link = Some(link);
+    let converted = otlp_span(&call);
+    assert!(converted.parent_span_id.is_empty());
+    let [linked] = &converted.links[..] else {
+        panic!("{:?}", converted.links);
+    };
+    assert_eq!(
+        (&linked.trace_id[..], &linked.span_id[..]),
+        (&[5; 16][..], &[6; 8][..])
+    );
+    assert_eq!(linked.flags, 0x101, "sampled, of the same process");
+    let method = text(&linked.attributes, "observer.link.method");
+    assert_eq!(method.as_deref(), Some("last_resumed"));
+    let inferred = Some(any_value::Value::BoolValue(true));
+    assert_eq!(linked.attributes[0].key, "observer.link.inferred");
+    assert_eq!(linked.attributes[0].value.clone().unwrap().value, inferred);
+    call.link = Some(InferredLink {
+        sampled: false,
+        ..link
+    });
+    assert_eq!(otlp_span(&call).links[0].flags, 0x100);
 }
 
 #[test]

@@ -52,6 +52,7 @@ pub(super) fn span(service: &Arc<Service>, id: u8) -> Span {
         trace_id: [7; 16],
         span_id: [0, 0, 0, 0, 0, 0, 1, id],
         parent_span_id: None,
+        link: None,
         trace_state: None,
         name: "GET /users/{id}".into(),
         kind: SpanKind::Server,
