@@ -28,9 +28,10 @@ pub mod flag {
     pub const FROM_START: u8 = 1 << 2;
     /// The connection was reset.
     pub const RESET: u8 = 1 << 3;
-    /// [`ConnectionOpened`](super::ConnectionOpened): what follows is the plaintext of a connection that the kernel
-    /// encrypts. Its ciphertext, the handshake, was another generation.
+    /// What is told is the plaintext of a connection that the kernel encrypts. Its ciphertext, the handshake, was another generation.
     pub const KERNEL_TLS: u8 = 1 << 4;
+    /// The rest of the run is counted, not shipped: [`connection::flag::HEAD_ENDED`](crate::connection::flag::HEAD_ENDED).
+    pub const HEAD_ENDED: u8 = 1 << 5;
 }
 
 /// The head of each record.

@@ -177,14 +177,15 @@ pub(crate) extern "C" fn capture_data(slot: u32) -> u32 {
             (*opened).other_last_ns = (*that).last_ns;
             (*opened).other_tail = (*that).tail;
             (*opened).run = (*this).runs;
+            let responds = responds(&*entry, call);
+            if responds {
+                note_head(entry, call, payload, copied);
+            }
             fill(&raw mut (*opened).data, call, entry, record::kind::RUN_OPENED, copied);
             let size = size_of::<RunOpened>() as u64 + u64::from(copied);
             output::send((*entry).generation, scratch.cast(), size);
-            if responds(&*entry, call) {
-                note_head(entry, call, payload, copied);
-                if !inbound && is_interim(payload, copied) {
-                    interim_sent(call, entry);
-                }
+            if responds && !inbound && is_interim(payload, copied) {
+                interim_sent(call, entry);
             }
         } else {
             let data: *mut RunData = payload.sub(size_of::<RunData>()).cast();
@@ -411,6 +412,9 @@ unsafe fn fill(data: *mut RunData, call: &Call, entry: *const Connection, kind: 
         if (*entry).tcp == transport::KERNEL_TLS {
             flags |= record::flag::KERNEL_TLS;
         }
+        if is_body(&*entry, call) {
+            flags |= record::flag::HEAD_ENDED;
+        }
         (*data).header = RecordHeader {
             sock: call.sock,
             generation: (*entry).generation,
@@ -476,7 +480,7 @@ fn responds(entry: &Connection, call: &Call) -> bool {
     entry.role != role::UNKNOWN && !connection::is_request(entry.role, direction(call))
 }
 
-/// Whether the call moves more of a response whose head is whole, so that its bytes are of no use.
+/// Whether what the run moves after its first call is more of a response whose head is whole, so that its bytes are of no use.
 #[inline(always)]
 fn is_body(entry: &Connection, call: &Call) -> bool {
     entry.flags & flag::HEAD_ENDED != 0

@@ -16,7 +16,7 @@ use std::{net::SocketAddr, sync::Arc};
 
 pub(crate) use ids::Ids;
 pub(crate) use open::{Call, Ends};
-pub(crate) use pairing::{Output, Pairing, Side, Unseen};
+pub(crate) use pairing::{Between, Output, Pairing, Side, Unseen};
 pub use sink::{HeaderContext, Sink, Started};
 
 /// A process that cannot be confused with a later one of the same id.

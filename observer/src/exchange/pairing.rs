@@ -21,6 +21,17 @@ use crate::stream::StreamCounters;
 /// Requests of one connection that may wait for their responses; what is sent beyond is counted as incomplete.
 pub(super) const MAX_OPEN: usize = 512;
 
+/// Whether something happened that only happens between messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Between {
+    /// Nothing did.
+    No,
+    /// It may be that: so few bytes that they are not known for a message's beginning.
+    Perhaps,
+    /// The next message began, or the connection ended in order.
+    Yes,
+}
+
 /// Which message a direction carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Side {
@@ -240,14 +251,13 @@ impl Pairing {
     }
 
     /// Something tells that the message of `side` may have ended with its last byte, which the call `last` moved:
-    /// where its framing is not known, it has. `tail` are the stream's last bytes, 0 where they are not known;
-    /// `between`: that something happened since which only happens between messages.
+    /// where its framing is not known, it has. `tail` are the stream's last bytes, 0 where they are not known.
     pub(crate) fn end_of_run<S: Sink>(
         &mut self,
         side: Side,
         last: Call,
         tail: u64,
-        between: bool,
+        between: Between,
         ends: &Ends,
         out: &mut Output<'_, S>,
     ) {
@@ -256,10 +266,12 @@ impl Pairing {
             Side::Response => self.response_chunked,
         };
         let empty_line = tail.to_le_bytes().ends_with(b"\r\n\r\n");
+        let surely = between == Between::Yes;
         let over = match (chunked, tail) {
-            (true, 0) => between,
-            (true, tail) => tail_ends_chunked(tail) || (between && empty_line),
-            (false, _) => between,
+            (true, 0) => surely,
+            // Behind trailers.
+            (true, tail) => tail_ends_chunked(tail) || (between != Between::No && empty_line),
+            (false, _) => surely,
         };
         if !self.is_endless(side) || !over {
             return;

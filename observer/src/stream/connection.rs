@@ -13,8 +13,8 @@ use observer_protocol::http1::{Detection, Limits, Segment, detect};
 
 use super::{StreamConfig, direction::Direction};
 use crate::exchange::{
-    Address, Call, ConnectionKey, Ends, Incomplete, InferredLink, LinkMethod, Output, Pairing,
-    ProcessKey, Role, Side, Sink, Unseen,
+    Address, Between, Call, ConnectionKey, Ends, Incomplete, InferredLink, LinkMethod, Output,
+    Pairing, ProcessKey, Role, Side, Sink, Unseen,
 };
 
 /// Runs that are no HTTP before a connection that was picked up in its middle is left alone: it may be in a body.
@@ -154,7 +154,11 @@ impl Connection {
             Side::Request => Detection::Request,
             Side::Response => Detection::Response,
         };
-        let begins = || detect(payload) == message;
+        let begins = || match detect(payload) {
+            found if found == message => Between::Yes,
+            Detection::Incomplete if !payload.is_empty() => Between::Perhaps,
+            _ => Between::No,
+        };
         if self.directions[direction].known {
             let previous_end = run.previous_end.min(data.start);
             self.advance(direction, previous_end, run.previous_last_ns, out);
@@ -173,11 +177,6 @@ impl Connection {
             self.pairing.set_context(run.context);
         }
         self.data(data, payload, config, out);
-        let alone = payload.len() as u64 == data.end - data.start;
-        let is_unix = matches!(self.ends.local, Address::Unix(_));
-        if side == Side::Response && alone && !self.full && !is_unix {
-            self.directions[direction].response_began(payload);
-        }
     }
 
     /// An open call may have been made for a request.
@@ -237,6 +236,9 @@ impl Connection {
             (false, Side::Response) => config.response_budget,
         };
         self.directions[direction].take(payload.len(), data.end - data.start, budget);
+        if data.header.flags & flag::HEAD_ENDED != 0 {
+            self.directions[direction].count_rest();
+        }
         self.directions[direction].known = true;
         // What a send announces is not certain to have been sent; the entry tells the rest.
         let end = if data.header.flags & flag::SEND_PENDING != 0 {
@@ -306,7 +308,7 @@ impl Connection {
         &mut self,
         direction: usize,
         tail: u64,
-        between: impl FnOnce() -> bool,
+        between: impl FnOnce() -> Between,
         out: &mut Output<'_, S>,
     ) {
         let side = self.side(direction);
@@ -335,7 +337,7 @@ impl Connection {
             }
             self.advance(direction, state.end, state.last_ns, out);
             if !(behind || (pending && direction == usize::from(OUTBOUND))) {
-                self.end_of_run(direction, state.tail, || false, out);
+                self.end_of_run(direction, state.tail, || Between::No, out);
             }
         }
         if self.needs_entry() && self.readings >= UNFINISHED_REQUEST_READINGS {
@@ -349,11 +351,12 @@ impl Connection {
             return;
         }
         let reset = record.header.flags & flag::RESET != 0;
+        let ended = if reset { Between::No } else { Between::Yes };
         for direction in [INBOUND, OUTBOUND].map(usize::from) {
             let state = &record.connection.directions[direction];
             if self.directions[direction].known {
                 self.advance(direction, state.end, state.last_ns, out);
-                self.end_of_run(direction, state.tail, || !reset, out);
+                self.end_of_run(direction, state.tail, || ended, out);
             }
         }
         let response = match self.ends.role {

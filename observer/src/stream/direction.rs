@@ -31,14 +31,9 @@ impl Direction {
         self.counting |= (captured as u64) < moved || self.shipped >= budget;
     }
 
-    /// A response's run began with a call that moved `payload` and nothing else. Where that is a head, the kernel only
-    /// counts what follows ([`connection::flag::HEAD_ENDED`]).
-    pub(super) fn response_began(&mut self, payload: &[u8]) {
-        let interim = payload.get(9) == Some(&b'1');
-        let head = payload.len() >= 12
-            && payload.starts_with(b"HTTP/1.")
-            && payload.ends_with(b"\r\n\r\n");
-        self.counting |= head && !interim;
+    /// The kernel only counts the rest of the run.
+    pub(super) const fn count_rest(&mut self) {
+        self.counting = true;
     }
 
     /// Bytes that no record brings are explained by the kernel's budget.
@@ -71,24 +66,6 @@ mod tests {
             direction.is_counting(),
             "a call larger than what was captured"
         );
-    }
-
-    #[test]
-    fn what_follows_a_response_that_began_with_its_head_alone_is_counted() {
-        let counts = |payload: &[u8]| {
-            let mut direction = Direction::default();
-            direction.start_run(1);
-            direction.take(payload.len(), payload.len() as u64, 4096);
-            direction.response_began(payload);
-            direction.is_counting()
-        };
-        assert!(counts(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n"));
-        assert!(!counts(
-            b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
-        ));
-        assert!(!counts(b"HTTP/1.1 200 OK\r\nContent-Le"));
-        assert!(!counts(b"HTTP/1.1 100 Continue\r\n\r\n"));
-        assert!(!counts(b"\r\n\r\n"));
     }
 
     #[test]

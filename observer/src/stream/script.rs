@@ -212,6 +212,11 @@ impl Script {
             let interim = bytes.get(9) == Some(&b'1');
             self.head_ended = begins && bytes.ends_with(b"\r\n\r\n") && !interim;
         }
+        let flags = if responds && self.head_ended && mode != mode::FULL {
+            flags | flag::HEAD_ENDED
+        } else {
+            flags
+        };
         let captured = bytes.len().min(left).min(MAX_PAYLOAD);
         state.shipped += captured as u32;
         let runs = state.runs;

@@ -536,3 +536,35 @@ fn kernel_tls_is_known_from_any_request_where_the_connections_own_record_was_los
     assert!(script.last().tls);
     assert!(!Script::server().exchange().last().tls);
 }
+
+#[test]
+fn counted_chunks_with_trailers_end_with_the_next_request_or_the_connection() {
+    for kind in [Script::server, Script::client] {
+        let mut script = kind();
+        for path in ["/one", "/two"] {
+            script
+                .request("G")
+                .request(format!("ET {path} HTTP/1.1\r\nHost: x\r\n\r\n"))
+                .response("HTTP/1.1 200 X\r\nTransfer-Encoding: chunked\r\n\r\n");
+            for chunk in [
+                "5\r\nHTTP/\r\n",
+                "3;ext=1\r\n1.1\r\n",
+                "0\r\nTrailer: yes\r\n\r\n",
+            ] {
+                script.response(chunk);
+            }
+            script.wait(100 * MS);
+        }
+        script.close();
+        assert_eq!(script.statuses(), [Some(200), Some(200)]);
+        assert!(
+            script
+                .seen
+                .exchanges
+                .iter()
+                .all(|it| it.incomplete.is_none()),
+            "{:#?}",
+            script.seen.exchanges
+        );
+    }
+}
