@@ -19,8 +19,10 @@ use crate::exchange::{
 
 /// Runs that are no HTTP before a connection that was picked up in its middle is left alone: it may be in a body.
 const FOREIGN_RUNS: u32 = 16;
-/// Readings of an entry that is ahead of the records before the records are taken for lost.
-const PATIENCE: u8 = 3;
+/// Readings of an entry that is gone, or ahead of the records, before the records are taken for lost: more than a second.
+/// Where kernel code can be preempted, a task that loses its CPU while it writes a record keeps back all that lie behind it
+/// in the ring until it goes on.
+pub(super) const PATIENCE: u8 = 6;
 /// Readings of the entry after which the rest of a request is no longer awaited where its response has ended: more
 /// than a second.
 const UNFINISHED_REQUEST_READINGS: u8 = 6;

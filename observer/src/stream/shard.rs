@@ -4,7 +4,7 @@ use observer_abi::{connection, record::RecordHeader};
 
 use super::{
     Sink, StreamConfig, StreamCounters,
-    connection::Connection,
+    connection::{Connection, PATIENCE},
     due::Due,
     hash::{FastMap, FastSet},
     record::{self, Record},
@@ -153,7 +153,7 @@ impl Shard {
                 connection.observe(entry, &mut out);
             }
             // The record of its end may be on its way.
-            None if connection.readings < 2 => connection.check = true,
+            None if connection.readings < PATIENCE => connection.check = true,
             None => {
                 connection.abandon(&mut out);
                 out.counters.closes_lost += 1;
