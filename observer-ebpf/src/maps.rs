@@ -21,7 +21,7 @@ use crate::{
     kprobe::{Entered, Receive},
     retry::{Faulted, PLACES},
     ring::Requests,
-    spare::program,
+    spare::{self, program},
 };
 
 /// Kernel: connections by sock address.
@@ -161,9 +161,10 @@ pub(crate) fn scratch(slot: u32) -> Option<*mut Scratch> {
     SCRATCH.get_ptr_mut(slot)
 }
 
-/// Kernel: whether a program is at work on this CPU, by `spare::program`.
+/// Kernel: whom a first program has served and its spare has not looked at since, by `spare::program` and the low bits of
+/// `spare::owner`.
 #[map]
-pub(crate) static RUNNING: PerCpuArray<u32> = PerCpuArray::with_max_entries(program::COUNT, 0);
+pub(crate) static SERVED: Array<u32> = Array::with_max_entries(program::COUNT * spare::PLACES, 0);
 
 /// For the programs of `state` and their spares: a connection entry to be inserted or a closing record, in softirq.
 #[map]

@@ -3,18 +3,24 @@
 //! The kernel leaves a program out where the CPU is in the middle of it already (`bpf_prog_inc_misses_counter`). Where
 //! kernel code can be preempted (`preempt=lazy` or `full`: the only choices on x86 from 7.0 on), a task that loses its
 //! CPU in there makes the program miss everybody else's calls until it is back. So there the hooks have a second program
-//! each, which works where the first one was at it, and looks at one word where it was not. What first programs missed and
-//! no spare took over is lost, and counted: `observer_lost_total{reason="program_missed"}`. (Switching preemption off inside does not help: it then
+//! each, which works where the first one was left out. What first programs missed and no spare took over is lost, and
+//! counted: `observer_lost_total{reason="program_missed"}`. (Switching preemption off inside does not help: it then
 //! happens where it is switched on again, which is inside, too.)
+//!
+//! A first program leaves a mark behind when it is through; its spare, which must be the next on the hook, takes the mark
+//! away, or finds none and works. The mark is the thread's, not the CPU's: between the two the thread may lose its CPU,
+//! and go on on another one.
 //!
 //! Cost of a spare: about 10 ns a call. Whether there are spares is a setting, so other kernels pay nothing.
 
+use aya_ebpf::helpers::generated::bpf_get_smp_processor_id;
 use observer_abi::loss::Counter;
 
 use crate::{
     globals::settings,
-    maps::{RUNNING, slot},
+    maps::{SERVED, slot},
     output::count,
+    task,
 };
 
 /// A first program's number. Programs on one hook of which only one is loaded share it.
@@ -42,37 +48,58 @@ pub(crate) mod program {
 #[inline(always)]
 pub(crate) fn turn<const IS_SPARE: bool>(program: u32, work: impl FnOnce()) {
     if IS_SPARE {
-        if !is_running(program) {
+        if take_mark(program) {
             return;
         }
         count(Counter::SpareRan, 1);
-    } else {
-        set_running(program, 1);
     }
     // One call, so that it is not one of a function but the work itself.
     work();
-    if !IS_SPARE {
-        set_running(program, 0);
+    if !IS_SPARE && settings().spares() != 0 {
+        leave_mark(program);
     }
 }
 
-/// Whether the first program is interrupted on this CPU.
+/// Places of marks, by the low bits of who leaves them: a power of two. Where two threads share a place, and both have
+/// lost their CPU between program and spare, a spare works beside its first program.
+pub(crate) const PLACES: u32 = 1024;
+
+/// The thread; the CPU where it is idle and an interrupt works: idle threads have one number, 0.
 #[inline(always)]
-fn is_running(program: u32) -> bool {
-    match RUNNING.get_ptr(program) {
+fn owner() -> u32 {
+    match task::pid_tgid() as u32 {
+        // SAFETY: a helper without arguments.
+        0 => 1 << 31 | unsafe { bpf_get_smp_processor_id() },
+        tid => tid,
+    }
+}
+
+#[inline(always)]
+fn place(program: u32, owner: u32) -> Option<*mut u32> {
+    SERVED.get_ptr_mut(program * PLACES + (owner & (PLACES - 1)))
+}
+
+#[inline(always)]
+fn leave_mark(program: u32) {
+    let owner = owner();
+    if let Some(mark) = place(program, owner) {
         // SAFETY: a live map value.
-        Some(running) => unsafe { running.read_volatile() != 0 },
-        None => false,
+        unsafe { mark.write_volatile(owner) };
     }
 }
 
+/// Whether the first program left a mark.
 #[inline(always)]
-fn set_running(program: u32, value: u32) {
-    if settings().spares() != 0 {
-        if let Some(running) = RUNNING.get_ptr_mut(program) {
-            // SAFETY: a live map value of this CPU, which no program leaves before its end.
-            unsafe { running.write_volatile(value) };
+fn take_mark(program: u32) -> bool {
+    let owner = owner();
+    let Some(mark) = place(program, owner) else { return true };
+    // SAFETY: a live map value.
+    unsafe {
+        let left = mark.read_volatile() == owner;
+        if left {
+            mark.write_volatile(0);
         }
+        left
     }
 }
 

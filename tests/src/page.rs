@@ -49,6 +49,32 @@ impl Page {
             .collect()
     }
 
+    /// Everything that the daemon counted and that should not happen, to be said where something is missing.
+    pub fn troubles(&self) -> String {
+        const USUAL: &[&str] = &["exchanges", "records", "connections", "connections_seen"];
+        let is_trouble = |series: &str| {
+            let families = [
+                "observer_lost",
+                "observer_stream",
+                "observer_spans_dropped",
+                "observer_program_missed",
+                "observer_print_dropped",
+                "observer_kernel_events",
+            ];
+            families.iter().any(|family| series.starts_with(family))
+                && !USUAL
+                    .iter()
+                    .any(|event| series.contains(&format!("\"{event}\"")))
+        };
+        let told: Vec<String> = self
+            .0
+            .iter()
+            .filter(|(series, count)| *count > 0.0 && is_trouble(series))
+            .map(|(series, count)| format!("{series} {count}"))
+            .collect();
+        told.join(", ")
+    }
+
     /// Calls that the kernel ran neither a program nor its spare for, at most.
     pub fn missed(&self) -> u64 {
         self.sum("observer_lost", &["reason=\"program_missed\""]) as u64

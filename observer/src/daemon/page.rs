@@ -61,21 +61,15 @@ impl Page {
         families
     }
 
-    /// Calls that no program saw: what first programs missed, less what spares took over. The two are not read at one
-    /// moment, so that it may seem to fall; a counter must not.
-    fn missed(&self, missed: u64, taken_over: f64) -> f64 {
-        let now = missed.saturating_sub(taken_over as u64);
+    /// What first programs missed and what spares took over is not read at one moment, so that the difference may seem to
+    /// fall; a counter must not.
+    fn most_lost_calls(&self, now: u64) -> f64 {
         self.lost_calls.fetch_max(now, Ordering::Relaxed).max(now) as f64
     }
 
     fn kernel(&self, families: &mut Vec<Family>) {
         let kernel = self.kernel.lock().unwrap_or_else(PoisonError::into_inner);
         let stats = kernel.program_stats();
-        let missed: u64 = stats
-            .iter()
-            .filter(|program| !program.is_spare)
-            .map(|program| program.missed)
-            .sum();
         match kernel.counters() {
             Ok(counters) => {
                 let sum = |wanted: &str| {
@@ -105,7 +99,7 @@ impl Page {
                         .iter()
                         .filter(|(counter, ..)| is_loss(*counter))
                         .map(|(_, name, value)| ((*name).to_owned(), *value as f64))
-                        .chain([("program_missed".to_owned(), self.missed(missed, sum("spare_ran")))]),
+                        .chain([("program_missed".to_owned(), self.most_lost_calls(kernel.lost_calls(&stats, &counters)))]),
                 ));
                 families.push(Family::single(
                     "observer_headers_injected",

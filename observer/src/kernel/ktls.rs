@@ -18,7 +18,7 @@ use super::{
     modules,
     offsets::KernelTypes,
     programs::{Programs, Target},
-    tier::{Hook, Tier, spares},
+    tier::{Hook, Tier, with_spares},
 };
 
 const MODULE: &str = "tls";
@@ -138,7 +138,7 @@ impl Kernel {
         }
         let mut plan = self.tls_plan(types);
         if self.tls.preemptible {
-            plan.extend(spares(&plan));
+            plan = with_spares(plan);
         }
         let descriptor = |name: &str| Some(self.tls.maps.get(name)?.as_raw_fd());
         let programs = Programs::new(OBJECT, descriptor)?;
@@ -156,10 +156,13 @@ impl Kernel {
                 program.with_context(|| format!("{name} on {}", hook.name()))?,
             ));
         }
-        for (name, program) in &loaded {
-            let link = program.attach().with_context(|| (*name).to_owned())?;
-            self.links.push(link);
-        }
+        self.attach_while_running(|kernel| {
+            for (name, program) in &loaded {
+                let link = program.attach().with_context(|| (*name).to_owned())?;
+                kernel.links.push(link);
+            }
+            Ok(())
+        })?;
         self.loaded.extend(loaded);
         Ok(())
     }

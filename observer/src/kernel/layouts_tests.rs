@@ -223,3 +223,22 @@ fn a_tier_loads_its_own_programs_only() {
     }
     assert!(!Tier::AUTOMATIC.contains(&Tier::Syscall));
 }
+
+#[test]
+fn a_trampolines_spare_is_attached_before_its_program_and_a_tracepoints_behind_it() {
+    let plan = [
+        ("fentry_tcp_sent", Hook::Exit("tcp_sendmsg")),
+        ("process_exec", Hook::Tracepoint("sched_process_exec")),
+    ];
+    let names: Vec<&str> = with_spares(plan.to_vec())
+        .into_iter()
+        .map(|(name, _)| name)
+        .collect();
+    let expected = [
+        "fentry_tcp_sent_spare",
+        "fentry_tcp_sent",
+        "process_exec",
+        "process_exec_spare",
+    ];
+    assert_eq!(names, expected);
+}

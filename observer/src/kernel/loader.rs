@@ -1,7 +1,7 @@
 //! Loading and attaching, and the maps afterwards.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::BTreeMap,
     os::fd::{AsFd, AsRawFd, OwnedFd},
     time::{Duration, Instant},
 };
@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context as _, Result, anyhow, bail};
 use aya::{
     Btf, Ebpf, EbpfError, EbpfLoader,
-    maps::{Array, HashMap as KernelMap, Map, MapData, MapError, PerCpuArray, RingBuf},
+    maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, RingBuf},
     programs::{BtfTracePoint, FEntry, FExit, KProbe, Program},
 };
 use observer_abi::{
@@ -18,6 +18,7 @@ use observer_abi::{
         ConnectionControl, ControlBlock, MAX_RINGS, SCRATCHES, SCRATCHES_TO_INJECT, Settings, mode,
     },
     loss::{self, Counter},
+    offsets::Offsets,
     process::{Policy, Runtime},
 };
 
@@ -29,7 +30,7 @@ use super::{
     programs::{Loaded, Programs},
     reader::RecordRing,
     ring::{self, Followed},
-    tier::{Features, Hook, Tier, spares},
+    tier::{Features, Hook, Tier, with_spares},
 };
 use crate::{config::Network, exchange::ConnectionKey};
 
@@ -95,6 +96,49 @@ pub struct Kernel {
     pub(super) tls: TlsHooks,
     /// Programs that aya does not hold.
     pub(super) loaded: Vec<(&'static str, Loaded)>,
+    /// Calls that are not to be counted: programs were being attached.
+    unsettled: Calls,
+}
+
+/// Calls that a hook's first program, or its spare, did not deal with as usual.
+#[derive(Clone, Copy, Debug, Default)]
+struct Calls {
+    /// Left out by the first program.
+    missed: u64,
+    /// Served by the spare.
+    taken_over: u64,
+}
+
+/// What is to be loaded, and on what.
+struct Target<'a> {
+    tier: Tier,
+    btf: &'a Btf,
+    types: &'a KernelTypes,
+    features: &'a Features,
+    offsets: Offsets,
+    followed: Followed,
+}
+
+impl<'a> Target<'a> {
+    /// # Errors
+    /// When the kernel's types lack what every tier needs.
+    fn new(
+        tier: Tier,
+        btf: &'a Btf,
+        types: &'a KernelTypes,
+        features: &'a Features,
+    ) -> Result<Self> {
+        let offsets = types.offsets()?;
+        let followed = Followed::of(tier, types, &offsets, features);
+        Ok(Self {
+            tier,
+            btf,
+            types,
+            features,
+            offsets,
+            followed,
+        })
+    }
 }
 
 /// Trace context in TCP options.
@@ -120,7 +164,9 @@ impl Kernel {
             None => Tier::AUTOMATIC.to_vec(),
         };
         for tier in candidates {
-            match Self::load_tier(tier, &btf, types, features, options) {
+            let loaded = Target::new(tier, &btf, types, features)
+                .and_then(|target| Self::load_tier(&target, options));
+            match loaded {
                 Ok(mut kernel) => {
                     kernel.refused = refused;
                     kernel.load_time = begin.elapsed();
@@ -164,26 +210,26 @@ impl Kernel {
         options: &LoadOptions,
     ) -> Result<Self> {
         let btf = Btf::from_sys_fs().context("cannot read the kernel's type information")?;
-        Self::load_tier(tier, &btf, types, features, options)
+        Self::load_tier(&Target::new(tier, &btf, types, features)?, options)
     }
 
-    fn load_tier(
-        tier: Tier,
-        btf: &Btf,
-        types: &KernelTypes,
-        features: &Features,
-        options: &LoadOptions,
-    ) -> Result<Self> {
+    fn load_tier(target: &Target<'_>, options: &LoadOptions) -> Result<Self> {
         let begin = Instant::now();
+        let Target {
+            tier,
+            btf,
+            types,
+            features,
+            ..
+        } = *target;
         let mut wanted = tier.plan(types)?;
-        let followed = Followed::of(tier, types, &types.offsets()?, features);
-        if followed.setting() != 0 {
+        if target.followed.setting() != 0 {
             wanted.extend(ring::PROGRAMS);
         }
         if features.preemptible {
-            wanted.extend(spares(&wanted));
+            wanted = with_spares(wanted);
         }
-        let (mut ebpf, tcp_option) = Self::open_with_option(tier, btf, types, features, options)?;
+        let (mut ebpf, tcp_option) = Self::open_with_option(target, options)?;
         let (mut links, mut loaded) = (Vec::new(), Vec::new());
         if features.may_probe_read() {
             load_all(&mut ebpf, &wanted, btf)?;
@@ -215,24 +261,20 @@ impl Kernel {
             load_time: begin.elapsed(),
             has_many_uprobes: features.many_uprobes,
             loaded,
+            unsettled: Calls::default(),
         };
         kernel.begin_tls(types);
+        kernel.unsettled = kernel.calls(&kernel.program_stats(), &kernel.counters()?);
         Ok(kernel)
     }
 
     /// Whether the core hands contexts over to TCP options is settled before it is loaded.
-    fn open_with_option(
-        tier: Tier,
-        btf: &Btf,
-        types: &KernelTypes,
-        features: &Features,
-        options: &LoadOptions,
-    ) -> Result<(Ebpf, TcpOption)> {
-        let mut ebpf = Self::open(tier, btf, types, features, options)?;
+    fn open_with_option(target: &Target<'_>, options: &LoadOptions) -> Result<(Ebpf, TcpOption)> {
+        let mut ebpf = Self::open(target, options)?;
         if options.option_peers.is_empty() {
             return Ok((ebpf, TcpOption::Off));
         }
-        match option::attach(&mut ebpf, types, &options.option_peers) {
+        match option::attach(&mut ebpf, target.types, &options.option_peers) {
             Ok(()) => Ok((ebpf, TcpOption::On)),
             Err(error) => {
                 tracing::debug!(error = format!("{error:#}"), "TCP option refused");
@@ -241,7 +283,7 @@ impl Kernel {
                     option_peers: Vec::new(),
                     ..options.clone()
                 };
-                let ebpf = Self::open(tier, btf, types, features, &without)?;
+                let ebpf = Self::open(target, &without)?;
                 Ok((ebpf, TcpOption::Refused(brief(&error))))
             }
         }
@@ -259,18 +301,19 @@ impl Kernel {
             option_peers: peers.to_vec(),
             ..LoadOptions::default()
         };
-        let mut ebpf = Self::open(Tier::Socket, &btf, types, features, &options)?;
+        let target = Target::new(Tier::Socket, &btf, types, features)?;
+        let mut ebpf = Self::open(&target, &options)?;
         option::attach(&mut ebpf, types, peers)
     }
 
-    fn open(
-        tier: Tier,
-        btf: &Btf,
-        types: &KernelTypes,
-        features: &Features,
-        options: &LoadOptions,
-    ) -> Result<Ebpf> {
-        let offsets = types.offsets()?;
+    fn open(target: &Target<'_>, options: &LoadOptions) -> Result<Ebpf> {
+        let Target {
+            tier,
+            btf,
+            types,
+            features,
+            ..
+        } = *target;
         let rings = options.rings.clamp(1, MAX_RINGS);
         let settings = Settings {
             selected_only: u32::from(options.selected_only),
@@ -290,13 +333,13 @@ impl Kernel {
             tls_records: u32::from(types.takes_tls_records()),
             receive_arguments: types.arguments("tcp_recvmsg").unwrap_or(0),
             tcp_option: u32::from(!options.option_peers.is_empty()),
-            ring_requests: Followed::of(tier, types, &offsets, features).setting(),
+            ring_requests: target.followed.setting(),
             at_call_end: u32::from(tier == Tier::Syscall),
             links: u32::from(options.inferred_links),
         };
         let mut loader = EbpfLoader::new();
         loader.btf(Some(btf));
-        loader.override_global("OFFSETS", &offsets, true);
+        loader.override_global("OFFSETS", &target.offsets, true);
         loader.override_global("SETTINGS", &settings, true);
         loader.map_max_entries("CONNECTIONS", options.connections);
         loader.map_max_entries("CONN_CONTROL", options.connections);
@@ -321,6 +364,8 @@ impl Kernel {
             for name in ROOMS {
                 loader.map_max_entries(name, 2 * SCRATCHES);
             }
+        } else {
+            loader.map_max_entries("SERVED", 1);
         }
         if settings.ring_requests == 0 {
             loader.map_max_entries("RING_REQUESTS", 1);
@@ -412,15 +457,15 @@ impl Kernel {
     /// Takes the maps that a shard reads and writes. Each call duplicates the descriptors.
     pub fn connections(&mut self) -> Result<ConnectionMaps> {
         Ok(ConnectionMaps {
-            connections: KernelMap::try_from(duplicate(&self.ebpf, "CONNECTIONS")?)?,
-            control: KernelMap::try_from(duplicate(&self.ebpf, "CONN_CONTROL")?)?,
+            connections: HashMap::try_from(duplicate(&self.ebpf, "CONNECTIONS")?)?,
+            control: HashMap::try_from(duplicate(&self.ebpf, "CONN_CONTROL")?)?,
         })
     }
 
     /// The policy map and the switch that makes the kernel heed it.
     pub fn policy(&mut self) -> Result<PolicyMaps> {
         Ok(PolicyMaps {
-            policy: KernelMap::try_from(duplicate(&self.ebpf, "POLICY")?)?,
+            policy: HashMap::try_from(duplicate(&self.ebpf, "POLICY")?)?,
             control: Array::try_from(duplicate(&self.ebpf, "CONTROL_BLOCK")?)?,
             state: ControlBlock {
                 policy_epoch: 1,
@@ -430,8 +475,8 @@ impl Kernel {
     }
 
     /// What the kernel is told about the runtimes of processes.
-    pub(crate) fn runtimes(&self) -> Result<KernelMap<MapData, u32, Runtime>> {
-        Ok(KernelMap::try_from(duplicate(&self.ebpf, "RUNTIMES")?)?)
+    pub(crate) fn runtimes(&self) -> Result<HashMap<MapData, u32, Runtime>> {
+        Ok(HashMap::try_from(duplicate(&self.ebpf, "RUNTIMES")?)?)
     }
 
     /// The counters, summed over the CPUs.
@@ -455,6 +500,42 @@ impl Kernel {
             .maps()
             .filter_map(|(name, map)| Some((name.to_owned(), memory_of(map_descriptor(map)?)?)))
             .collect()
+    }
+
+    /// Calls that no program dealt with, from what [`program_stats`](Self::program_stats) and then
+    /// [`counters`](Self::counters) said.
+    pub fn lost_calls(
+        &self,
+        stats: &[ProgramStats],
+        counters: &[(Counter, &'static str, u64)],
+    ) -> u64 {
+        let calls = self.calls(stats, counters);
+        let taken_over = calls.taken_over - self.unsettled.taken_over;
+        (calls.missed - self.unsettled.missed).saturating_sub(taken_over)
+    }
+
+    fn calls(&self, stats: &[ProgramStats], counters: &[(Counter, &'static str, u64)]) -> Calls {
+        let firsts = stats.iter().filter(|program| !program.is_spare);
+        let spare_ran = |(counter, ..): &&(Counter, _, _)| *counter == Counter::SpareRan;
+        Calls {
+            missed: firsts.map(|program| program.missed).sum(),
+            taken_over: counters
+                .iter()
+                .find(spare_ran)
+                .map_or(0, |(.., count)| *count),
+        }
+    }
+
+    /// Attaches programs together with their spares, which serve every call until those are there.
+    pub(super) fn attach_while_running(
+        &mut self,
+        attach: impl FnOnce(&mut Self) -> Result<()>,
+    ) -> Result<()> {
+        let before = self.calls(&[], &self.counters()?);
+        attach(self)?;
+        let after = self.calls(&[], &self.counters()?);
+        self.unsettled.taken_over += after.taken_over - before.taken_over;
+        Ok(())
     }
 
     /// What the kernel tells of each loaded program in `/proc/self/fdinfo`.
@@ -548,7 +629,7 @@ pub(crate) fn brief(error: &anyhow::Error) -> String {
 
 /// Loads a tier's programs, on all CPUs: the verifier takes most of the time to get ready.
 fn load_all(ebpf: &mut Ebpf, wanted: &[(&'static str, Hook)], btf: &Btf) -> Result<()> {
-    let mut programs: HashMap<String, &mut Program> = ebpf
+    let mut programs: BTreeMap<String, &mut Program> = ebpf
         .programs_mut()
         .map(|(name, program)| (name.to_owned(), program))
         .collect();
@@ -643,8 +724,8 @@ fn duplicate(ebpf: &Ebpf, name: &str) -> Result<Map> {
 
 /// A shard's view of the connections.
 pub struct ConnectionMaps {
-    connections: KernelMap<MapData, u64, Connection>,
-    control: KernelMap<MapData, u64, ConnectionControl>,
+    connections: HashMap<MapData, u64, Connection>,
+    control: HashMap<MapData, u64, ConnectionControl>,
 }
 
 impl ConnectionMaps {
@@ -672,7 +753,7 @@ impl ConnectionMaps {
 
 /// Which processes are captured, and whether anything is.
 pub struct PolicyMaps {
-    policy: KernelMap<MapData, u32, Policy>,
+    policy: HashMap<MapData, u32, Policy>,
     control: Array<MapData, ControlBlock>,
     state: ControlBlock,
 }

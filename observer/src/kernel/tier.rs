@@ -198,13 +198,20 @@ const SPARES: &[(&str, &str)] = &[
     ("process_exit", "process_exit_spare"),
 ];
 
-/// The spares of the programs in a plan.
-pub(crate) fn spares(plan: &[(&'static str, Hook)]) -> Vec<(&'static str, Hook)> {
+/// A plan and the spares of its programs, in the order in which they are to be attached: so that each spare runs behind
+/// its program. A tracepoint's programs run in that order, a trampoline's in the opposite one (`hlist_add_head` in
+/// `__bpf_trampoline_link_prog`).
+pub(crate) fn with_spares(plan: Vec<(&'static str, Hook)>) -> Vec<(&'static str, Hook)> {
     let spare = |(name, hook): &(&'static str, Hook)| {
         let (_, spare) = SPARES.iter().find(|(program, _)| program == name)?;
         Some((*spare, *hook))
     };
-    plan.iter().filter_map(spare).collect()
+    let spares = plan.iter().filter_map(spare);
+    let (mut ordered, behind): (Vec<_>, Vec<_>) =
+        spares.partition(|(_, hook)| hook.is_trampoline());
+    ordered.extend(plan);
+    ordered.extend(behind);
+    ordered
 }
 
 /// What a program attaches to.
@@ -250,6 +257,11 @@ impl Hook {
             | Self::ProbeLike(name, ..)
             | Self::ProbeReturnLike(name, ..) => name,
         }
+    }
+
+    /// Whether programs are called by a trampoline, the last attached first.
+    const fn is_trampoline(self) -> bool {
+        matches!(self, Self::Enter(_) | Self::Exit(_) | Self::ExitIf(..))
     }
 
     /// Whether this kernel's version of the function is another one's business.

@@ -203,16 +203,17 @@ impl Script {
         };
         let responds = direction != self.request && self.role != role::UNKNOWN;
         let begins = bytes.starts_with(b"HTTP/1.");
-        let left = if !opens && responds && budget == 4096 && self.head_ended && !begins {
-            0
-        } else {
-            budget.saturating_sub(state.shipped as usize)
-        };
         if opens && responds {
             let interim = bytes.get(9) == Some(&b'1');
             self.head_ended = begins && bytes.ends_with(b"\r\n\r\n") && !interim;
         }
-        let flags = if responds && self.head_ended && mode != mode::FULL {
+        let is_body = responds && self.head_ended && mode != mode::FULL;
+        let left = if is_body && !opens && !begins {
+            0
+        } else {
+            budget.saturating_sub(state.shipped as usize)
+        };
+        let flags = if is_body {
             flags | flag::HEAD_ENDED
         } else {
             flags
@@ -416,6 +417,14 @@ impl Script {
             .iter()
             .map(|exchange| exchange.http().status)
             .collect()
+    }
+
+    /// Every exchange so far was seen whole.
+    pub(super) fn is_whole(&self) -> bool {
+        let exchanges = &self.seen.exchanges;
+        exchanges
+            .iter()
+            .all(|exchange| exchange.incomplete.is_none())
     }
 
     /// Everything that started has ended.

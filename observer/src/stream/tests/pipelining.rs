@@ -34,13 +34,7 @@ fn pipelined_requests_are_answered_in_order() {
         .map(|exchange| &*exchange.http().target)
         .collect();
     assert_eq!(targets, ["/0", "/1", "/2", "/3"]);
-    assert!(
-        script
-            .seen
-            .exchanges
-            .iter()
-            .all(|exchange| exchange.incomplete.is_none())
-    );
+    assert!(script.is_whole());
     assert_eq!(script.seen.modes, [(script.key(), mode::FULL)]);
     assert_eq!(script.shard.counters().pipelined, 1);
 }

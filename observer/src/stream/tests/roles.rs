@@ -79,13 +79,7 @@ fn a_connection_picked_up_in_a_response_gives_only_whole_exchanges() {
             .exchange()
             .exchange();
         assert_eq!(script.statuses(), [Some(200), Some(200)]);
-        assert!(
-            script
-                .seen
-                .exchanges
-                .iter()
-                .all(|exchange| exchange.incomplete.is_none())
-        );
+        assert!(script.is_whole());
     }
 }
 

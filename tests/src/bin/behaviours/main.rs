@@ -126,7 +126,10 @@ fn run_shared<'a>(
                         held: held.is_ok(),
                     },
                     (Ok(()), None) => Outcome::Pass,
-                    (Err(reason), None) => Outcome::Fail(reason),
+                    (Err(reason), None) => {
+                        let counted = evidence.page.troubles();
+                        Outcome::Fail(format!("{reason}; the daemon counted {counted}"))
+                    }
                 }
             }
         };
