@@ -82,11 +82,11 @@ impl Feed {
         inner.apply();
     }
 
-    /// Waits until the kernel tells of something, at most for so long. Shorter where it can't: the caller rests anyway.
-    pub(super) fn wait(&self, longest: Duration) {
-        if let Some(waiting) = &self.waiting {
-            reader::wait(waiting, longest);
-        }
+    /// Waits until the kernel tells of something, at most for so long. Returns whether it was shorter, as where it can't
+    /// wait: the caller is to rest then.
+    pub(super) fn wait(&self, longest: Duration) -> bool {
+        let waiting = self.waiting.as_ref();
+        waiting.is_none_or(|waiting| reader::wait(waiting, longest))
     }
 
     /// Wakes who waits for processes to look at; there is no process 0.

@@ -52,10 +52,9 @@ pub(super) fn run(
                 shared.departed.post(departed);
             }
         }
-        std::thread::sleep(REST);
         // Nobody wakes us for connections that leave the socket map.
-        if leaving.is_none() {
-            shared.feed.wait(PATIENCE);
+        if leaving.is_some() || shared.feed.wait(PATIENCE) {
+            std::thread::sleep(REST);
         }
     }
     if let Err(error) = shared.feed.enable(false) {

@@ -27,7 +27,7 @@ use super::{
     offsets::KernelTypes,
     option::{self, Adopted},
     parallel,
-    programs::{Loaded, Programs},
+    programs::{self, Loaded, Programs},
     reader::RecordRing,
     ring::{self, Followed},
     tier::{Features, Hook, Tier, with_spares},
@@ -222,6 +222,12 @@ impl Kernel {
             features,
             ..
         } = *target;
+        if tier == Tier::Fentry {
+            // Before all the maps are made.
+            let function = "tcp_sendmsg";
+            programs::try_entry(function, btf)
+                .with_context(|| format!("a program on {function}"))?;
+        }
         let mut wanted = tier.plan(types)?;
         if target.followed.setting() != 0 {
             wanted.extend(ring::PROGRAMS);

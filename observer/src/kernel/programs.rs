@@ -8,7 +8,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    ffi::CString,
+    ffi::{CStr, CString},
     os::{
         fd::{AsRawFd, OwnedFd, RawFd},
         unix::ffi::OsStrExt as _,
@@ -20,7 +20,7 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use aya_obj::{
     Function, Map, Object,
     btf::{Btf, BtfKind},
-    generated::{bpf_attach_type, bpf_attr, bpf_cmd, bpf_prog_type},
+    generated::{bpf_attach_type, bpf_attr, bpf_cmd, bpf_insn, bpf_prog_type},
 };
 
 use super::{system_call::bpf_descriptor, tier::Hook};
@@ -153,32 +153,80 @@ impl Programs {
         target: Target,
     ) -> Result<Loaded> {
         let functions = function.func_info.func_info_bytes();
-        // SAFETY: bpf_attr is integers only.
-        let mut attr: bpf_attr = unsafe { std::mem::zeroed() };
-        // SAFETY: the union's member for BPF_PROG_LOAD.
-        let load = unsafe { &mut attr.__bindgen_anon_3 };
-        load.prog_type = kind as u32;
-        load.insns = function.instructions.as_ptr() as u64;
-        load.insn_cnt = u32::try_from(function.instructions.len())?;
-        load.license = license.as_ptr() as u64;
-        load.expected_attach_type = attach as u32;
-        load.attach_btf_id = target.function;
-        if let Some(object) = target.object {
-            load.__bindgen_anon_1.attach_btf_obj_fd = object as u32;
-        }
+        let mut attr = load_attributes(&function.instructions, license, kind, attach, target)?;
         if let Some(types) = &self.types {
+            // SAFETY: the union's member for BPF_PROG_LOAD.
+            let load = unsafe { &mut attr.__bindgen_anon_3 };
             load.prog_btf_fd = types.as_raw_fd() as u32;
             load.func_info = functions.as_ptr() as u64;
             load.func_info_cnt = u32::try_from(function.func_info.len())?;
             load.func_info_rec_size = u32::try_from(function.func_info_rec_size)?;
         }
-        bpf_descriptor(bpf_cmd::BPF_PROG_LOAD, &mut attr)
-            .map(Loaded)
-            .map_err(|error| {
-                let said = verifier_said(&mut attr);
-                anyhow!("the BPF_PROG_LOAD syscall failed: {error}. Verifier output: {said}")
-            })
+        load(&mut attr)
     }
+}
+
+/// Loads a program that does nothing for a function's entry.
+///
+/// # Errors
+/// Why the kernel refuses it. Some refuse all of that kind, whatever they do, and this is quickly asked.
+pub(super) fn try_entry(function: &str, kernel: &Btf) -> Result<()> {
+    // r0 = 0; exit
+    let instruction = |code| bpf_insn {
+        code,
+        _bitfield_align_1: [],
+        _bitfield_1: bpf_insn::new_bitfield_1(0, 0),
+        off: 0,
+        imm: 0,
+    };
+    let target = Target {
+        function: kernel
+            .id_by_type_name_kind(function, BtfKind::Func)
+            .with_context(|| format!("this kernel has no {function}"))?,
+        object: None,
+    };
+    let mut attr = load_attributes(
+        &[instruction(0xb7), instruction(0x95)],
+        c"Dual MIT/GPL",
+        bpf_prog_type::BPF_PROG_TYPE_TRACING,
+        bpf_attach_type::BPF_TRACE_FENTRY,
+        target,
+    )?;
+    load(&mut attr)?;
+    Ok(())
+}
+
+/// For `BPF_PROG_LOAD`; points at the instructions and the license.
+fn load_attributes(
+    instructions: &[bpf_insn],
+    license: &CStr,
+    kind: bpf_prog_type,
+    attach: bpf_attach_type,
+    target: Target,
+) -> Result<bpf_attr> {
+    // SAFETY: bpf_attr is integers only.
+    let mut attr: bpf_attr = unsafe { std::mem::zeroed() };
+    // SAFETY: the union's member for BPF_PROG_LOAD.
+    let load = unsafe { &mut attr.__bindgen_anon_3 };
+    load.prog_type = kind as u32;
+    load.insns = instructions.as_ptr() as u64;
+    load.insn_cnt = u32::try_from(instructions.len())?;
+    load.license = license.as_ptr() as u64;
+    load.expected_attach_type = attach as u32;
+    load.attach_btf_id = target.function;
+    if let Some(object) = target.object {
+        load.__bindgen_anon_1.attach_btf_obj_fd = object as u32;
+    }
+    Ok(attr)
+}
+
+fn load(attr: &mut bpf_attr) -> Result<Loaded> {
+    bpf_descriptor(bpf_cmd::BPF_PROG_LOAD, attr)
+        .map(Loaded)
+        .map_err(|error| {
+            let said = verifier_said(attr);
+            anyhow!("the BPF_PROG_LOAD syscall failed: {error}. Verifier output: {said}")
+        })
 }
 
 /// Loads what was refused again, for the end of the verifier's log.
