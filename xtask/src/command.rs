@@ -1,6 +1,9 @@
 //! Running other programs: say what is run, and fail with its name.
 
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::{env, iter};
 
 use anyhow::{Context, Result, bail};
 
@@ -45,6 +48,25 @@ pub(crate) fn succeeds(command: &mut Command) -> bool {
         .stderr(Stdio::null())
         .status()
         .is_ok_and(|status| status.success())
+}
+
+/// `PATH`, where `python3` is the interpreter itself. What is found there otherwise may be a script that looks for it
+/// (pyenv's), which takes seconds in an emulated machine.
+///
+/// # Errors
+/// When there is no Python.
+pub(crate) fn path_to_python() -> Result<OsString> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let print = "import sys; print(sys.executable)";
+    let found = output(Command::new("python3").args(["-c", print]))?;
+    let folder = Path::new(found.trim_end()).parent();
+    let folder = folder.context("python3 does not know where it is")?;
+    let is_python = |folder: &PathBuf| folder.join("python3").is_file();
+    if env::split_paths(&path).find(is_python).as_deref() == Some(folder) {
+        return Ok(path);
+    }
+    let folders = iter::once(folder.to_owned()).chain(env::split_paths(&path));
+    Ok(env::join_paths(folders)?)
 }
 
 /// The command line for people: program and arguments with spaces between, no quoting.

@@ -185,8 +185,9 @@ pub(super) fn try_entry(function: &str, kernel: &Btf) -> Result<()> {
             .with_context(|| format!("this kernel has no {function}"))?,
         object: None,
     };
+    let instructions = [instruction(0xb7), instruction(0x95)];
     let mut attr = load_attributes(
-        &[instruction(0xb7), instruction(0x95)],
+        &instructions,
         c"Dual MIT/GPL",
         bpf_prog_type::BPF_PROG_TYPE_TRACING,
         bpf_attach_type::BPF_TRACE_FENTRY,
@@ -196,7 +197,7 @@ pub(super) fn try_entry(function: &str, kernel: &Btf) -> Result<()> {
     Ok(())
 }
 
-/// For `BPF_PROG_LOAD`; points at the instructions and the license.
+/// For `BPF_PROG_LOAD`; points at the instructions and the license, which must outlive it.
 fn load_attributes(
     instructions: &[bpf_insn],
     license: &CStr,

@@ -40,6 +40,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let mut tests = runner();
     if doctor.status.success() {
         tests
+            .env("PATH", command::path_to_python()?)
             .env("OBSERVER_TEST_BINARY", &binary)
             .env("OBSERVER_TEST_XTASK", std::env::current_exe()?)
             .env("OBSERVER_TEST_ENV", &environment);

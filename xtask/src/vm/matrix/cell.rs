@@ -24,6 +24,8 @@ const PATIENCE: u32 = 120;
 pub(super) struct Bench {
     pub(super) binary: PathBuf,
     pub(super) suite: PathBuf,
+    /// The guests' `PATH`.
+    pub(super) path: String,
     /// Where the output of each boot is kept.
     pub(super) output: PathBuf,
 }
@@ -151,7 +153,7 @@ fn suite_once(bench: &Bench, row: &Row, tier: &'static str) -> Result<Cell> {
          OBSERVER_TEST_PATIENCE={PATIENCE} PATH={} HOME=/root\nexec {}\n",
         quote(&bench.binary.to_string_lossy()),
         quote(&std::env::current_exe()?.to_string_lossy()),
-        quote(&std::env::var("PATH").unwrap_or_default()),
+        quote(&bench.path),
         quote(&bench.suite.to_string_lossy()),
     );
     let (outcome, text, log) = boot(bench, row, tier, script, SUITE)?;

@@ -148,6 +148,7 @@ fn prepare(options: &MatrixOptions) -> Result<Bench> {
     Ok(Bench {
         binary,
         suite: workspace::target().join("debug/behaviours"),
+        path: command::path_to_python()?.to_string_lossy().into_owned(),
         output,
     })
 }
