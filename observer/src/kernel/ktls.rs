@@ -156,15 +156,7 @@ impl Kernel {
                 program.with_context(|| format!("{name} on {}", hook.name()))?,
             ));
         }
-        self.attach_while_running(|kernel| {
-            for (name, program) in &loaded {
-                let link = program.attach().with_context(|| (*name).to_owned())?;
-                kernel.links.push(link);
-            }
-            Ok(())
-        })?;
-        self.loaded.extend(loaded);
-        Ok(())
+        self.attach_while_running(loaded)
     }
 
     fn attach_tls_probes(&mut self, kernel: &KernelTypes) -> Result<()> {

@@ -516,8 +516,9 @@ impl Kernel {
         counters: &[(Counter, &'static str, u64)],
     ) -> u64 {
         let calls = self.calls(stats, counters);
-        let taken_over = calls.taken_over - self.unsettled.taken_over;
-        (calls.missed - self.unsettled.missed).saturating_sub(taken_over)
+        let taken_over = calls.taken_over.saturating_sub(self.unsettled.taken_over);
+        let missed = calls.missed.saturating_sub(self.unsettled.missed);
+        missed.saturating_sub(taken_over)
     }
 
     fn calls(&self, stats: &[ProgramStats], counters: &[(Counter, &'static str, u64)]) -> Calls {
@@ -532,15 +533,19 @@ impl Kernel {
         }
     }
 
-    /// Attaches programs together with their spares, which serve every call until those are there.
+    /// Attaches programs with their spares, which serve every call until the programs are there. All of them, or none.
     pub(super) fn attach_while_running(
         &mut self,
-        attach: impl FnOnce(&mut Self) -> Result<()>,
+        programs: Vec<(&'static str, Loaded)>,
     ) -> Result<()> {
         let before = self.calls(&[], &self.counters()?);
-        attach(self)?;
+        let attach =
+            |(name, program): &(&str, Loaded)| program.attach().with_context(|| (*name).to_owned());
+        let links: Vec<OwnedFd> = programs.iter().map(attach).collect::<Result<_>>()?;
         let after = self.calls(&[], &self.counters()?);
-        self.unsettled.taken_over += after.taken_over - before.taken_over;
+        self.unsettled.taken_over += after.taken_over.saturating_sub(before.taken_over);
+        self.links.extend(links);
+        self.loaded.extend(programs);
         Ok(())
     }
 
