@@ -156,7 +156,7 @@ impl Kernel {
                 program.with_context(|| format!("{name} on {}", hook.name()))?,
             ));
         }
-        self.attach_while_running(loaded)
+        self.attach_while_running(loaded, &plan)
     }
 
     fn attach_tls_probes(&mut self, kernel: &KernelTypes) -> Result<()> {

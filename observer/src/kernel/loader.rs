@@ -109,8 +109,8 @@ struct Calls {
     taken_over: u64,
 }
 
-/// What is to be loaded, and on what.
-struct Target<'a> {
+/// A tier, and the kernel that it is tried on.
+struct Candidate<'a> {
     tier: Tier,
     btf: &'a Btf,
     types: &'a KernelTypes,
@@ -119,7 +119,7 @@ struct Target<'a> {
     followed: Followed,
 }
 
-impl<'a> Target<'a> {
+impl<'a> Candidate<'a> {
     /// # Errors
     /// When the kernel's types lack what every tier needs.
     fn new(
@@ -164,8 +164,8 @@ impl Kernel {
             None => Tier::AUTOMATIC.to_vec(),
         };
         for tier in candidates {
-            let loaded = Target::new(tier, &btf, types, features)
-                .and_then(|target| Self::load_tier(&target, options));
+            let loaded = Candidate::new(tier, &btf, types, features)
+                .and_then(|candidate| Self::load_tier(&candidate, options));
             match loaded {
                 Ok(mut kernel) => {
                     kernel.refused = refused;
@@ -210,32 +210,27 @@ impl Kernel {
         options: &LoadOptions,
     ) -> Result<Self> {
         let btf = Btf::from_sys_fs().context("cannot read the kernel's type information")?;
-        Self::load_tier(&Target::new(tier, &btf, types, features)?, options)
+        Self::load_tier(&Candidate::new(tier, &btf, types, features)?, options)
     }
 
-    fn load_tier(target: &Target<'_>, options: &LoadOptions) -> Result<Self> {
+    fn load_tier(candidate: &Candidate<'_>, options: &LoadOptions) -> Result<Self> {
         let begin = Instant::now();
-        let Target {
-            tier,
-            btf,
-            types,
-            features,
-            ..
-        } = *target;
+        let (tier, btf) = (candidate.tier, candidate.btf);
+        let features = candidate.features;
         if tier == Tier::Fentry {
             // Before all the maps are made.
             let function = "tcp_sendmsg";
             programs::try_entry(function, btf)
                 .with_context(|| format!("a program on {function}"))?;
         }
-        let mut wanted = tier.plan(types)?;
-        if target.followed.setting() != 0 {
+        let mut wanted = tier.plan(candidate.types)?;
+        if candidate.followed.setting() != 0 {
             wanted.extend(ring::PROGRAMS);
         }
         if features.preemptible {
             wanted = with_spares(wanted);
         }
-        let (mut ebpf, tcp_option) = Self::open_with_option(target, options)?;
+        let (mut ebpf, tcp_option) = Self::open_with_option(candidate, options)?;
         let (mut links, mut loaded) = (Vec::new(), Vec::new());
         if features.may_probe_read() {
             load_all(&mut ebpf, &wanted, btf)?;
@@ -251,10 +246,7 @@ impl Kernel {
                 let program = program.with_context(|| format!("{name} on {}", hook.name()))?;
                 Ok((name, program))
             })?;
-            for ((_, program), (name, hook)) in loaded.iter().zip(&wanted) {
-                let link = program.attach();
-                links.push(link.with_context(|| format!("{name} on {}", hook.name()))?);
-            }
+            links = attach_loaded(&loaded, &wanted)?;
         }
         let tls = TlsHooks::of(tier, features.preemptible, &ebpf)?;
         let mut kernel = Self {
@@ -269,18 +261,24 @@ impl Kernel {
             loaded,
             unsettled: Calls::default(),
         };
-        kernel.begin_tls(types);
-        kernel.unsettled = kernel.calls(&kernel.program_stats(), &kernel.counters()?);
+        kernel.begin_tls(candidate.types);
+        kernel.unsettled = Calls {
+            missed: missed(&kernel.program_stats()),
+            taken_over: taken_over(&kernel.counters()?),
+        };
         Ok(kernel)
     }
 
     /// Whether the core hands contexts over to TCP options is settled before it is loaded.
-    fn open_with_option(target: &Target<'_>, options: &LoadOptions) -> Result<(Ebpf, TcpOption)> {
-        let mut ebpf = Self::open(target, options)?;
+    fn open_with_option(
+        candidate: &Candidate<'_>,
+        options: &LoadOptions,
+    ) -> Result<(Ebpf, TcpOption)> {
+        let mut ebpf = Self::open(candidate, options)?;
         if options.option_peers.is_empty() {
             return Ok((ebpf, TcpOption::Off));
         }
-        match option::attach(&mut ebpf, target.types, &options.option_peers) {
+        match option::attach(&mut ebpf, candidate.types, &options.option_peers) {
             Ok(()) => Ok((ebpf, TcpOption::On)),
             Err(error) => {
                 tracing::debug!(error = format!("{error:#}"), "TCP option refused");
@@ -289,7 +287,7 @@ impl Kernel {
                     option_peers: Vec::new(),
                     ..options.clone()
                 };
-                let ebpf = Self::open(target, &without)?;
+                let ebpf = Self::open(candidate, &without)?;
                 Ok((ebpf, TcpOption::Refused(brief(&error))))
             }
         }
@@ -307,19 +305,19 @@ impl Kernel {
             option_peers: peers.to_vec(),
             ..LoadOptions::default()
         };
-        let target = Target::new(Tier::Socket, &btf, types, features)?;
-        let mut ebpf = Self::open(&target, &options)?;
+        let candidate = Candidate::new(Tier::Socket, &btf, types, features)?;
+        let mut ebpf = Self::open(&candidate, &options)?;
         option::attach(&mut ebpf, types, peers)
     }
 
-    fn open(target: &Target<'_>, options: &LoadOptions) -> Result<Ebpf> {
-        let Target {
+    fn open(candidate: &Candidate<'_>, options: &LoadOptions) -> Result<Ebpf> {
+        let Candidate {
             tier,
             btf,
             types,
             features,
             ..
-        } = *target;
+        } = *candidate;
         let rings = options.rings.clamp(1, MAX_RINGS);
         let settings = Settings {
             selected_only: u32::from(options.selected_only),
@@ -339,13 +337,13 @@ impl Kernel {
             tls_records: u32::from(types.takes_tls_records()),
             receive_arguments: types.arguments("tcp_recvmsg").unwrap_or(0),
             tcp_option: u32::from(!options.option_peers.is_empty()),
-            ring_requests: target.followed.setting(),
+            ring_requests: candidate.followed.setting(),
             at_call_end: u32::from(tier == Tier::Syscall),
             links: u32::from(options.inferred_links),
         };
         let mut loader = EbpfLoader::new();
         loader.btf(Some(btf));
-        loader.override_global("OFFSETS", &target.offsets, true);
+        loader.override_global("OFFSETS", &candidate.offsets, true);
         loader.override_global("SETTINGS", &settings, true);
         loader.map_max_entries("CONNECTIONS", options.connections);
         loader.map_max_entries("CONN_CONTROL", options.connections);
@@ -515,35 +513,21 @@ impl Kernel {
         stats: &[ProgramStats],
         counters: &[(Counter, &'static str, u64)],
     ) -> u64 {
-        let calls = self.calls(stats, counters);
-        let taken_over = calls.taken_over.saturating_sub(self.unsettled.taken_over);
-        let missed = calls.missed.saturating_sub(self.unsettled.missed);
+        let taken_over = taken_over(counters).saturating_sub(self.unsettled.taken_over);
+        let missed = missed(stats).saturating_sub(self.unsettled.missed);
         missed.saturating_sub(taken_over)
-    }
-
-    fn calls(&self, stats: &[ProgramStats], counters: &[(Counter, &'static str, u64)]) -> Calls {
-        let firsts = stats.iter().filter(|program| !program.is_spare);
-        let spare_ran = |(counter, ..): &&(Counter, _, _)| *counter == Counter::SpareRan;
-        Calls {
-            missed: firsts.map(|program| program.missed).sum(),
-            taken_over: counters
-                .iter()
-                .find(spare_ran)
-                .map_or(0, |(.., count)| *count),
-        }
     }
 
     /// Attaches programs with their spares, which serve every call until the programs are there. All of them, or none.
     pub(super) fn attach_while_running(
         &mut self,
         programs: Vec<(&'static str, Loaded)>,
+        plan: &[(&'static str, Hook)],
     ) -> Result<()> {
-        let before = self.calls(&[], &self.counters()?);
-        let attach =
-            |(name, program): &(&str, Loaded)| program.attach().with_context(|| (*name).to_owned());
-        let links: Vec<OwnedFd> = programs.iter().map(attach).collect::<Result<_>>()?;
-        let after = self.calls(&[], &self.counters()?);
-        self.unsettled.taken_over += after.taken_over.saturating_sub(before.taken_over);
+        let before = taken_over(&self.counters()?);
+        let links = attach_loaded(&programs, plan)?;
+        let after = taken_over(&self.counters()?);
+        self.unsettled.taken_over += after.saturating_sub(before);
         self.links.extend(links);
         self.loaded.extend(programs);
         Ok(())
@@ -586,6 +570,19 @@ impl Kernel {
             verified: field("verified_insns:"),
         }
     }
+}
+
+/// Calls that first programs were left out of.
+fn missed(stats: &[ProgramStats]) -> u64 {
+    let firsts = stats.iter().filter(|program| !program.is_spare);
+    firsts.map(|program| program.missed).sum()
+}
+
+/// Calls that spares served.
+fn taken_over(counters: &[(Counter, &'static str, u64)]) -> u64 {
+    let spare_ran = |(counter, ..): &&(Counter, _, _)| *counter == Counter::SpareRan;
+    let found = counters.iter().find(spare_ran);
+    found.map_or(0, |(.., count)| *count)
 }
 
 /// What the kernel tells of a program.
@@ -667,6 +664,18 @@ fn load(program: Option<&mut Program>, hook: Hook, btf: &Btf) -> Result<()> {
         _ => <&mut KProbe>::try_from(program)?.load()?,
     }
     Ok(())
+}
+
+/// Attaches programs that aya does not hold, in the order of their plan.
+fn attach_loaded(
+    loaded: &[(&'static str, Loaded)],
+    plan: &[(&'static str, Hook)],
+) -> Result<Vec<OwnedFd>> {
+    let attach = |((_, program), (name, hook)): (&(_, Loaded), &(&str, Hook))| {
+        let link = program.attach();
+        link.with_context(|| format!("{name} on {}", hook.name()))
+    };
+    loaded.iter().zip(plan).map(attach).collect()
 }
 
 /// Loads a kprobe's program, which needs no types.

@@ -46,6 +46,17 @@ pub(super) struct Target {
     pub(super) object: Option<RawFd>,
 }
 
+impl Target {
+    /// The kernel's own type of this name.
+    fn of(kernel: &Btf, name: &str, kind: BtfKind) -> Result<Self> {
+        let function = kernel.id_by_type_name_kind(name, kind);
+        Ok(Self {
+            function: function.with_context(|| format!("this kernel has no {name}"))?,
+            object: None,
+        })
+    }
+}
+
 impl Programs {
     /// Parses the object and points it at the maps that aya made of it.
     pub(super) fn new(bytes: &[u8], descriptor: impl Fn(&str) -> Option<RawFd>) -> Result<Self> {
@@ -95,13 +106,7 @@ impl Programs {
             ),
             _ => bail!("kernel lockdown refuses kprobes"),
         };
-        let function_id = kernel
-            .id_by_type_name_kind(&target, kind)
-            .with_context(|| format!("this kernel has no {target}"))?;
-        let target = Target {
-            function: function_id,
-            object: None,
-        };
+        let target = Target::of(kernel, &target, kind)?;
         let tracing = bpf_prog_type::BPF_PROG_TYPE_TRACING;
         self.load_function(function, license, tracing, attach, target)
     }
@@ -179,12 +184,7 @@ pub(super) fn try_entry(function: &str, kernel: &Btf) -> Result<()> {
         off: 0,
         imm: 0,
     };
-    let target = Target {
-        function: kernel
-            .id_by_type_name_kind(function, BtfKind::Func)
-            .with_context(|| format!("this kernel has no {function}"))?,
-        object: None,
-    };
+    let target = Target::of(kernel, function, BtfKind::Func)?;
     let instructions = [instruction(0xb7), instruction(0x95)];
     let mut attr = load_attributes(
         &instructions,
