@@ -37,13 +37,13 @@ pub(crate) struct Multiple<'h> {
 
 impl<'h> Multiple<'h> {
     /// Notes a header if it is one of them, whatever its case.
-    pub(crate) fn note(&mut self, name: &str, value: &'h [u8]) {
+    pub(crate) fn note(&mut self, name: &[u8], value: &'h [u8]) {
         let value = value.trim_ascii();
         match name.get("x-b3-".len()..) {
-            Some(rest) if rest.eq_ignore_ascii_case("traceid") => self.trace_id = Some(value),
-            Some(rest) if rest.eq_ignore_ascii_case("spanid") => self.span_id = Some(value),
-            Some(rest) if rest.eq_ignore_ascii_case("sampled") => self.sampled = Some(value),
-            Some(rest) if rest.eq_ignore_ascii_case("flags") => self.debug = value == b"1",
+            Some(rest) if rest.eq_ignore_ascii_case(b"traceid") => self.trace_id = Some(value),
+            Some(rest) if rest.eq_ignore_ascii_case(b"spanid") => self.span_id = Some(value),
+            Some(rest) if rest.eq_ignore_ascii_case(b"sampled") => self.sampled = Some(value),
+            Some(rest) if rest.eq_ignore_ascii_case(b"flags") => self.debug = value == b"1",
             _ => {}
         }
     }
@@ -154,14 +154,14 @@ mod tests {
     #[test]
     fn many_headers_become_one() {
         let mut multiple = Multiple::default();
-        multiple.note("X-B3-TraceId", TRACE.as_bytes());
+        multiple.note(b"X-B3-TraceId", TRACE.as_bytes());
         assert_eq!(multiple.single(), None, "no span id yet");
-        multiple.note("x-b3-spanid", SPAN.as_bytes());
-        multiple.note("x-b3-other", b"?");
+        multiple.note(b"x-b3-spanid", SPAN.as_bytes());
+        multiple.note(b"x-b3-other", b"?");
         assert_eq!(multiple.single(), Some(format!("{TRACE}-{SPAN}").into()));
-        multiple.note("X-B3-SAMPLED", b" 0 ");
+        multiple.note(b"X-B3-SAMPLED", b" 0 ");
         assert_eq!(multiple.single(), Some(format!("{TRACE}-{SPAN}-0").into()));
-        multiple.note("X-B3-Flags", b"1");
+        multiple.note(b"X-B3-Flags", b"1");
         assert_eq!(multiple.single(), Some(format!("{TRACE}-{SPAN}-d").into()));
     }
 }

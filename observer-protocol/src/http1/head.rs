@@ -2,7 +2,7 @@
 
 use std::mem::MaybeUninit;
 
-use super::Malformed;
+use super::{Malformed, plain::Field};
 
 /// Header lines for which there is room on the stack in the usual case.
 pub(super) const FEW_HEADERS: usize = 64;
@@ -21,6 +21,15 @@ pub(super) fn lenient() -> httparse::ParserConfig {
         .allow_spaces_after_header_name_in_responses(true)
         .allow_obsolete_multiline_headers_in_responses(true);
     config
+}
+
+/// Names and values as httparse found them.
+pub(super) fn fields<'b>(
+    headers: &[httparse::Header<'b>],
+) -> impl Iterator<Item = Field<'b>> + Clone {
+    headers
+        .iter()
+        .map(|header| (header.name.as_bytes(), header.value))
 }
 
 /// What an error of httparse means once the first line is known to be one.

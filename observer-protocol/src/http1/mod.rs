@@ -21,6 +21,7 @@ mod event;
 mod framing;
 mod head;
 mod machine;
+mod plain;
 mod request;
 mod request_head;
 mod response;

@@ -8,6 +8,7 @@ use super::{
     framing::{Coding, LengthHeaders},
     head::{self, FEW_HEADERS, MANY_HEADERS, Room, text},
     machine::{Next, Parsed, Syntax},
+    plain::{Field, Initials, Plain},
 };
 use crate::{
     b3,
@@ -22,6 +23,9 @@ const MAX_TEXT: usize = 256;
 const MAX_TRACE_PARENT: usize = 256;
 /// Most bytes kept of a `b3` header, whose longest form has 67.
 const MAX_B3: usize = 128;
+
+/// Of the header lines that are asked for.
+const INITIALS: Initials = Initials::new(b"bcehtux");
 
 /// The requesting direction.
 #[derive(Debug)]
@@ -39,11 +43,53 @@ impl Syntax for RequestSyntax {
     }
 
     fn parse(&self, bytes: &[u8], start: u64) -> Option<Parsed<Self::Head>> {
+        if let Some(plain) = Plain::read(bytes, INITIALS)
+            && let Some(line) = request_line(plain.first_line)
+        {
+            return whole(line, plain.fields(), start, plain.length);
+        }
+        self.parse_uncommon(bytes, start)
+    }
+
+    fn parse_part(&self, bytes: &[u8], start: u64, length: usize) -> Option<Parsed<Self::Head>> {
+        let legible = legible_target(bytes);
+        let bytes = legible.as_deref().unwrap_or(bytes);
+        let mut room: Room<'_, MANY_HEADERS> =
+            [const { std::mem::MaybeUninit::uninit() }; MANY_HEADERS];
+        let mut request = httparse::Request::new(&mut []);
+        let next =
+            match head::lenient().parse_request_with_uninit_headers(&mut request, bytes, &mut room)
+            {
+                Ok(_) => Next::Body {
+                    body: Body::Unknown { supposed: None },
+                    doubtful: false,
+                },
+                Err(error) => Next::Malformed(head::reason(error)),
+            };
+        let line = first_line(&request)?;
+        let (mut head, _) = read(line, head::fields(request.headers), start, length)?;
+        head.truncated = true;
+        Some(Parsed { head, length, next })
+    }
+}
+
+impl RequestSyntax {
+    /// Any head, by httparse.
+    pub(super) fn parse_uncommon(
+        &self,
+        bytes: &[u8],
+        start: u64,
+    ) -> Option<Parsed<Box<RequestHead>>> {
         let mut room: Room<'_, FEW_HEADERS> =
             [const { std::mem::MaybeUninit::uninit() }; FEW_HEADERS];
         let mut request = httparse::Request::new(&mut []);
         match head::lenient().parse_request_with_uninit_headers(&mut request, bytes, &mut room) {
-            Ok(httparse::Status::Complete(length)) => whole(&request, start, length),
+            Ok(httparse::Status::Complete(length)) => whole(
+                first_line(&request)?,
+                head::fields(request.headers),
+                start,
+                length,
+            ),
             Err(httparse::Error::TooManyHeaders) => {
                 let mut room: Room<'_, MANY_HEADERS> =
                     [const { std::mem::MaybeUninit::uninit() }; MANY_HEADERS];
@@ -53,7 +99,12 @@ impl Syntax for RequestSyntax {
                     bytes,
                     &mut room,
                 ) {
-                    Ok(httparse::Status::Complete(length)) => whole(&request, start, length),
+                    Ok(httparse::Status::Complete(length)) => whole(
+                        first_line(&request)?,
+                        head::fields(request.headers),
+                        start,
+                        length,
+                    ),
                     Ok(httparse::Status::Partial) | Err(_) => None,
                 }
             }
@@ -72,26 +123,6 @@ impl Syntax for RequestSyntax {
             Ok(httparse::Status::Partial) | Err(_) => None,
         }
     }
-
-    fn parse_part(&self, bytes: &[u8], start: u64, length: usize) -> Option<Parsed<Self::Head>> {
-        let legible = legible_target(bytes);
-        let bytes = legible.as_deref().unwrap_or(bytes);
-        let mut room: Room<'_, MANY_HEADERS> =
-            [const { std::mem::MaybeUninit::uninit() }; MANY_HEADERS];
-        let mut request = httparse::Request::new(&mut []);
-        let next =
-            match head::lenient().parse_request_with_uninit_headers(&mut request, bytes, &mut room)
-            {
-                Ok(_) => Next::Body {
-                    body: Body::Unknown { supposed: None },
-                    doubtful: false,
-                },
-                Err(error) => Next::Malformed(head::reason(error)),
-            };
-        let (mut head, _) = read(&request, start, length)?;
-        head.truncated = true;
-        Some(Parsed { head, length, next })
-    }
 }
 
 /// The head with U+FFFD for what is not UTF-8 in the target, which httparse refuses; `None` where the target is not
@@ -104,13 +135,38 @@ fn legible_target(bytes: &[u8]) -> Option<Vec<u8>> {
         .then(|| [String::from_utf8_lossy(line).as_bytes(), rest].concat())
 }
 
+/// Method, target and minor version.
+type Line<'b> = (&'b str, &'b str, u8);
+
+/// A method in capitals, a target in ASCII and a version, with one space between them; `None` for anything else.
+fn request_line(line: &[u8]) -> Option<Line<'_>> {
+    let (line, version) = line.split_last_chunk::<9>()?;
+    let minor_version = match version {
+        b" HTTP/1.1" => 1,
+        b" HTTP/1.0" => 0,
+        _ => return None,
+    };
+    let method = line.iter().position(|byte| !byte.is_ascii_uppercase())?;
+    let (method, target) = (&line[..method], line[method..].strip_prefix(b" ")?);
+    let plain =
+        !method.is_empty() && !target.is_empty() && target.is_ascii() && !target.contains(&b' ');
+    let text = |bytes| std::str::from_utf8(bytes).ok();
+    Some((text(method)?, text(target)?, minor_version)).filter(|_| plain)
+}
+
+/// What httparse read of the first line; `None` where that is not one.
+fn first_line<'b>(request: &httparse::Request<'_, 'b>) -> Option<Line<'b>> {
+    Some((request.method?, request.path?, request.version?))
+}
+
 /// A head that was seen whole, with its framing.
-fn whole(
-    request: &httparse::Request<'_, '_>,
+fn whole<'b>(
+    line: Line<'_>,
+    fields: impl Iterator<Item = Field<'b>> + Clone,
     start: u64,
     length: usize,
 ) -> Option<Parsed<Box<RequestHead>>> {
-    let (head, lengths) = read(request, start, length)?;
+    let (head, lengths) = read(line, fields, start, length)?;
     let next = match (lengths.coding(), lengths.length()) {
         (Some(Coding::Chunked), _) => body(Body::Chunked(Chunked::new()), &head),
         (Some(Coding::Other), _) => Next::Malformed(Malformed::TransferEncoding),
@@ -130,12 +186,12 @@ fn body(body: Body, head: &RequestHead) -> Next {
 }
 
 /// What observer reads of a head; `None` where its first line is not one.
-fn read(
-    request: &httparse::Request<'_, '_>,
+fn read<'b>(
+    (method, target, minor_version): Line<'_>,
+    fields: impl Iterator<Item = Field<'b>> + Clone,
     start: u64,
     length: usize,
 ) -> Option<(Box<RequestHead>, LengthHeaders)> {
-    let (method, target, minor_version) = (request.method?, request.path?, request.version?);
     if method.len() > MAX_METHOD {
         return None;
     }
@@ -151,44 +207,37 @@ fn read(
     let mut trace_parents = 0u32;
     let mut trace_states = 0u32;
     let mut b3_headers = b3::Multiple::default();
-    for header in request.headers.iter() {
-        let is = |name: &str| header.name.eq_ignore_ascii_case(name);
-        match header.name.len() {
-            2 if is("b3") => head.b3 = head.b3.take().or_else(|| Some(text(header.value, MAX_B3))),
-            4 if is("host") => {
-                head.host = head
-                    .host
-                    .take()
-                    .or_else(|| Some(text(header.value, MAX_TEXT)))
+    for (name, value) in fields.clone() {
+        let is = |known: &[u8]| name.eq_ignore_ascii_case(known);
+        match name.len() {
+            2 if is(b"b3") => head.b3 = head.b3.take().or_else(|| Some(text(value, MAX_B3))),
+            4 if is(b"host") => {
+                head.host = head.host.take().or_else(|| Some(text(value, MAX_TEXT)))
             }
-            6 if is("expect") => {
-                head.expect_continue |= header.value.eq_ignore_ascii_case(b"100-continue")
+            6 if is(b"expect") => {
+                head.expect_continue |= value.eq_ignore_ascii_case(b"100-continue")
             }
-            7 if is("upgrade") => head.upgrade = true,
-            10 if is("user-agent") => {
+            7 if is(b"upgrade") => head.upgrade = true,
+            10 if is(b"user-agent") => {
                 head.user_agent = head
                     .user_agent
                     .take()
-                    .or_else(|| Some(text(header.value, MAX_TEXT)));
+                    .or_else(|| Some(text(value, MAX_TEXT)));
             }
-            10 if is("tracestate") => trace_states += 1,
-            11 if is("traceparent") => {
+            10 if is(b"tracestate") => trace_states += 1,
+            11 if is(b"traceparent") => {
                 trace_parents += 1;
-                head.traceparent =
-                    (trace_parents == 1).then(|| text(header.value, MAX_TRACE_PARENT));
+                head.traceparent = (trace_parents == 1).then(|| text(value, MAX_TRACE_PARENT));
             }
-            14 if is("content-length") => lengths.content_length(header.value),
-            17 if is("transfer-encoding") => lengths.transfer_encoding(header.value),
-            10..=12 if starts_with_b3(header.name) => b3_headers.note(header.name, header.value),
+            14 if is(b"content-length") => lengths.content_length(value),
+            17 if is(b"transfer-encoding") => lengths.transfer_encoding(value),
+            10..=12 if starts_with_b3(name) => b3_headers.note(name, value),
             _ => {}
         }
     }
     if trace_states > 0 && head.traceparent.is_some() {
-        let states = request
-            .headers
-            .iter()
-            .filter(|header| header.name.eq_ignore_ascii_case("tracestate"));
-        head.tracestate = join_trace_state(states.map(|header| header.value), MAX_TRACE_STATE);
+        let states = fields.filter(|(name, _)| name.eq_ignore_ascii_case(b"tracestate"));
+        head.tracestate = join_trace_state(states.map(|(_, value)| value), MAX_TRACE_STATE);
     }
     if head.b3.is_none() {
         head.b3 = b3_headers.single();
@@ -202,9 +251,9 @@ fn read(
 }
 
 /// `X-B3-` in any case: the headers' names have 10 to 12 bytes.
-fn starts_with_b3(name: &str) -> bool {
+fn starts_with_b3(name: &[u8]) -> bool {
     name.get(..5)
-        .is_some_and(|start| start.eq_ignore_ascii_case("x-b3-"))
+        .is_some_and(|start| start.eq_ignore_ascii_case(b"x-b3-"))
 }
 
 /// The authority of a target in absolute form, or of CONNECT (RFC 9112 section 3.2).

@@ -8,7 +8,11 @@ use super::{
     framing::{Coding, LengthHeaders},
     head::{self, FEW_HEADERS, MANY_HEADERS, Room},
     machine::{Next, Parsed, Syntax},
+    plain::{Field, Initials, Plain},
 };
+
+/// Of the header lines that are asked for.
+const INITIALS: Initials = Initials::new(b"ct");
 
 /// The answering direction.
 #[derive(Debug)]
@@ -36,26 +40,13 @@ impl Syntax for ResponseSyntax {
     }
 
     fn parse(&self, bytes: &[u8], start: u64) -> Option<Parsed<StatusHead>> {
-        let mut room: Room<'_, FEW_HEADERS> =
-            [const { std::mem::MaybeUninit::uninit() }; FEW_HEADERS];
-        let mut response = httparse::Response::new(&mut []);
-        match head::lenient().parse_response_with_uninit_headers(&mut response, bytes, &mut room) {
-            Ok(httparse::Status::Complete(length)) => self.whole(&response, start, length),
-            Err(httparse::Error::TooManyHeaders) => {
-                let mut room: Room<'_, MANY_HEADERS> =
-                    [const { std::mem::MaybeUninit::uninit() }; MANY_HEADERS];
-                let mut response = httparse::Response::new(&mut []);
-                match head::lenient().parse_response_with_uninit_headers(
-                    &mut response,
-                    bytes,
-                    &mut room,
-                ) {
-                    Ok(httparse::Status::Complete(length)) => self.whole(&response, start, length),
-                    Ok(httparse::Status::Partial) | Err(_) => None,
-                }
-            }
-            Ok(httparse::Status::Partial) | Err(_) => None,
+        if let Some(plain) = Plain::read(bytes, INITIALS)
+            && let Some((status, minor_version)) = status_line(plain.first_line)
+        {
+            let head = head(start, plain.length, status, minor_version);
+            return Some(self.whole(head, plain.length, plain.fields()));
         }
+        self.parse_uncommon(bytes, start)
     }
 
     fn parse_part(&self, bytes: &[u8], start: u64, length: usize) -> Option<Parsed<StatusHead>> {
@@ -65,7 +56,8 @@ impl Syntax for ResponseSyntax {
         let error = head::lenient()
             .parse_response_with_uninit_headers(&mut response, bytes, &mut room)
             .err();
-        let (mut head, _) = read(&response, start, length)?;
+        let mut head = first_line(&response, start, length)?;
+        read(&mut head, head::fields(response.headers));
         head.truncated = true;
         let unknown = Next::Body {
             body: Body::Unknown { supposed: None },
@@ -86,14 +78,44 @@ impl Syntax for ResponseSyntax {
 }
 
 impl ResponseSyntax {
+    /// Any head, by httparse.
+    pub(super) fn parse_uncommon(&self, bytes: &[u8], start: u64) -> Option<Parsed<StatusHead>> {
+        let mut room: Room<'_, FEW_HEADERS> =
+            [const { std::mem::MaybeUninit::uninit() }; FEW_HEADERS];
+        let mut response = httparse::Response::new(&mut []);
+        match head::lenient().parse_response_with_uninit_headers(&mut response, bytes, &mut room) {
+            Ok(httparse::Status::Complete(length)) => {
+                let head = first_line(&response, start, length)?;
+                Some(self.whole(head, length, head::fields(response.headers)))
+            }
+            Err(httparse::Error::TooManyHeaders) => {
+                let mut room: Room<'_, MANY_HEADERS> =
+                    [const { std::mem::MaybeUninit::uninit() }; MANY_HEADERS];
+                let mut response = httparse::Response::new(&mut []);
+                match head::lenient().parse_response_with_uninit_headers(
+                    &mut response,
+                    bytes,
+                    &mut room,
+                ) {
+                    Ok(httparse::Status::Complete(length)) => {
+                        let head = first_line(&response, start, length)?;
+                        Some(self.whole(head, length, head::fields(response.headers)))
+                    }
+                    Ok(httparse::Status::Partial) | Err(_) => None,
+                }
+            }
+            Ok(httparse::Status::Partial) | Err(_) => None,
+        }
+    }
+
     /// A head that was seen whole, with its framing (RFC 9112 section 6.3).
-    fn whole(
+    fn whole<'b>(
         &self,
-        response: &httparse::Response<'_, '_>,
-        start: u64,
+        mut head: ResponseHead,
         length: usize,
-    ) -> Option<Parsed<StatusHead>> {
-        let (head, lengths) = read(response, start, length)?;
+        fields: impl Iterator<Item = Field<'b>>,
+    ) -> Parsed<StatusHead> {
+        let lengths = read(&mut head, fields);
         // The answer to a HEAD that was not seen looks as if it had a body.
         let doubtful = self.request == RequestKind::Unknown;
         let with = |body: Body, framing| (Next::Body { body, doubtful }, framing);
@@ -108,7 +130,7 @@ impl ResponseSyntax {
                 with(Body::UntilClose { size: 0 }, Framing::UntilClose)
             }
         };
-        Some(self.with_body(head, length, next, framing))
+        self.with_body(head, length, next, framing)
     }
 
     /// Interim heads and tunnels, which have no body whatever their headers say.
@@ -150,39 +172,69 @@ impl ResponseSyntax {
     }
 }
 
-/// What observer reads of a head; `None` where its first line is not one.
-fn read(
+/// Version, space, three digits, and a space if there is a reason; `None` for anything else.
+fn status_line(line: &[u8]) -> Option<(u16, u8)> {
+    let (minor_version, rest) = match line {
+        [
+            b'H',
+            b'T',
+            b'T',
+            b'P',
+            b'/',
+            b'1',
+            b'.',
+            minor @ (b'0' | b'1'),
+            b' ',
+            rest @ ..,
+        ] => (minor - b'0', rest),
+        _ => return None,
+    };
+    let (digits, reason) = rest.split_first_chunk::<3>()?;
+    let plain = digits.iter().all(u8::is_ascii_digit) && matches!(reason, [] | [b' ', ..]);
+    let status = digits
+        .iter()
+        .fold(0, |status, digit| status * 10 + u16::from(digit & 15));
+    (plain && status >= 100).then_some((status, minor_version))
+}
+
+/// What httparse read of the first line; `None` where that is not one.
+fn first_line(
     response: &httparse::Response<'_, '_>,
     start: u64,
     length: usize,
-) -> Option<(ResponseHead, LengthHeaders)> {
+) -> Option<ResponseHead> {
     let (status, minor_version) = (response.code?, response.version?);
-    if status < 100 {
-        return None;
-    }
-    let mut lengths = LengthHeaders::default();
-    let mut event_stream = false;
-    for header in response.headers.iter() {
-        let is = |name: &str| header.name.eq_ignore_ascii_case(name);
-        match header.name.len() {
-            12 if is("content-type") => event_stream = is_event_stream(header.value),
-            14 if is("content-length") => lengths.content_length(header.value),
-            17 if is("transfer-encoding") => lengths.transfer_encoding(header.value),
-            _ => {}
-        }
-    }
-    let head = ResponseHead {
+    (status >= 100).then(|| head(start, length, status, minor_version))
+}
+
+const fn head(start: u64, length: usize, status: u16, minor_version: u8) -> ResponseHead {
+    ResponseHead {
         start,
         end: start.saturating_add(length as u64),
         status,
         minor_version,
         framing: Framing::Unknown,
-        content_length: lengths.valid_length(),
-        event_stream,
+        content_length: None,
+        event_stream: false,
         upgrade: false,
         truncated: false,
-    };
-    Some((head, lengths))
+    }
+}
+
+/// What observer reads of the header lines.
+fn read<'b>(head: &mut ResponseHead, fields: impl Iterator<Item = Field<'b>>) -> LengthHeaders {
+    let mut lengths = LengthHeaders::default();
+    for (name, value) in fields {
+        let is = |known: &[u8]| name.eq_ignore_ascii_case(known);
+        match name.len() {
+            12 if is(b"content-type") => head.event_stream = is_event_stream(value),
+            14 if is(b"content-length") => lengths.content_length(value),
+            17 if is(b"transfer-encoding") => lengths.transfer_encoding(value),
+            _ => {}
+        }
+    }
+    head.content_length = lengths.valid_length();
+    lengths
 }
 
 /// `text/event-stream`, with or without parameters.

@@ -27,6 +27,7 @@ pub(super) trait Syntax {
 }
 
 /// A head and what follows it.
+#[derive(Debug)]
 pub(super) struct Parsed<H> {
     pub(super) head: H,
     /// Bytes of the head.

@@ -6,7 +6,16 @@ use std::{
 };
 
 use super::corpus::{REQUESTS, RESPONSES};
-use crate::fuzzing;
+use crate::{
+    fuzzing,
+    http1::{
+        RequestKind,
+        machine::Syntax,
+        plain::{Initials, Plain},
+        request_head::RequestSyntax,
+        response_head::ResponseSyntax,
+    },
+};
 
 /// xorshift64*, enough to mutate bytes.
 struct Random(u64);
@@ -75,4 +84,49 @@ fn parsers_keep_their_word_over_mutated_messages() {
         assert!(outcome.is_ok(), "round {rounds}: {}", data.escape_ascii());
         rounds += 1;
     }
+}
+
+/// Lines that observer asks for, which the corpus has not all of.
+const LINES: &[&str] = &[
+    "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\n",
+    "tracestate: a=1,b=2\r\nTraceState:c=3 \r\n",
+    "b3: 0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-1\r\n",
+    "X-B3-TraceId: 0af7651916cd43dd8448eb211c80319c\r\nx-b3-spanid: b7ad6b7169203331\r\n",
+    "Expect: 100-continue\r\nupgrade: h2c\r\n",
+    "Content-Length: 7\r\ncontent-length : 8\r\n",
+    "Transfer-Encoding:\r\n gzip, chunked\r\n",
+    "Content-Type: text/event-stream; x\r\n",
+    "User-Agent: \u{e9}\r\nhost:\r\n",
+];
+
+/// A plain head is to httparse what it is to us, byte for byte of what is kept.
+#[test]
+fn plain_heads_are_what_httparse_takes_them_for() {
+    let requests = REQUESTS.iter().map(|case| case.bytes);
+    let responses = RESPONSES.iter().map(|case| case.bytes);
+    let corpus: Vec<&[u8]> = requests.chain(responses).collect();
+    let mut random = Random(0x0b5e_17e2_0000_0002);
+    let deadline = Instant::now() + Duration::from_secs(1);
+    let (mut rounds, mut plain) = (0u32, 0u32);
+    let kinds = [RequestKind::Other, RequestKind::Unknown, RequestKind::Head];
+    while rounds < 4000 || Instant::now() < deadline {
+        let mut bytes = corpus[random.below(corpus.len())].to_vec();
+        if let Some(first) = bytes.iter().position(|byte| *byte == b'\n') {
+            let line = LINES[random.below(LINES.len())];
+            bytes.splice(first + 1..first + 1, line.bytes());
+        }
+        mutate(&mut random, &mut bytes);
+        let request = format!("{:?}", RequestSyntax.parse(&bytes, 7));
+        let judged = format!("{:?}", RequestSyntax.parse_uncommon(&bytes, 7));
+        assert_eq!(request, judged, "{}", bytes.escape_ascii());
+        let syntax = ResponseSyntax {
+            request: kinds[random.below(kinds.len())],
+        };
+        let response = format!("{:?}", syntax.parse(&bytes, 7));
+        let judged = format!("{:?}", syntax.parse_uncommon(&bytes, 7));
+        assert_eq!(response, judged, "{}", bytes.escape_ascii());
+        plain += u32::from(Plain::read(&bytes, Initials::new(b"")).is_some());
+        rounds += 1;
+    }
+    assert!(plain > rounds / 4, "{plain} of {rounds} heads were plain");
 }
