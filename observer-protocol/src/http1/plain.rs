@@ -16,63 +16,84 @@ pub(super) type Field<'b> = (&'b [u8], &'b [u8]);
 /// A head that was understood.
 #[derive(Debug)]
 pub(super) struct Plain<'b> {
-    /// Without its line end.
-    pub(super) first_line: &'b [u8],
-    /// Bytes of the head, its empty line included.
-    pub(super) length: usize,
-    fields: [Field<'b>; MOST_FIELDS],
+    bytes: &'b [u8],
+    /// Where the first line ends.
+    first_line: u16,
+    /// Where the head ends, its empty line included.
+    end: u16,
+    /// Where a line that was asked for begins, where its colon is, where it ends.
+    fields: [[u16; 3]; MOST_FIELDS],
     count: usize,
 }
 
 impl<'b> Plain<'b> {
     /// Reads a head that ends within `bytes`; of its lines those whose first letter is one of `initials`. `None`: it does
     /// not end there, or is not plain.
+    #[inline]
     pub(super) fn read(bytes: &'b [u8], initials: Initials) -> Option<Self> {
+        let bytes = &bytes[..bytes.len().min(usize::from(u16::MAX))];
         let end = line_end(bytes, 0)?;
         let mut plain = Self {
-            first_line: &bytes[..end],
-            length: 0,
-            fields: [(&[], &[]); MOST_FIELDS],
+            bytes,
+            first_line: end as u16,
+            end: 0,
+            fields: [[0; 3]; MOST_FIELDS],
             count: 0,
         };
         let mut at = end + 2;
         for _ in 0..=FEW_HEADERS {
-            let line = &bytes[at..];
-            match line {
-                [b'\r', b'\n', ..] => {
-                    plain.length = at + 2;
+            match bytes.get(at)? {
+                b'\r' if bytes.get(at + 1) == Some(&b'\n') => {
+                    plain.end = (at + 2) as u16;
                     return Some(plain);
                 }
-                [b' ', ..] | [] => return None,
-                _ => {}
+                b' ' => return None,
+                initial => {
+                    let end = line_end(bytes, at)?;
+                    if initials.have(*initial) {
+                        plain.field(at, end)?;
+                    }
+                    at = end + 2;
+                }
             }
-            let end = line_end(bytes, at)?;
-            if initials.have(bytes[at]) {
-                plain.field(&bytes[at..end])?;
-            }
-            at = end + 2;
         }
         None
     }
 
     /// Notes a line; `None` where it may be meant otherwise than it looks.
-    fn field(&mut self, line: &'b [u8]) -> Option<()> {
+    fn field(&mut self, start: usize, end: usize) -> Option<()> {
+        let line = &self.bytes[start..end];
         let Some(colon) = line.iter().position(|byte| *byte == b':') else {
             // No header, which httparse passes over.
             return Some(());
         };
-        let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii());
-        if name.last() == Some(&b' ') {
+        if line[..colon].ends_with(b" ") {
             return None;
         }
-        *self.fields.get_mut(self.count)? = (name, value);
+        *self.fields.get_mut(self.count)? = [start, start + colon, end].map(|at| at as u16);
         self.count += 1;
         Some(())
     }
 
+    /// Without its line end.
+    pub(super) fn first_line(&self) -> &'b [u8] {
+        &self.bytes[..usize::from(self.first_line)]
+    }
+
+    /// Bytes of the head, its empty line included.
+    pub(super) fn length(&self) -> usize {
+        usize::from(self.end)
+    }
+
     /// The lines that were asked for.
     pub(super) fn fields(&self) -> impl Iterator<Item = Field<'b>> + Clone + '_ {
-        self.fields[..self.count].iter().copied()
+        self.fields[..self.count].iter().map(|places| {
+            let [start, colon, end] = places.map(usize::from);
+            (
+                &self.bytes[start..colon],
+                self.bytes[colon + 1..end].trim_ascii(),
+            )
+        })
     }
 }
 
@@ -99,29 +120,25 @@ impl Initials {
 
 /// Where the line that begins at `from` ends, if that is before a CR and an LF and no control character comes before
 /// (TAB is one, and so is DEL).
+#[inline]
 fn line_end(bytes: &[u8], from: usize) -> Option<usize> {
     const ONES: u64 = u64::MAX / 255;
-    const HIGH: u64 = ONES * 0x80;
-    let rest = bytes.get(from..)?;
-    let (words, tail) = rest.as_chunks::<8>();
     let mut at = from;
-    for word in words {
+    while let Some(word) = bytes.get(at..).and_then(<[u8]>::first_chunk::<8>) {
         let word = u64::from_le_bytes(*word);
-        let control = word.wrapping_sub(ONES * 0x20) & !word;
-        let delete = word ^ (ONES * 0x7f);
-        let delete = delete.wrapping_sub(ONES) & !delete;
         // Above the lowest one that is marked, bytes may be marked that are neither.
-        let found = (control | delete) & HIGH;
+        let control = word.wrapping_sub(ONES * 0x20) & !word;
+        let other = word ^ (ONES * 0x7f);
+        let delete = other.wrapping_sub(ONES) & !other;
+        let found = (control | delete) & (ONES * 0x80);
         if found != 0 {
-            return crlf(bytes, at + (found.trailing_zeros() / 8) as usize);
+            at += (found.trailing_zeros() / 8) as usize;
+            return bytes[at..].starts_with(b"\r\n").then_some(at);
         }
         at += 8;
     }
-    let found = tail.iter().position(|byte| *byte < 0x20 || *byte == 0x7f)?;
-    crlf(bytes, at + found)
-}
-
-fn crlf(bytes: &[u8], at: usize) -> Option<usize> {
+    let control = |byte: &u8| *byte < 0x20 || *byte == 0x7f;
+    at += bytes.get(at..)?.iter().position(control)?;
     bytes[at..].starts_with(b"\r\n").then_some(at)
 }
 
@@ -155,7 +172,7 @@ mod tests {
         let head = b"first\r\nAb: 1\r\nCd:  2 \r\nno header\r\ncolon\r\nca:\r\nC:x:y\r\n\r\nbody";
         let plain = Plain::read(head, Initials::new(b"c")).unwrap();
         assert_eq!(
-            (plain.first_line, plain.length),
+            (plain.first_line(), plain.length()),
             (&b"first"[..], head.len() - 4)
         );
         let fields: Vec<_> = plain.fields().collect();

@@ -1,5 +1,7 @@
 //! The requesting direction.
 
+use std::borrow::Cow;
+
 use super::{
     Framing, Limits, Malformed, MessageEnd, RequestKind, Segment,
     machine::{Machine, Note, Step},
@@ -14,7 +16,7 @@ pub struct RequestHead {
     /// Position after the head's final empty line; of a truncated head, after its last line that was seen.
     pub end: u64,
     /// Method token as it was sent.
-    pub method: Box<str>,
+    pub method: Cow<'static, str>,
     /// Request target as it was sent, query included, at most 2 KiB of it.
     pub target: Box<str>,
     /// 0 for HTTP/1.0, 1 for HTTP/1.1.

@@ -1,5 +1,7 @@
 //! From a request's head to what observer reads of it.
 
+use std::borrow::Cow;
+
 use super::{
     Detection, Malformed, RequestHead,
     body::Body,
@@ -44,9 +46,9 @@ impl Syntax for RequestSyntax {
 
     fn parse(&self, bytes: &[u8], start: u64) -> Option<Parsed<Self::Head>> {
         if let Some(plain) = Plain::read(bytes, INITIALS)
-            && let Some(line) = request_line(plain.first_line)
+            && let Some(line) = request_line(plain.first_line())
         {
-            return whole(line, plain.fields(), start, plain.length);
+            return whole(line, plain.fields(), start, plain.length());
         }
         self.parse_uncommon(bytes, start)
     }
@@ -74,7 +76,9 @@ impl Syntax for RequestSyntax {
 }
 
 impl RequestSyntax {
-    /// Any head, by httparse.
+    /// Any head, by httparse. Apart, since its room on the stack is large.
+    #[cold]
+    #[inline(never)]
     pub(super) fn parse_uncommon(
         &self,
         bytes: &[u8],
@@ -185,6 +189,15 @@ fn body(body: Body, head: &RequestHead) -> Next {
     }
 }
 
+/// A method; those of every day without an allocation.
+fn token(method: &str) -> Cow<'static, str> {
+    const COMMON: [&str; 7] = ["GET", "POST", "PUT", "HEAD", "DELETE", "PATCH", "OPTIONS"];
+    match COMMON.iter().find(|known| **known == method) {
+        Some(known) => Cow::Borrowed(known),
+        None => Cow::Owned(method.into()),
+    }
+}
+
 /// What observer reads of a head; `None` where its first line is not one.
 fn read<'b>(
     (method, target, minor_version): Line<'_>,
@@ -198,8 +211,8 @@ fn read<'b>(
     let mut head = Box::new(RequestHead {
         start,
         end: start.saturating_add(length as u64),
-        method: method.into(),
-        target: text(target.as_bytes(), MAX_TARGET),
+        method: token(method),
+        target: target[..target.floor_char_boundary(MAX_TARGET)].into(),
         minor_version,
         ..RequestHead::default()
     });

@@ -41,10 +41,10 @@ impl Syntax for ResponseSyntax {
 
     fn parse(&self, bytes: &[u8], start: u64) -> Option<Parsed<StatusHead>> {
         if let Some(plain) = Plain::read(bytes, INITIALS)
-            && let Some((status, minor_version)) = status_line(plain.first_line)
+            && let Some((status, minor_version)) = status_line(plain.first_line())
         {
-            let head = head(start, plain.length, status, minor_version);
-            return Some(self.whole(head, plain.length, plain.fields()));
+            let head = head(start, plain.length(), status, minor_version);
+            return Some(self.whole(head, plain.length(), plain.fields()));
         }
         self.parse_uncommon(bytes, start)
     }
@@ -78,7 +78,9 @@ impl Syntax for ResponseSyntax {
 }
 
 impl ResponseSyntax {
-    /// Any head, by httparse.
+    /// Any head, by httparse. Apart, since its room on the stack is large.
+    #[cold]
+    #[inline(never)]
     pub(super) fn parse_uncommon(&self, bytes: &[u8], start: u64) -> Option<Parsed<StatusHead>> {
         let mut room: Room<'_, FEW_HEADERS> =
             [const { std::mem::MaybeUninit::uninit() }; FEW_HEADERS];

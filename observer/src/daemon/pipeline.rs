@@ -1,14 +1,12 @@
 //! What becomes of an exchange: metrics for each, a span for some.
 
-use std::{
-    collections::HashMap,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
-        mpsc::{SyncSender, TrySendError},
-    },
+use std::sync::{
+    Arc, Mutex, PoisonError,
+    atomic::{AtomicU64, Ordering},
+    mpsc::{SyncSender, TrySendError},
 };
 
+use foldhash::{HashMap, HashMapExt};
 use observer_abi::context::method;
 
 use super::{departures::Notice, feed::Feed, lineage::Lineage};

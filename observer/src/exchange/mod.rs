@@ -12,7 +12,7 @@ mod requests;
 mod responses;
 mod sink;
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{borrow::Cow, net::SocketAddr, sync::Arc};
 
 pub(crate) use ids::Ids;
 pub(crate) use open::{Call, Ends};
@@ -209,7 +209,7 @@ pub struct TraceContext {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HttpExchange {
     /// Method token as it was sent.
-    pub method: Box<str>,
+    pub method: Cow<'static, str>,
     /// Request target as it was sent (origin, absolute, authority or asterisk form), at most 2 KiB, **query
     /// included**: what leaves the daemon must cut it off at the `?`.
     pub target: Box<str>,

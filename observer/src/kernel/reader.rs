@@ -2,7 +2,7 @@
 //!
 //! The programs submit without wake-ups, since a wake-up for each record costs the traced service more than everything
 //! else together. The reader polls instead, and since each time it wakes costs the machine some 10 µs to 60 µs, it does
-//! so as seldom as the ring's room allows: every 20 ms, sooner while much comes in, and at once when a quarter of the ring
+//! so as seldom as the ring's room allows: every 40 ms, sooner while much comes in, and at once when a quarter of the ring
 //! is full. When nothing came for a while it says so (`SLEEPING`) and sleeps; then the next record wakes it.
 
 use std::{
@@ -15,7 +15,7 @@ use aya::maps::{Array, MapData, RingBuf};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 /// Rest while few records come.
-const STEADY: Duration = Duration::from_millis(20);
+const STEADY: Duration = Duration::from_millis(40);
 /// Shortest rest.
 const BUSY: Duration = Duration::from_millis(1);
 /// Longest sleep: a record that was on its way when the reader fell asleep does not wake it, and waits for so long.
@@ -23,7 +23,7 @@ const ASLEEP: Duration = Duration::from_millis(100);
 /// Drains that find nothing before the reader falls asleep.
 const QUIET: u32 = 4;
 /// Of the ring, what one rest may let come in.
-const SHARE: usize = 16;
+const SHARE: usize = 8;
 /// Records handled before the caller gets its turn again, so that a flood cannot starve timers.
 const BATCH: usize = 4096;
 
@@ -122,13 +122,15 @@ mod tests {
     fn the_rest_shrinks_with_what_came_and_grows_back() {
         let room = 4 << 20;
         assert_eq!(next_rest(STEADY, 0, room), STEADY);
-        assert_eq!(next_rest(STEADY, room / 16, room), STEADY);
-        assert_eq!(next_rest(STEADY, room / 8, room), STEADY / 2);
-        assert_eq!(next_rest(STEADY, 2 * room, room), BUSY);
+        let most = room / SHARE;
+        assert_eq!(next_rest(STEADY, most, room), STEADY);
+        assert_eq!(next_rest(STEADY, 2 * most, room), STEADY / 2);
+        assert_eq!(next_rest(STEADY, 4 * room, room), STEADY / 32);
+        assert_eq!(next_rest(STEADY, 8 * room, room), BUSY);
         assert_eq!(next_rest(BUSY, room, room), BUSY);
-        assert_eq!(next_rest(BUSY, room / 16, room), BUSY);
-        assert_eq!(next_rest(BUSY, room / 32, room), BUSY * 2);
+        assert_eq!(next_rest(BUSY, most, room), BUSY);
+        assert_eq!(next_rest(BUSY, most / 2, room), BUSY * 2);
         assert_eq!(next_rest(BUSY * 8, 0, room), BUSY * 16);
-        assert_eq!(next_rest(BUSY * 16, 0, room), STEADY);
+        assert_eq!(next_rest(BUSY * 32, 0, room), STEADY);
     }
 }

@@ -4,7 +4,6 @@
 //! Out: a [`Snapshot`] whenever an exporter asks.
 //! Owns: instruments, series and their bounds, learned routes.
 
-mod hash;
 mod histogram;
 mod identity;
 pub mod instruments;

@@ -7,12 +7,11 @@
 //! theirs (a server that forks for each connection makes thousands) are added up by name under the instance
 //! `overflow`, and beyond 256 names in one service `overflow`: totals stay exact, detail is lost.
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
-use super::{
-    hash::BuildFolding,
-    series::{REASONS, ServiceSeries},
-};
+use foldhash::HashMap;
+
+use super::series::{REASONS, ServiceSeries};
 use crate::{
     exchange::{Exchange, Incomplete, Role},
     process::{Service, Value},
@@ -65,7 +64,7 @@ pub(super) struct Entry {
 pub struct Registry {
     limits: Limits,
     pub(super) entries: Vec<Option<Entry>>,
-    by_pointer: HashMap<usize, usize, BuildFolding>,
+    by_pointer: HashMap<usize, usize>,
     /// By name, then instance.
     by_name: HashMap<Arc<str>, HashMap<Arc<str>, usize>>,
     services: usize,

@@ -239,7 +239,7 @@ fn threads_together_keep_to_the_cap_and_never_count_backwards() {
     };
     let (mut a, mut b) = (Registry::new(limits), Registry::new(limits));
     let api = service("api");
-    let mut before: HashMap<String, u64> = HashMap::new();
+    let mut before: HashMap<String, u64> = HashMap::default();
     for n in 0..40u64 {
         let route: Arc<str> = format!("/{}", n % 15).into();
         let registry = if n % 2 == 0 { &mut a } else { &mut b };

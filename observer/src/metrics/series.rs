@@ -1,15 +1,11 @@
 //! One service's series on one thread.
 
-use std::{
-    collections::{HashMap, hash_map::Entry},
-    hash::RandomState,
-    net::IpAddr,
-    sync::Arc,
-};
+use std::{collections::hash_map::Entry, net::IpAddr, sync::Arc};
+
+use foldhash::HashMap;
 
 use super::{
     Attributes, Exemplar,
-    hash::BuildFolding,
     histogram::Histogram,
     identity::{Http, Identity},
     instruments::{BYTES, SECONDS},
@@ -88,10 +84,10 @@ struct CacheKey {
 pub(super) struct ServiceSeries {
     pub(super) series: Vec<Series>,
     by_identity: HashMap<Identity, usize>,
-    cache: HashMap<CacheKey, (usize, Option<Arc<str>>), BuildFolding>,
-    /// `Host` values of a client, numbered. Keyed hash: they come from the wire.
-    hosts: HashMap<Box<str>, u32, RandomState>,
-    addresses: HashMap<IpAddr, u32, RandomState>,
+    cache: HashMap<CacheKey, (usize, Option<Arc<str>>)>,
+    /// `Host` values of a client, numbered.
+    hosts: HashMap<Box<str>, u32>,
+    addresses: HashMap<IpAddr, u32>,
     /// Series of each role, without the overflow series.
     count: [usize; 2],
     pub(super) incomplete: [u64; REASONS],

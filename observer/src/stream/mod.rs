@@ -11,7 +11,6 @@ mod connection;
 mod counters;
 mod direction;
 mod due;
-mod hash;
 mod record;
 #[cfg(test)]
 mod script;

@@ -1,12 +1,14 @@
 //! A shard: the connections of one ring.
 
+use std::cmp::Ordering;
+
+use foldhash::{HashMap, HashSet};
 use observer_abi::{connection, record::RecordHeader};
 
 use super::{
     Sink, StreamConfig, StreamCounters,
     connection::{Connection, PATIENCE},
     due::Due,
-    hash::{FastMap, FastSet},
     record::{self, Record},
 };
 use crate::exchange::{ConnectionKey, Ids, Output, ProcessKey};
@@ -21,8 +23,8 @@ const SWEEP_NS: u64 = 10_000_000_000;
 pub struct Shard {
     config: StreamConfig,
     /// By sock address; boxed, so that growing the table moves pointers only.
-    connections: FastMap<u64, Box<Connection>>,
-    processes: FastSet<ProcessKey>,
+    connections: HashMap<u64, Box<Connection>>,
+    processes: HashSet<ProcessKey>,
     last_process: Option<ProcessKey>,
     due: Due,
     ids: Ids,
@@ -35,8 +37,8 @@ impl Shard {
     pub fn new(config: StreamConfig) -> Self {
         Self {
             config,
-            connections: FastMap::default(),
-            processes: FastSet::default(),
+            connections: HashMap::default(),
+            processes: HashSet::default(),
             last_process: None,
             due: Due::default(),
             ids: Ids::new(),
@@ -198,17 +200,14 @@ impl Shard {
         sink: &mut S,
         take: impl FnOnce(&mut Connection, &StreamConfig, &mut Output<'_, S>),
     ) {
-        let known = self
-            .connections
-            .get(&header.sock)
-            .map(|known| known.key().generation);
-        match known {
-            Some(generation) if generation > header.generation => {
+        let known = self.connections.get(&header.sock);
+        match known.map(|known| known.key().generation.cmp(&header.generation)) {
+            Some(Ordering::Greater) => {
                 self.counters.stale_records += 1;
                 return;
             }
-            Some(generation) if generation == header.generation => {}
-            _ => self.insert(header, sink),
+            Some(Ordering::Equal) => {}
+            Some(Ordering::Less) | None => self.insert(header, sink),
         }
         let Some(connection) = self.connections.get_mut(&header.sock) else {
             return;
@@ -286,7 +285,7 @@ fn output<'a, S>(
 }
 
 fn find(
-    connections: &mut FastMap<u64, Box<Connection>>,
+    connections: &mut HashMap<u64, Box<Connection>>,
     key: ConnectionKey,
 ) -> Option<&mut Connection> {
     let connection = connections.get_mut(&key.sock)?;

@@ -298,9 +298,9 @@ impl Machine {
         if self.run_start.take() != Some(position) {
             return None;
         }
-        let first_line = S::first_line(&bytes[leading_line_ends(bytes)..]);
+        let first_line = || S::first_line(&bytes[leading_line_ends(bytes)..]);
         match &self.state {
-            State::OutOfSync if first_line != Some(false) => {
+            State::OutOfSync if first_line() != Some(false) => {
                 self.state = State::Between;
                 None
             }
@@ -311,8 +311,8 @@ impl Machine {
                 doubtful,
             } => {
                 let ended = match body {
-                    Body::Unknown { .. } => first_line != Some(false),
-                    _ => *doubtful && first_line == Some(true),
+                    Body::Unknown { .. } => first_line() != Some(false),
+                    _ => *doubtful && first_line() == Some(true),
                 };
                 let supposed = match body {
                     Body::Unknown {

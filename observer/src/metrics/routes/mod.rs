@@ -22,12 +22,14 @@ mod tree;
 
 use std::{
     collections::HashMap,
-    hash::{BuildHasher, RandomState},
+    hash::BuildHasher,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
 };
+
+use foldhash::fast::RandomState;
 
 pub use self::pattern::PatternError;
 use self::{pattern::Pattern, tree::Tree};
@@ -105,7 +107,7 @@ impl Routes {
         Self {
             version: shared.version.load(Relaxed),
             shared,
-            hasher: RandomState::new(),
+            hasher: RandomState::default(),
             cache,
         }
     }
