@@ -14,6 +14,9 @@ use super::server::Nginx;
 use super::statistics::median;
 use super::{Options, kernel};
 
+/// Seconds of load before each that is measured.
+const WARM_UP: u32 = 2;
+
 /// What every measurement needs.
 pub(super) struct Bench<'a> {
     pub(super) options: &'a Options,
@@ -73,10 +76,9 @@ impl Bench<'_> {
     /// # Errors
     /// When nginx, wrk or the daemon fails.
     pub(super) fn run(&self, name: &str, selectors: &[&str]) -> Result<Scenario> {
-        eprintln!("{name}: warming up");
-        self.drive()?;
         let mut pairs = Vec::new();
         for pair in 1..=self.options.pairs {
+            self.warm_up()?;
             let bare = self.drive()?;
             let traced = self.traced(selectors)?;
             eprintln!(
@@ -95,9 +97,16 @@ impl Bench<'_> {
         load::drive(self.nginx.address, self.options.seconds)
     }
 
+    /// A load that is not measured, before each that is: what has just been started (the daemon, its programs) is cold,
+    /// on an emulated processor for seconds.
+    fn warm_up(&self) -> Result<()> {
+        load::drive(self.nginx.address, WARM_UP).map(drop)
+    }
+
     fn traced(&self, selectors: &[&str]) -> Result<Traced> {
         let observer = Observer::start(self.binary, self.sink, selectors)?;
         let ready = Instant::now();
+        self.warm_up()?;
         let before = observer.settled_page()?.exchanges();
         let cpu = observer.cpu_seconds()?;
         let load = self.drive()?;
@@ -120,6 +129,7 @@ impl Bench<'_> {
         let others = kernel::loaded()?;
         let observer = Observer::start(self.binary, self.sink, selectors)?;
         let counting = kernel::Statistics::enable()?;
+        self.warm_up()?;
         let before = (
             observer.settled_page()?.exchanges(),
             kernel::run_time(&others)?,
