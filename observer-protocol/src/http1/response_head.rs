@@ -176,27 +176,15 @@ impl ResponseSyntax {
 
 /// Version, space, three digits, and a space if there is a reason; `None` for anything else.
 fn status_line(line: &[u8]) -> Option<(u16, u8)> {
-    let (minor_version, rest) = match line {
-        [
-            b'H',
-            b'T',
-            b'T',
-            b'P',
-            b'/',
-            b'1',
-            b'.',
-            minor @ (b'0' | b'1'),
-            b' ',
-            rest @ ..,
-        ] => (minor - b'0', rest),
-        _ => return None,
+    let [minor @ (b'0' | b'1'), b' ', rest @ ..] = line.strip_prefix(b"HTTP/1.")? else {
+        return None;
     };
     let (digits, reason) = rest.split_first_chunk::<3>()?;
     let plain = digits.iter().all(u8::is_ascii_digit) && matches!(reason, [] | [b' ', ..]);
     let status = digits
         .iter()
         .fold(0, |status, digit| status * 10 + u16::from(digit & 15));
-    (plain && status >= 100).then_some((status, minor_version))
+    (plain && status >= 100).then_some((status, minor - b'0'))
 }
 
 /// What httparse read of the first line; `None` where that is not one.
