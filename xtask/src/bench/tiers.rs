@@ -35,6 +35,9 @@ pub(crate) struct TierOptions {
     /// Trace nginx only, not wrk, too
     #[arg(long, requires = "tiers")]
     server_only: bool,
+    /// Let the guest's clock count instructions instead of time: one pair says then what ten say otherwise
+    #[arg(long, requires = "tiers", conflicts_with = "here")]
+    instructions: bool,
 }
 
 /// A guest that takes longer hangs.
@@ -67,6 +70,7 @@ pub(super) fn in_guest(options: &Options, binary: &Path) -> Result<()> {
             append: String::new(),
             cpus: 2,
             memory: 1024,
+            count_instructions: options.tiers.instructions,
         },
         script: vm::script(&words),
         timeout: TIMEOUT,
@@ -157,9 +161,14 @@ fn print(options: &Options, found: &Value) -> Result<()> {
     } else {
         "nginx and wrk traced"
     };
+    let clock = if options.tiers.instructions {
+        "; all times in instructions of 2 ns"
+    } else {
+        ""
+    };
     writeln!(
         stdout,
-        "{kernel}; nginx, 1 worker, wrk -t1 -c16; {traced}; medians of {pairs} pairs of {seconds} s\n"
+        "{kernel}; nginx, 1 worker, wrk -t1 -c16; {traced}; medians of {pairs} pairs of {seconds} s{clock}\n"
     )?;
     write!(stdout, "{:<28}", "")?;
     for name in tiers.keys() {

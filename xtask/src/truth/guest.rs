@@ -90,6 +90,7 @@ fn in_guest<'a>(
             append: String::new(),
             cpus: 2,
             memory: 3072,
+            count_instructions: false,
         },
         script: vm::script(&words),
         timeout: TIMEOUT,

@@ -23,6 +23,10 @@ pub(crate) struct Machine {
     /// Memory in MB
     #[arg(long, value_name = "MB", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(256..))]
     pub(crate) memory: u32,
+    /// Its clock counts instructions, 2 ns each, instead of time: throughput in it is the same whatever else this
+    /// machine does. What an emulated processor is slow at (changing tasks) costs no more than anything else
+    #[arg(long)]
+    pub(crate) count_instructions: bool,
 }
 
 /// What a serial port is connected to.
@@ -74,6 +78,9 @@ pub(super) fn command(
         .arg("-chardev")
         .arg(format!("file,id=console,path={}", console.display()))
         .args(["-serial", "chardev:console"]);
+    if machine.count_instructions {
+        qemu.args(["-icount", "shift=1,sleep=off"]);
+    }
     for (number, port) in serial.iter().enumerate() {
         let backend = match port {
             Serial::Socket(path) => format!("socket,id=port{number},path={}", path.display()),

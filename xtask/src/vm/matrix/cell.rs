@@ -85,6 +85,7 @@ impl Row {
             append: self.append.to_owned(),
             cpus: 2,
             memory: 1024,
+            count_instructions: false,
         }
     }
 }
