@@ -4,13 +4,13 @@ use std::mem::MaybeUninit;
 
 use super::{Malformed, plain::Field};
 
-/// Header lines for which there is room on the stack in the usual case.
-pub(super) const FEW_HEADERS: usize = 64;
 /// Header lines that are parsed at most.
-pub(super) const MANY_HEADERS: usize = 256;
+const MOST_HEADERS: usize = 256;
 
 /// Room for header lines; it is not initialised, which would cost more than parsing a small head.
-pub(super) type Room<'b, const N: usize> = [MaybeUninit<httparse::Header<'b>>; N];
+pub(super) const fn room<'b>() -> [MaybeUninit<httparse::Header<'b>>; MOST_HEADERS] {
+    [const { MaybeUninit::uninit() }; MOST_HEADERS]
+}
 
 /// As lenient as httparse can be: this watches others' traffic. A header line that is no header is passed over.
 pub(super) fn lenient() -> httparse::ParserConfig {

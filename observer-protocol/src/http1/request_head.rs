@@ -8,7 +8,7 @@ use super::{
     chunked::Chunked,
     detect::{self, MAX_METHOD},
     framing::{Coding, LengthHeaders},
-    head::{self, FEW_HEADERS, MANY_HEADERS, Room, text},
+    head::{self, text},
     machine::{Next, Parsed, Syntax},
     plain::{Field, Initials, Plain},
 };
@@ -56,8 +56,7 @@ impl Syntax for RequestSyntax {
     fn parse_part(&self, bytes: &[u8], start: u64, length: usize) -> Option<Parsed<Self::Head>> {
         let legible = legible_target(bytes);
         let bytes = legible.as_deref().unwrap_or(bytes);
-        let mut room: Room<'_, MANY_HEADERS> =
-            [const { std::mem::MaybeUninit::uninit() }; MANY_HEADERS];
+        let mut room = head::room();
         let mut request = httparse::Request::new(&mut []);
         let next =
             match head::lenient().parse_request_with_uninit_headers(&mut request, bytes, &mut room)
@@ -84,8 +83,7 @@ impl RequestSyntax {
         bytes: &[u8],
         start: u64,
     ) -> Option<Parsed<Box<RequestHead>>> {
-        let mut room: Room<'_, FEW_HEADERS> =
-            [const { std::mem::MaybeUninit::uninit() }; FEW_HEADERS];
+        let mut room = head::room();
         let mut request = httparse::Request::new(&mut []);
         match head::lenient().parse_request_with_uninit_headers(&mut request, bytes, &mut room) {
             Ok(httparse::Status::Complete(length)) => whole(
@@ -94,24 +92,6 @@ impl RequestSyntax {
                 start,
                 length,
             ),
-            Err(httparse::Error::TooManyHeaders) => {
-                let mut room: Room<'_, MANY_HEADERS> =
-                    [const { std::mem::MaybeUninit::uninit() }; MANY_HEADERS];
-                let mut request = httparse::Request::new(&mut []);
-                match head::lenient().parse_request_with_uninit_headers(
-                    &mut request,
-                    bytes,
-                    &mut room,
-                ) {
-                    Ok(httparse::Status::Complete(length)) => whole(
-                        first_line(&request)?,
-                        head::fields(request.headers),
-                        start,
-                        length,
-                    ),
-                    Ok(httparse::Status::Partial) | Err(_) => None,
-                }
-            }
             Err(httparse::Error::Token) if request.method.is_some() => {
                 let length = head::length(bytes, 0)?;
                 let legible = legible_target(&bytes[..length])?;

@@ -6,7 +6,7 @@ use super::{
     chunked::Chunked,
     detect,
     framing::{Coding, LengthHeaders},
-    head::{self, FEW_HEADERS, MANY_HEADERS, Room},
+    head,
     machine::{Next, Parsed, Syntax},
     plain::{Field, Initials, Plain},
 };
@@ -50,8 +50,7 @@ impl Syntax for ResponseSyntax {
     }
 
     fn parse_part(&self, bytes: &[u8], start: u64, length: usize) -> Option<Parsed<StatusHead>> {
-        let mut room: Room<'_, MANY_HEADERS> =
-            [const { std::mem::MaybeUninit::uninit() }; MANY_HEADERS];
+        let mut room = head::room();
         let mut response = httparse::Response::new(&mut []);
         let error = head::lenient()
             .parse_response_with_uninit_headers(&mut response, bytes, &mut room)
@@ -82,29 +81,12 @@ impl ResponseSyntax {
     #[cold]
     #[inline(never)]
     pub(super) fn parse_uncommon(&self, bytes: &[u8], start: u64) -> Option<Parsed<StatusHead>> {
-        let mut room: Room<'_, FEW_HEADERS> =
-            [const { std::mem::MaybeUninit::uninit() }; FEW_HEADERS];
+        let mut room = head::room();
         let mut response = httparse::Response::new(&mut []);
         match head::lenient().parse_response_with_uninit_headers(&mut response, bytes, &mut room) {
             Ok(httparse::Status::Complete(length)) => {
                 let head = first_line(&response, start, length)?;
                 Some(self.whole(head, length, head::fields(response.headers)))
-            }
-            Err(httparse::Error::TooManyHeaders) => {
-                let mut room: Room<'_, MANY_HEADERS> =
-                    [const { std::mem::MaybeUninit::uninit() }; MANY_HEADERS];
-                let mut response = httparse::Response::new(&mut []);
-                match head::lenient().parse_response_with_uninit_headers(
-                    &mut response,
-                    bytes,
-                    &mut room,
-                ) {
-                    Ok(httparse::Status::Complete(length)) => {
-                        let head = first_line(&response, start, length)?;
-                        Some(self.whole(head, length, head::fields(response.headers)))
-                    }
-                    Ok(httparse::Status::Partial) | Err(_) => None,
-                }
             }
             Ok(httparse::Status::Partial) | Err(_) => None,
         }

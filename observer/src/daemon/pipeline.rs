@@ -6,7 +6,7 @@ use std::sync::{
     mpsc::{SyncSender, TrySendError},
 };
 
-use foldhash::{HashMap, HashMapExt};
+use foldhash::HashMap;
 use observer_abi::context::method;
 
 use super::{departures::Notice, feed::Feed, lineage::Lineage};
@@ -147,7 +147,7 @@ impl Pipeline {
             maps,
             clock: Clock::measure(),
             now_ns: 0,
-            services: HashMap::new(),
+            services: HashMap::default(),
             services_generation: 0,
             departed_seen: 0,
             last_service: None,
