@@ -133,5 +133,10 @@ pub struct Connection {
     /// Kernel TLS, by direction: TCP sequence number of the record with which the next call begins; 0 where that is not
     /// known.
     pub records: [u32; 2],
+    /// [`strict`](crate::process::strict) of the process, as of `policy_epoch`.
+    pub strict: u32,
+    /// How many modes the daemon had set when [`ConnectionControl`](crate::control::ConnectionControl) was last asked for
+    /// `mode`; 0 before.
+    pub modes_set: u32,
 }
-plain!(Connection, 32 + 2 * 64 + 64 + 16 + 8 + 24 + 8 + 8);
+plain!(Connection, 32 + 2 * 64 + 64 + 16 + 8 + 24 + 8 + 8 + 8);

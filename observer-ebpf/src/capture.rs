@@ -21,7 +21,7 @@ use crate::{
     context::{self, Caller, Opened},
     globals::settings,
     ktls, link,
-    maps::{self, CONN_CONTROL, CONNECTIONS, CONTROL_BLOCK, POLICY},
+    maps::{self, CONN_CONTROL, CONNECTIONS, CONTROL_BLOCK, MODES_SET, POLICY, Scratch},
     opaque, option, output, retry,
     unit,
 };
@@ -69,7 +69,7 @@ pub(crate) unsafe fn admitted(entry: *mut Connection, tgid: u32) -> bool {
         (*entry).tgid = tgid;
         (*entry).policy_epoch = epoch;
         if allowed {
-            (*entry).runtime = unit::kind_of(tgid);
+            ((*entry).runtime, (*entry).strict) = unit::runtime_of(tgid);
             (*entry).flags &= !flag::DENIED;
         } else {
             (*entry).flags |= flag::DENIED;
@@ -120,11 +120,7 @@ pub(crate) extern "C" fn capture_data(slot: u32) -> u32 {
 
         let opens = (*this).runs == 0 || (*this).other_at_start != that_seen;
         if opens {
-            if let Some(control) = CONN_CONTROL.get_ptr(call.sock) {
-                if (*control).generation == (*entry).generation {
-                    (*entry).mode = (*control).mode as u8;
-                }
-            }
+            heed_mode(entry, call.sock);
             if (*entry).mode == mode::IGNORE {
                 return 0;
             }
@@ -157,7 +153,7 @@ pub(crate) extern "C" fn capture_data(slot: u32) -> u32 {
             (*this).first_ns = call.now;
             (*this).other_at_start = that_seen;
             (*this).runs += 1;
-            let run = open_run(slot, copied);
+            let run = open_run(scratch, entry, slot, copied);
             if run == run::NONE {
                 return 0;
             }
@@ -261,6 +257,29 @@ pub(crate) extern "C" fn request_lines(slot: u32, from: u32, copied: u32) -> u32
     }
 }
 
+/// Takes over the mode that the daemon wants, where it has set any since this connection last asked.
+///
+/// # Safety
+/// `entry` is the live map value of the sock at `sock`.
+#[inline(always)]
+unsafe fn heed_mode(entry: *mut Connection, sock: u64) {
+    // SAFETY: live map values.
+    unsafe {
+        let Some(set) = MODES_SET.get_ptr(output::ring_of((*entry).generation)) else { return };
+        // Before the mode, which is written before it is counted.
+        let set = set.read_volatile();
+        if (*entry).modes_set == set {
+            return;
+        }
+        (*entry).modes_set = set;
+        if let Some(control) = CONN_CONTROL.get_ptr(sock) {
+            if (*control).generation == (*entry).generation {
+                (*entry).mode = (*control).mode as u8;
+            }
+        }
+    }
+}
+
 #[inline(always)]
 fn direction(call: &Call) -> u8 {
     if call.direction == u32::from(INBOUND) { INBOUND } else { OUTBOUND }
@@ -325,15 +344,18 @@ mod run {
     pub(super) const REQUEST: u32 = 2;
 }
 
-/// A run begins, and `copied` bytes of it lie in the scratch: role, ids, thread context. One of [`run`].
-#[unsafe(no_mangle)]
+/// A run begins, and `copied` bytes of it lie in the scratch of `slot`: role, ids, thread context. One of [`run`].
+///
+/// With a stack of its own, which must not be there any more when what follows needs one; but no function to the verifier, so
+/// that it can be handed what the caller has found.
+///
+/// # Safety
+/// `scratch` is that scratch, `entry` the live map value of its call's sock.
 #[inline(never)]
-pub(crate) extern "C" fn open_run(slot: u32, copied: u32) -> u32 {
-    let Some(scratch) = maps::scratch(slot) else { return run::NONE };
+unsafe fn open_run(scratch: *mut Scratch, entry: *mut Connection, slot: u32, copied: u32) -> u32 {
     // SAFETY: live map values.
     unsafe {
         let call = &(*scratch).call;
-        let Some(entry) = CONNECTIONS.get_ptr_mut(call.sock) else { return run::NONE };
         let opened = &raw mut (*scratch).opened;
         let mut run = run::OTHER;
         let direction = direction(call);
@@ -351,7 +373,7 @@ pub(crate) extern "C" fn open_run(slot: u32, copied: u32) -> u32 {
             if (*entry).role == role::CLIENT {
                 context::open_client(call.sock, entry, &caller, position, call.now);
             } else {
-                let found = context::open_server(call.sock, entry, &caller, position, call.peer, call.blocking);
+                let found = context::open_server(call.sock, entry, &caller, position, call.peer, call.blocking, call.now);
                 if found == Opened::Observer {
                     (*entry).mode = mode::IGNORE;
                     (*entry).flags |= flag::OBSERVER;

@@ -37,26 +37,27 @@ pub(crate) unsafe fn caller(pid_tgid: u64) -> Caller {
     Caller { tgid: (pid_tgid >> 32) as u32, tid: pid_tgid as u32, process_start, thread_start }
 }
 
+/// 64 random bits, of which all ids of a request are made: a helper's call for each word of them would be six.
 #[inline(always)]
-fn random() -> u32 {
+fn random() -> u64 {
     // SAFETY: a helper without arguments.
-    unsafe { bpf_get_prandom_u32() as u32 }
+    unsafe { u64::from(bpf_get_prandom_u32() as u32) << 32 | u64::from(bpf_get_prandom_u32() as u32) }
 }
 
+/// Spreads what differs in any bit over all of them, one to one (the finalizer of SplitMix64).
 #[inline(always)]
-fn new_span_id() -> [u8; 8] {
-    let id = (u64::from(random()) << 32) | u64::from(random()) | 1;
-    id.to_ne_bytes()
+fn spread(word: u64) -> u64 {
+    let word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    word ^ (word >> 31)
 }
 
+/// Of a request that opens at `now`: the time keeps traces apart whose 64 bits are the same.
 #[inline(always)]
-fn new_trace_id() -> [u8; 16] {
-    let id = (u128::from(random()) << 96)
-        | (u128::from(random()) << 64)
-        | (u128::from(random()) << 32)
-        | u128::from(random())
-        | 1;
-    id.to_ne_bytes()
+fn new_trace_id(random: u64, now: u64) -> [u8; 16] {
+    let words = [spread(random ^ now), spread(!random) | 1];
+    // SAFETY: as many bytes.
+    unsafe { core::mem::transmute(words) }
 }
 
 /// The request's first sequence number, and position 0 of the server's stream: both are on the wire, so both ends have
@@ -88,7 +89,7 @@ pub(crate) unsafe fn open_client(
 ) {
     // SAFETY: live map values.
     unsafe {
-        begin(&mut (*entry).context, caller);
+        let mut random = begin(&mut (*entry).context, caller);
         let mut inherits = false;
         let found = unit::find(entry, caller, &raw mut (*entry).owner);
         let owner = (*entry).owner;
@@ -98,14 +99,14 @@ pub(crate) unsafe fn open_client(
             (*entry).context.parent_method = found;
             if unit::resolve(&owner).is_none() {
                 // Answered, and another one came, while this was copied.
-                begin(&mut (*entry).context, caller);
+                random = begin(&mut (*entry).context, caller);
             } else {
                 inherits = true;
                 count(if found == method::THREAD { Counter::ThreadParent } else { Counter::UnitParent }, 1);
             }
         }
         if !inherits {
-            (*entry).context.trace_id = new_trace_id();
+            (*entry).context.trace_id = new_trace_id(random, now);
         }
         let context = &(*entry).context;
         let handoff =
@@ -188,11 +189,12 @@ pub(crate) unsafe fn open_server(
     position: Option<u64>,
     peer: HandoffKey,
     blocking: u32,
+    now: u64,
 ) -> Opened {
     // SAFETY: live map values.
     unsafe {
         let response_at_open = (*entry).directions[OUTBOUND as usize].end;
-        begin(&mut (*entry).context, caller);
+        let random = begin(&mut (*entry).context, caller);
         (*entry).context.response_at_open = response_at_open;
         let mut inherits = false;
         let key = match position {
@@ -215,7 +217,7 @@ pub(crate) unsafe fn open_server(
             }
         }
         if !inherits {
-            (*entry).context.trace_id = new_trace_id();
+            (*entry).context.trace_id = new_trace_id(random, now);
         }
         let kind = (*entry).runtime;
         if kind != runtime::EVENT_LOOP && kind != runtime::GO {
@@ -226,13 +228,15 @@ pub(crate) unsafe fn open_server(
     }
 }
 
-/// A new span without a parent, whose trace is still to be named.
+/// A new span without a parent, whose trace is still to be named, from the bits that are returned.
 #[inline(always)]
-fn begin(context: &mut Context, caller: &Caller) {
-    context.span_id = new_span_id();
+fn begin(context: &mut Context, caller: &Caller) -> u64 {
+    let random = random();
+    context.span_id = (spread(random) | 1).to_ne_bytes();
     context.parent_span_id = [0; 8];
     context.parent_method = method::NONE;
     context.tid = caller.tid;
     context.tgid = caller.tgid;
     context.start_ns = caller.process_start;
+    random
 }

@@ -30,6 +30,9 @@ pub(crate) static CONNECTIONS: LruHashMap<u64, Connection> = LruHashMap::with_ma
 /// Daemon: capture modes by sock address.
 #[map]
 pub(crate) static CONN_CONTROL: LruHashMap<u64, ConnectionControl> = LruHashMap::with_max_entries(16384, 0);
+/// Daemon: how many modes it has set there, by ring: a connection looks only where that has changed.
+#[map]
+pub(crate) static MODES_SET: Array<u32> = Array::with_max_entries(MAX_RINGS as u32, 0);
 /// Kernel: what threads are working on, by thread id.
 #[map]
 pub(crate) static THREADS: LruHashMap<u32, Thread> = LruHashMap::with_max_entries(8192, 0);

@@ -15,10 +15,26 @@ use crate::{
 /// Adds to a counter of this CPU.
 #[inline(always)]
 pub(crate) fn count(counter: Counter, by: u64) {
-    if let Some(value) = COUNTERS.get_ptr_mut(counter as u32) {
-        // SAFETY: a per-CPU value; an interrupt may at worst lose one increment.
-        unsafe { *value = (*value).wrapping_add(by) };
+    counted(counter, by);
+}
+
+/// The same; what it says then.
+#[inline(always)]
+fn counted(counter: Counter, by: u64) -> u64 {
+    let Some(value) = COUNTERS.get_ptr_mut(counter as u32) else { return 0 };
+    // SAFETY: a per-CPU value; an interrupt may at worst lose one increment.
+    unsafe {
+        let sum = (*value).wrapping_add(by);
+        *value = sum;
+        sum
     }
+}
+
+/// The ring of the connection with this generation. (The verifier allows no arithmetic on its sock's address; the ns are as
+/// good as random.)
+#[inline(always)]
+pub(crate) fn ring_of(generation: u64) -> u32 {
+    ((generation >> 3) ^ (generation >> 13)) as u32 & settings().ring_mask()
 }
 
 /// Sends `length` bytes at `data` to the ring of the connection with this generation. Returns whether they fitted.
@@ -27,43 +43,48 @@ pub(crate) fn count(counter: Counter, by: u64) {
 /// `data` points at `length` readable bytes in a map value.
 #[inline(always)]
 pub(crate) unsafe fn send(generation: u64, data: *const u8, length: u64) -> bool {
-    // By generation, not by sock address: the verifier allows no arithmetic on that. Its ns are as good as random.
-    let shard = ((generation >> 3) ^ (generation >> 13)) as u32 & settings().ring_mask();
+    let shard = ring_of(generation);
+    let number = counted(Counter::Records, 1);
+    let looks = length >= LARGE || number & EVERY == 0;
     // SAFETY: passed on.
     let sent = unsafe {
         match shard {
-            0 => send_to(&RECORDS_0, 0, data, length),
-            1 => send_to(&RECORDS_1, 1, data, length),
-            2 => send_to(&RECORDS_2, 2, data, length),
-            _ => send_to(&RECORDS_3, 3, data, length),
+            0 => send_to(&RECORDS_0, 0, data, length, looks),
+            1 => send_to(&RECORDS_1, 1, data, length, looks),
+            2 => send_to(&RECORDS_2, 2, data, length, looks),
+            _ => send_to(&RECORDS_3, 3, data, length, looks),
         }
     };
     if sent {
-        count(Counter::Records, 1);
         count(Counter::RecordBytes, length);
     } else {
+        count(Counter::Records, u64::MAX);
         count(Counter::RingFull, 1);
     }
     sent
 }
 
+/// How full the ring is, which is not free to ask, is asked with each record of so many bytes,
+const LARGE: u64 = 2048;
+/// and with one in so many, less one, of each CPU: together they fit well into the half that is free when a reader is woken.
+const EVERY: u64 = 7;
+
 /// No wake-up: the reader polls. Only one that found nothing for a while sleeps until it is woken, and a ring that fills
-/// faster than it is polled wakes it, too.
+/// faster than it is polled wakes it, too, where `looks` says to look for that.
 ///
 /// # Safety
 /// As for [`send`].
 #[inline(always)]
-unsafe fn send_to(ring: &RingBuf, shard: u32, data: *const u8, length: u64) -> bool {
+unsafe fn send_to(ring: &RingBuf, shard: u32, data: *const u8, length: u64, looks: bool) -> bool {
     let map = core::ptr::from_ref(ring).cast_mut().cast();
     // SAFETY: a map of the ring type, and as above.
     unsafe {
-        let waiting = bpf_ringbuf_query(map, BPF_RB_AVAIL_DATA as u64);
+        let filling = looks && bpf_ringbuf_query(map, BPF_RB_AVAIL_DATA as u64) > u64::from(settings().wake_bytes());
         let sleeps = match SLEEPING.get_ptr(shard) {
             Some(sleeps) => *sleeps != 0,
             None => false,
         };
-        let wake = sleeps || waiting > settings().wake_bytes() as u64;
-        let flags = if wake { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP };
+        let flags = if sleeps || filling { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP };
         bpf_ringbuf_output(map, data.cast_mut().cast(), length, flags as u64) == 0
     }
 }

@@ -341,7 +341,7 @@ pub(crate) unsafe fn after_call<R: KernelRead>(sock: *const u8, kind: Kind, move
             // Whoever it was received for will be told by the ring, later.
             unit::disturbed(pid_tgid);
         } else if direction == INBOUND && (*entry).runtime != runtime::THREADS {
-            if (*entry).runtime == runtime::EVENT_LOOP && (*entry).role == role::SERVER && unit::strict(tgid) != strict::NO {
+            if (*entry).runtime == runtime::EVENT_LOOP && (*entry).role == role::SERVER && (*entry).strict != strict::NO {
                 // Its loop may work on all of them before it answers the first.
                 if taken != 0 && capture::is_pipelined(slot, taken) != 0 {
                     unit::close(entry);

@@ -42,6 +42,16 @@ const ANY: u64 = 0;
 
 pub(crate) const NOTHING: RequestReference = RequestReference { sock: 0, generation: 0, span_id: 0 };
 
+/// The kind of the process's runtime, and whether it is strict, see [`strict`].
+#[inline(always)]
+pub(crate) fn runtime_of(tgid: u32) -> (u32, u32) {
+    match RUNTIMES.get_ptr(tgid) {
+        // SAFETY: a live map value.
+        Some(found) => unsafe { ((*found).kind, (*found).strict) },
+        None => (runtime::THREADS, strict::NO),
+    }
+}
+
 /// The kind of the process's runtime.
 #[inline(always)]
 pub(crate) fn kind_of(tgid: u32) -> u32 {
@@ -304,7 +314,7 @@ unsafe fn received(sock: u64, entry: *const Connection, pid_tgid: u64, opened: b
             NOTHING
         };
         if (*entry).runtime == runtime::EVENT_LOOP {
-            let is_told = match strict(caller.tgid) {
+            let is_told = match (*entry).strict {
                 strict::NO => true,
                 strict::ALONE => {
                     let read = match (serves, opened) {

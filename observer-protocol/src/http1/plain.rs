@@ -63,7 +63,7 @@ impl<'b> Plain<'b> {
     /// Notes a line; `None` where it may be meant otherwise than it looks.
     fn field(&mut self, start: usize, end: usize) -> Option<()> {
         let line = &self.bytes[start..end];
-        let Some(colon) = line.iter().position(|byte| *byte == b':') else {
+        let Some(colon) = colon(line) else {
             // No header, which httparse passes over.
             return Some(());
         };
@@ -118,11 +118,49 @@ impl Initials {
     }
 }
 
+const ONES: u64 = u64::MAX / 255;
+
+/// Where the first colon is.
+#[inline]
+fn colon(line: &[u8]) -> Option<usize> {
+    let mut at = 0;
+    while let Some(word) = line[at..].first_chunk::<8>() {
+        let other = u64::from_le_bytes(*word) ^ (ONES * b':' as u64);
+        // Above the lowest one that is marked, bytes may be marked that are none.
+        let found = other.wrapping_sub(ONES) & !other & (ONES * 0x80);
+        if found != 0 {
+            return Some(at + (found.trailing_zeros() / 8) as usize);
+        }
+        at += 8;
+    }
+    let rest = line[at..].iter().position(|byte| *byte == b':')?;
+    Some(at + rest)
+}
+
+/// Whether a header's name, which has no control characters, is this one: lower-case letters, digits and hyphens.
+#[inline]
+pub(super) fn is_name(name: &[u8], known: &[u8]) -> bool {
+    const LOWER: u64 = ONES * 0x20;
+    let word = |bytes: &[u8], at: usize| {
+        let word = bytes.get(at..).and_then(<[u8]>::first_chunk::<8>)?;
+        Some(u64::from_le_bytes(*word) | LOWER)
+    };
+    let same = |at| word(name, at).is_some_and(|found| word(known, at) == Some(found));
+    if name.len() != known.len() {
+        return false;
+    }
+    match name.len() {
+        0..8 => name.eq_ignore_ascii_case(known),
+        8..=16 => same(0) && same(name.len() - 8),
+        17..=24 => same(0) && same(8) && same(name.len() - 8),
+        _ => name.eq_ignore_ascii_case(known),
+    }
+}
+
 /// Where the line that begins at `from` ends, if that is before a CR and an LF and no control character comes before
 /// (TAB is one, and so is DEL).
 #[inline]
 fn line_end(bytes: &[u8], from: usize) -> Option<usize> {
-    const ONES: u64 = u64::MAX / 255;
     let mut at = from;
     while let Some(word) = bytes.get(at..).and_then(<[u8]>::first_chunk::<8>) {
         let word = u64::from_le_bytes(*word);
@@ -165,6 +203,49 @@ mod tests {
             }
         }
         assert_eq!(line_end("é\u{7e}\u{80}ÿ \r\n".as_bytes(), 0), Some(8));
+    }
+
+    #[test]
+    fn a_colon_is_found_wherever_it_is() {
+        for length in 0..40 {
+            let text = "x;9".repeat(length);
+            assert_eq!(colon(text.as_bytes()), None);
+            let line = format!("{text}:y::zzzzzzzzzzzzzz");
+            assert_eq!(colon(line.as_bytes()), Some(text.len()));
+        }
+    }
+
+    #[test]
+    fn a_name_is_itself_in_any_case_and_nothing_else() {
+        let known = [
+            "b3",
+            "host",
+            "upgrade",
+            "user-agent",
+            "content-type",
+            "content-length",
+            "transfer-encoding",
+            "a-name-of-twenty-five-let",
+        ];
+        for name in known {
+            let known = name.as_bytes();
+            assert!(is_name(known, known));
+            assert!(is_name(name.to_uppercase().as_bytes(), known));
+            for index in 0..known.len() {
+                for byte in 0x20..0x7f {
+                    let mut other = known.to_vec();
+                    other[index] = byte;
+                    assert_eq!(
+                        is_name(&other, known),
+                        other.eq_ignore_ascii_case(known),
+                        "{:?}",
+                        other.escape_ascii().to_string()
+                    );
+                }
+            }
+            assert!(!is_name(&known[1..], known));
+            assert!(!is_name(b"", known));
+        }
     }
 
     #[test]

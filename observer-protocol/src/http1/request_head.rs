@@ -10,7 +10,7 @@ use super::{
     framing::{Coding, LengthHeaders},
     head::{self, text},
     machine::{Next, Parsed, Syntax},
-    plain::{Field, Initials, Plain},
+    plain::{Field, Initials, Plain, is_name},
 };
 use crate::{
     b3,
@@ -201,7 +201,7 @@ fn read<'b>(
     let mut trace_states = 0u32;
     let mut b3_headers = b3::Multiple::default();
     for (name, value) in fields.clone() {
-        let is = |known: &[u8]| name.eq_ignore_ascii_case(known);
+        let is = |known: &[u8]| is_name(name, known);
         match name.len() {
             2 if is(b"b3") => head.b3 = head.b3.take().or_else(|| Some(text(value, MAX_B3))),
             4 if is(b"host") => {

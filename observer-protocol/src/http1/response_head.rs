@@ -8,7 +8,7 @@ use super::{
     framing::{Coding, LengthHeaders},
     head,
     machine::{Next, Parsed, Syntax},
-    plain::{Field, Initials, Plain},
+    plain::{Field, Initials, Plain, is_name},
 };
 
 /// Of the header lines that are asked for.
@@ -197,7 +197,7 @@ const fn head(start: u64, length: usize, status: u16, minor_version: u8) -> Resp
 fn read<'b>(head: &mut ResponseHead, fields: impl Iterator<Item = Field<'b>>) -> LengthHeaders {
     let mut lengths = LengthHeaders::default();
     for (name, value) in fields {
-        let is = |known: &[u8]| name.eq_ignore_ascii_case(known);
+        let is = |known: &[u8]| is_name(name, known);
         match name.len() {
             12 if is(b"content-type") => head.event_stream = is_event_stream(value),
             14 if is(b"content-length") => lengths.content_length(value),

@@ -29,7 +29,7 @@ pub(super) struct MapSizes {
     pub(super) ring_bytes: u32,
 }
 
-/// As much as the host can spare, at most what the settings say: 1,024 connections (0.5 MiB) and 256 KiB of each ring
+/// As much as the host can spare, at most what the settings say: 1,024 connections (0.5 MiB) and 1 MiB of each ring
 /// a 256 MiB of memory.
 pub(super) fn map_sizes(limits: &config::Limits, memory: u64) -> MapSizes {
     let share = u32::try_from(memory / (256 << 20))
@@ -38,10 +38,7 @@ pub(super) fn map_sizes(limits: &config::Limits, memory: u64) -> MapSizes {
     let down = |size: u32| 1 << size.ilog2();
     MapSizes {
         connections: limits.max_connections.0.min(share.saturating_mul(1024)),
-        ring_bytes: limits
-            .ring_bytes
-            .0
-            .min(down(share.saturating_mul(256 << 10))),
+        ring_bytes: limits.ring_bytes.0.min(down(share.saturating_mul(1 << 20))),
     }
 }
 
@@ -120,10 +117,10 @@ mod tests {
         assert_eq!(sizes(u64::MAX), whole);
         assert_eq!(sizes(16 << 30), whole);
         let small = sizes(1 << 30);
-        assert_eq!((small.connections, small.ring_bytes), (4096, 1 << 20));
+        assert_eq!((small.connections, small.ring_bytes), (4096, 4 << 20));
         let odd = sizes(700 << 20);
-        assert_eq!((odd.connections, odd.ring_bytes), (2048, 512 << 10));
+        assert_eq!((odd.connections, odd.ring_bytes), (2048, 2 << 20));
         let tiny = sizes(64 << 20);
-        assert_eq!((tiny.connections, tiny.ring_bytes), (1024, 256 << 10));
+        assert_eq!((tiny.connections, tiny.ring_bytes), (1024, 1 << 20));
     }
 }

@@ -264,7 +264,7 @@ impl Daemon {
                 sampler.clone(),
                 exporter.clone(),
                 local.clone(),
-                kernel.connections()?,
+                kernel.connections(index as u32)?,
             );
             let config = StreamConfig {
                 max_connections: settings.limits.max_connections.0 as usize,

@@ -323,7 +323,7 @@ impl Kernel {
             selected_only: u32::from(options.selected_only),
             observer_tgid: options.observer_tgid,
             ring_mask: rings as u32 - 1,
-            wake_bytes: options.ring_bytes / 4,
+            wake_bytes: options.ring_bytes / 2,
             may_probe_read: u32::from(features.may_probe_read()),
             send_start_hook: u32::from(tier != Tier::Socket || features.send_start_tracepoint),
             request_budget: options.request_budget,
@@ -458,11 +458,14 @@ impl Kernel {
             .ok_or_else(|| anyhow!("the object has no map {name}"))
     }
 
-    /// Takes the maps that a shard reads and writes. Each call duplicates the descriptors.
-    pub fn connections(&mut self) -> Result<ConnectionMaps> {
+    /// Takes the maps that the shard of a ring reads and writes. Each call duplicates the descriptors.
+    pub fn connections(&mut self, ring: u32) -> Result<ConnectionMaps> {
         Ok(ConnectionMaps {
             connections: HashMap::try_from(duplicate(&self.ebpf, "CONNECTIONS")?)?,
             control: HashMap::try_from(duplicate(&self.ebpf, "CONN_CONTROL")?)?,
+            modes_set: Array::try_from(duplicate(&self.ebpf, "MODES_SET")?)?,
+            ring,
+            set: 0,
         })
     }
 
@@ -746,6 +749,11 @@ fn duplicate(ebpf: &Ebpf, name: &str) -> Result<Map> {
 pub struct ConnectionMaps {
     connections: HashMap<MapData, u64, Connection>,
     control: HashMap<MapData, u64, ConnectionControl>,
+    modes_set: Array<MapData, u32>,
+    /// Place in that.
+    ring: u32,
+    /// What it says.
+    set: u32,
 }
 
 impl ConnectionMaps {
@@ -767,6 +775,11 @@ impl ConnectionMaps {
             let _ = self.control.remove(&key.sock);
         } else if let Err(error) = self.control.insert(key.sock, control, 0) {
             tracing::debug!(%error, "could not set a connection's capture mode");
+        }
+        // A connection that never asked has 0.
+        self.set = self.set.wrapping_add(1).max(1);
+        if let Err(error) = self.modes_set.set(self.ring, self.set, 0) {
+            tracing::debug!(%error, "connections do not learn of their capture modes");
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! The programs submit without wake-ups, since a wake-up for each record costs the traced service more than everything
 //! else together. The reader polls instead, and since each time it wakes costs the machine some 10 µs to 60 µs, it does
-//! so as seldom as the ring's room allows: every 40 ms, sooner while much comes in, and at once when a quarter of the ring
+//! so as seldom as the ring's room allows: every 40 ms, sooner while much comes in, and at once when half of the ring
 //! is full. When nothing came for a while it says so (`SLEEPING`) and sleeps; then the next record wakes it.
 
 use std::{
@@ -23,7 +23,7 @@ const ASLEEP: Duration = Duration::from_millis(100);
 /// Drains that find nothing before the reader falls asleep.
 const QUIET: u32 = 4;
 /// Of the ring, what one rest may let come in.
-const SHARE: usize = 8;
+const SHARE: usize = 4;
 /// Records handled before the caller gets its turn again, so that a flood cannot starve timers.
 const BATCH: usize = 4096;
 
