@@ -21,7 +21,7 @@ use crate::{
     context::{self, Caller, Opened},
     globals::settings,
     ktls, link,
-    maps::{self, CONN_CONTROL, CONNECTIONS, CONTROL_BLOCK, MODES_SET, POLICY, Scratch},
+    maps::{self, CONN_CONTROL, CONNECTIONS, CONTROL_BLOCK, MODES_SET, POLICY},
     opaque, option, output, retry,
     unit,
 };
@@ -153,7 +153,7 @@ pub(crate) extern "C" fn capture_data(slot: u32) -> u32 {
             (*this).first_ns = call.now;
             (*this).other_at_start = that_seen;
             (*this).runs += 1;
-            let run = open_run(scratch, entry, slot, copied);
+            let run = open_run(slot, copied);
             if run == run::NONE {
                 return 0;
             }
@@ -344,18 +344,15 @@ mod run {
     pub(super) const REQUEST: u32 = 2;
 }
 
-/// A run begins, and `copied` bytes of it lie in the scratch of `slot`: role, ids, thread context. One of [`run`].
-///
-/// With a stack of its own, which must not be there any more when what follows needs one; but no function to the verifier, so
-/// that it can be handed what the caller has found.
-///
-/// # Safety
-/// `scratch` is that scratch, `entry` the live map value of its call's sock.
+/// A run begins, and `copied` bytes of it lie in the scratch: role, ids, thread context. One of [`run`].
+#[unsafe(no_mangle)]
 #[inline(never)]
-unsafe fn open_run(scratch: *mut Scratch, entry: *mut Connection, slot: u32, copied: u32) -> u32 {
+pub(crate) extern "C" fn open_run(slot: u32, copied: u32) -> u32 {
+    let Some(scratch) = maps::scratch(slot) else { return run::NONE };
     // SAFETY: live map values.
     unsafe {
         let call = &(*scratch).call;
+        let Some(entry) = CONNECTIONS.get_ptr_mut(call.sock) else { return run::NONE };
         let opened = &raw mut (*scratch).opened;
         let mut run = run::OTHER;
         let direction = direction(call);
