@@ -120,7 +120,14 @@ pub(crate) extern "C" fn capture_data(slot: u32) -> u32 {
 
         let opens = (*this).runs == 0 || (*this).other_at_start != that_seen;
         if opens {
-            heed_mode(entry, call.sock);
+            if let Some(set) = MODES_SET.get_ptr(output::ring_of((*entry).generation)) {
+                // Before the mode, which is written before it is counted.
+                let set = set.read_volatile();
+                if (*entry).modes_set != set {
+                    (*entry).modes_set = set;
+                    heed_mode(slot);
+                }
+            }
             if (*entry).mode == mode::IGNORE {
                 return 0;
             }
@@ -179,7 +186,7 @@ pub(crate) extern "C" fn capture_data(slot: u32) -> u32 {
             }
             fill(&raw mut (*opened).data, call, entry, record::kind::RUN_OPENED, copied);
             let size = size_of::<RunOpened>() as u64 + u64::from(copied);
-            output::send((*entry).generation, scratch.cast(), size);
+            output::send_run((*entry).generation, scratch.cast(), size);
             if responds && !inbound && is_interim(payload, copied) {
                 interim_sent(call, entry);
             }
@@ -187,7 +194,7 @@ pub(crate) extern "C" fn capture_data(slot: u32) -> u32 {
             let data: *mut RunData = payload.sub(size_of::<RunData>()).cast();
             fill(data, call, entry, record::kind::RUN_DATA, copied);
             let size = size_of::<RunData>() as u64 + u64::from(copied);
-            output::send((*entry).generation, data.cast(), size);
+            output::send_run((*entry).generation, data.cast(), size);
         }
         (*this).shipped = shipped + wanted as u32;
         (*entry).flags |= flag::ACTIVE;
@@ -257,27 +264,24 @@ pub(crate) extern "C" fn request_lines(slot: u32, from: u32, copied: u32) -> u32
     }
 }
 
-/// Takes over the mode that the daemon wants, where it has set any since this connection last asked.
+/// Takes over the mode that the daemon wants for the connection of the scratch's call.
 ///
-/// # Safety
-/// `entry` is the live map value of the sock at `sock`.
-#[inline(always)]
-unsafe fn heed_mode(entry: *mut Connection, sock: u64) {
+/// A function of its own, since the callers' stack has no room for it.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn heed_mode(slot: u32) -> u32 {
+    let Some(scratch) = maps::scratch(slot) else { return 0 };
     // SAFETY: live map values.
     unsafe {
-        let Some(set) = MODES_SET.get_ptr(output::ring_of((*entry).generation)) else { return };
-        // Before the mode, which is written before it is counted.
-        let set = set.read_volatile();
-        if (*entry).modes_set == set {
-            return;
-        }
-        (*entry).modes_set = set;
+        let sock = (*scratch).call.sock;
+        let Some(entry) = CONNECTIONS.get_ptr_mut(sock) else { return 0 };
         if let Some(control) = CONN_CONTROL.get_ptr(sock) {
             if (*control).generation == (*entry).generation {
                 (*entry).mode = (*control).mode as u8;
             }
         }
     }
+    0
 }
 
 #[inline(always)]

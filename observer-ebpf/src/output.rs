@@ -43,9 +43,26 @@ pub(crate) fn ring_of(generation: u64) -> u32 {
 /// `data` points at `length` readable bytes in a map value.
 #[inline(always)]
 pub(crate) unsafe fn send(generation: u64, data: *const u8, length: u64) -> bool {
+    // SAFETY: passed on.
+    unsafe { send_looking(generation, data, length, true) }
+}
+
+/// The same for what there is much of.
+///
+/// # Safety
+/// As for [`send`].
+#[inline(always)]
+pub(crate) unsafe fn send_run(generation: u64, data: *const u8, length: u64) -> bool {
+    let looks = settings().wake_bytes() < SMALL || length >= LARGE || counted(Counter::Records, 0) % EVERY == 0;
+    // SAFETY: passed on.
+    unsafe { send_looking(generation, data, length, looks) }
+}
+
+/// # Safety
+/// As for [`send`].
+#[inline(always)]
+unsafe fn send_looking(generation: u64, data: *const u8, length: u64, looks: bool) -> bool {
     let shard = ring_of(generation);
-    let number = counted(Counter::Records, 1);
-    let looks = length >= LARGE || number & EVERY == 0;
     // SAFETY: passed on.
     let sent = unsafe {
         match shard {
@@ -56,18 +73,20 @@ pub(crate) unsafe fn send(generation: u64, data: *const u8, length: u64) -> bool
         }
     };
     if sent {
+        count(Counter::Records, 1);
         count(Counter::RecordBytes, length);
     } else {
-        count(Counter::Records, u64::MAX);
         count(Counter::RingFull, 1);
     }
     sent
 }
 
-/// How full the ring is, which is not free to ask, is asked with each record of so many bytes,
+/// How full the ring is, which is not free to ask, is asked with each piece of a run of so many bytes,
 const LARGE: u64 = 2048;
-/// and with one in so many, less one, of each CPU: together they fit well into the half that is free when a reader is woken.
-const EVERY: u64 = 7;
+/// and with one in so many of each CPU: what comes in between fits well into the half that is free when a reader is woken,
+const EVERY: u64 = 8;
+/// but for a ring that wakes its reader with less than this in it.
+const SMALL: u32 = 256 << 10;
 
 /// No wake-up: the reader polls. Only one that found nothing for a while sleeps until it is woken, and a ring that fills
 /// faster than it is polled wakes it, too, where `looks` says to look for that.

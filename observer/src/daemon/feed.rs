@@ -12,6 +12,7 @@ use std::{
 
 use aya::maps::{MapData, RingBuf};
 use observer_abi::process::{ProcessEvent, event};
+use rustix::event::{EventfdFlags, eventfd};
 
 use crate::{
     kernel::{loader::PolicyMaps, reader},
@@ -29,6 +30,8 @@ pub(super) struct Feed {
     inner: Mutex<Inner>,
     /// The ring's, to wait on without holding the lock.
     waiting: Option<OwnedFd>,
+    /// Ends a wait.
+    waker: Option<OwnedFd>,
 }
 
 struct Inner {
@@ -51,6 +54,7 @@ impl Feed {
     ) -> Self {
         Self {
             waiting: ring.as_fd().try_clone_to_owned().ok(),
+            waker: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).ok(),
             inner: Mutex::new(Inner {
                 ring,
                 plan,
@@ -82,15 +86,21 @@ impl Feed {
         inner.apply();
     }
 
-    /// Waits until the kernel tells of something, at most for so long. Returns whether it was shorter, as where it can't
-    /// wait: the caller is to rest then.
+    /// Waits until the kernel tells of something, or [`nudge`](Self::nudge) is called, at most for so long. Returns whether it
+    /// was shorter, as where it can't wait: the caller is to rest then.
     pub(super) fn wait(&self, longest: Duration) -> bool {
-        let waiting = self.waiting.as_ref();
-        waiting.is_none_or(|waiting| reader::wait(waiting, longest))
+        match (&self.waiting, &self.waker) {
+            (Some(waiting), Some(waker)) => reader::wait_for_any([waiting, waker], longest),
+            _ => true,
+        }
     }
 
-    /// Wakes who waits for processes to look at; there is no process 0.
+    /// Wakes who waits for the kernel to tell of something, from now on at once, and who waits for processes to look at;
+    /// there is no process 0.
     pub(super) fn nudge(&self) {
+        if let Some(waker) = &self.waker {
+            let _ = rustix::io::write(waker, &1u64.to_ne_bytes());
+        }
         let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         let _ = inner.begun.try_send(0);
     }

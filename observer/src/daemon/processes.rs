@@ -13,8 +13,8 @@ use super::{
 };
 use crate::kernel::{Kernel, inject::Leaving};
 
-/// Longest sleep: how soon it notices that it is to stop.
-const PATIENCE: Duration = Duration::from_millis(100);
+/// Longest sleep.
+const PATIENCE: Duration = Duration::from_nanos(HOUSEKEEPING_NS);
 /// Rest after events were taken in, so that a storm of short processes does not wake it for each.
 const REST: Duration = Duration::from_millis(10);
 

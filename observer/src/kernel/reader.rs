@@ -95,11 +95,19 @@ impl RecordRing {
 /// Waits until the kernel wakes who waits on a ring, at most for so long. Returns whether it was shorter: at once, where a
 /// record is there already, or the wait was interrupted or refused.
 pub fn wait(ring: impl AsFd, longest: Duration) -> bool {
+    wait_for_any([ring], longest)
+}
+
+/// The same for several rings, or whatever else can be waited for.
+pub fn wait_for_any<const N: usize>(rings: [impl AsFd; N], longest: Duration) -> bool {
     let timeout = Timespec {
         tv_sec: longest.as_secs() as i64,
         tv_nsec: i64::from(longest.subsec_nanos()),
     };
-    poll(&mut [PollFd::new(&ring, PollFlags::IN)], Some(&timeout)) != Ok(0)
+    let mut waiting = rings
+        .each_ref()
+        .map(|ring| PollFd::new(ring, PollFlags::IN));
+    poll(&mut waiting, Some(&timeout)) != Ok(0)
 }
 
 /// How long to rest after a rest of `last` in which `bytes` came into a ring with `room` for so many.
