@@ -133,8 +133,8 @@ mod tests {
         let most = room / SHARE;
         assert_eq!(next_rest(STEADY, most, room), STEADY);
         assert_eq!(next_rest(STEADY, 2 * most, room), STEADY / 2);
-        assert_eq!(next_rest(STEADY, 4 * room, room), STEADY / 32);
-        assert_eq!(next_rest(STEADY, 8 * room, room), BUSY);
+        assert_eq!(next_rest(STEADY, 32 * most, room), STEADY / 32);
+        assert_eq!(next_rest(STEADY, 64 * most, room), BUSY);
         assert_eq!(next_rest(BUSY, room, room), BUSY);
         assert_eq!(next_rest(BUSY, most, room), BUSY);
         assert_eq!(next_rest(BUSY, most / 2, room), BUSY * 2);
