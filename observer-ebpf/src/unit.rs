@@ -55,22 +55,14 @@ pub(crate) fn runtime_of(tgid: u32) -> (u32, u32) {
 /// The kind of the process's runtime.
 #[inline(always)]
 pub(crate) fn kind_of(tgid: u32) -> u32 {
-    match RUNTIMES.get_ptr(tgid) {
-        // SAFETY: a live map value.
-        Some(found) => unsafe { (*found).kind },
-        None => runtime::THREADS,
-    }
+    runtime_of(tgid).0
 }
 
 /// Whether what an event loop does with an answer may be another request's business: one of
 /// [`strict`](observer_abi::process::strict).
 #[inline(always)]
 pub(crate) fn strict(tgid: u32) -> u32 {
-    match RUNTIMES.get_ptr(tgid) {
-        // SAFETY: a live map value.
-        Some(found) => unsafe { (*found).strict },
-        None => strict::NO,
-    }
+    runtime_of(tgid).1
 }
 
 /// The request that is open on a server's connection.
