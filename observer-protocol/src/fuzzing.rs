@@ -3,6 +3,7 @@
 //!
 //! Not for use by others; the functions panic where a parser is wrong.
 
+use crate::dns;
 use crate::http1::{
     Limits, RequestEvent, RequestKind, RequestParser, ResponseEvent, ResponseParser, Segment,
     detect,
@@ -10,6 +11,19 @@ use crate::http1::{
 
 /// Most of the head that the parsers keep here: small, so that short inputs reach the limit.
 const HEAD_BYTES: usize = 512;
+
+/// A DNS message from a name server that means no good.
+pub fn dns(bytes: &[u8]) {
+    let Ok(message) = dns::parse(bytes) else {
+        return;
+    };
+    if let Some(question) = message.question {
+        // Each byte of the 255 is written with four characters at most.
+        assert!(!question.name.is_empty() && question.name.len() <= 4 * 255);
+        assert!(question.name.bytes().all(|byte| byte.is_ascii_graphic()));
+        assert!(!question.name.bytes().any(|byte| byte.is_ascii_uppercase()));
+    }
+}
 
 /// A parser of either direction.
 trait Parser {

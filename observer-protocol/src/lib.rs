@@ -1,10 +1,11 @@
 //! Pure, incremental protocol parsers: bytes in, messages out. No I/O, no clock, no threads.
 //!
-//! A parser is fed with the [segments](http1::Segment) that socket calls moved, knows about bytes that were lost or
+//! A parser of a stream is fed with the [segments](http1::Segment) that socket calls moved, knows about bytes that were lost or
 //! only counted, and says what it saw: it never guesses a value that was not on the wire.
 #![forbid(unsafe_code)]
 
 pub mod b3;
+pub mod dns;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod http1;

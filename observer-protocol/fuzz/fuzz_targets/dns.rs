@@ -1,0 +1,4 @@
+//! DNS messages; see `observer_protocol::fuzzing`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| observer_protocol::fuzzing::dns(data));
