@@ -73,8 +73,13 @@ impl Secure {
         [&self.python, &self.gateway, &self.nginx]
     }
 
+    /// Python's server.
+    pub(crate) fn server(&self) -> &Server {
+        &self.python
+    }
+
     /// Asks for these paths on one connection; statuses and sizes of the answers, a line each.
-    fn get(&self, server: &Server, paths: &[String]) -> String {
+    pub(crate) fn get(&self, server: &Server, paths: &[String]) -> String {
         let mut client = program(&self.folder, &["get", &server.port().to_string()]);
         let client = client.args(paths).output().unwrap();
         assert!(client.status.success(), "{client:?}");

@@ -27,6 +27,7 @@ mod harm;
 mod http;
 mod identity;
 mod kernel_tls;
+mod late_module;
 mod namespace;
 mod report;
 mod rings;
@@ -72,6 +73,7 @@ fn main() -> ExitCode {
         left = run_shared(&environment, &left, attempt == ATTEMPTS, &mut report);
     }
     harm::run(&environment, &is_wanted, &mut report);
+    late_module::run(&environment, &is_wanted, &mut report);
     ExitCode::from(u8::from(report.has_failures()))
 }
 
