@@ -85,8 +85,10 @@ pub struct Settings {
     pub at_call_end: u32,
     /// Calls of Node without a parent are told which request they may have been made for.
     pub links: u32,
+    /// Datagrams to and from name servers are told.
+    pub dns: u32,
 }
-plain!(Settings, 80);
+plain!(Settings, 84);
 
 /// What [`InjectionControl`] says.
 pub mod injection {
@@ -110,7 +112,7 @@ pub struct InjectionControl {
 plain!(InjectionControl, 8);
 
 /// Scratches: programs that need one. Spares have as many.
-pub const SCRATCHES: u32 = 7;
+pub const SCRATCHES: u32 = 8;
 
 /// Scratches, where headers are injected: those of the other programs and of their spares, and three.
 pub const SCRATCHES_TO_INJECT: u32 = 2 * SCRATCHES + 3;

@@ -74,10 +74,14 @@ pub enum Counter {
     OpaqueShared = 32,
     /// Calls without a parent of which it was told what they may have been made for.
     LinkFound = 33,
+    /// Datagrams to and from name servers.
+    Datagrams = 34,
+    /// Of those, the ones that were not read since another task was being served on that CPU.
+    DatagramMissed = 35,
 }
 
 /// Number of counters.
-pub const COUNTERS: u32 = 34;
+pub const COUNTERS: u32 = 36;
 
 impl Counter {
     /// Every counter with the name under which the daemon exports it.
@@ -116,5 +120,7 @@ impl Counter {
         (Counter::OpaqueTaken, "tls_context_taken"),
         (Counter::OpaqueShared, "tls_shared"),
         (Counter::LinkFound, "link_found"),
+        (Counter::Datagrams, "datagrams"),
+        (Counter::DatagramMissed, "datagram_missed"),
     ];
 }

@@ -136,6 +136,8 @@ pub struct Offsets {
     pub proto_recvmsg: u32,
     /// `tcp_ulp_ops.name`
     pub ulp_name: u32,
+    /// `msghdr.msg_name`
+    pub msg_name: u32,
     /// `msghdr.msg_control`
     pub msg_control: u32,
     /// `msghdr.msg_controllen`
@@ -169,4 +171,4 @@ pub struct Offsets {
     /// `io_worker.cur_work`
     pub worker_work: u32,
 }
-plain!(Offsets, 81 * 4);
+plain!(Offsets, 82 * 4);

@@ -16,6 +16,10 @@ pub mod kind {
     pub const CONNECTION_CLOSED: u8 = 4;
     /// A call without a parent may have been made for a request: [`LinkFound`](super::LinkFound).
     pub const LINK_FOUND: u8 = 5;
+    /// A datagram to or from a name server: [`Datagram`](super::Datagram) and payload.
+    pub const DATAGRAM: u8 = 6;
+    /// A socket through which datagrams went to a name server was closed: [`Datagram`](super::Datagram) without payload.
+    pub const DATAGRAMS_CLOSED: u8 = 7;
 }
 
 /// Bits of [`RecordHeader::flags`].
@@ -162,6 +166,54 @@ pub struct LinkFound {
     pub trace_id: [u8; 16],
 }
 plain!(LinkFound, 32 + 32);
+
+/// A datagram to a name server, or one from it. The payload is its first bytes.
+///
+/// There are no connections and no entries: the socket is its sock and, as the header's generation, its inode number.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Datagram {
+    /// The head; its role is that of a client.
+    pub header: RecordHeader,
+    /// Local address, IPv4 in the first four bytes.
+    pub local_address: [u8; 16],
+    /// The name server's, all zero where it is not known: of an answer on a socket that is not connected.
+    pub peer_address: [u8; 16],
+    /// One of [`family`](crate::connection::family).
+    pub family: u16,
+    /// Local port, host order.
+    pub local_port: u16,
+    /// The name server's port, host order; 0 where it is not known.
+    pub peer_port: u16,
+    /// Of a query, how its parent was found, one of [`method`](crate::context::method).
+    pub parent_method: u16,
+    /// Network namespace inode number.
+    pub netns: u32,
+    /// Bytes of the datagram.
+    pub length: u32,
+    /// The calling thread.
+    pub tid: u32,
+    /// Its process.
+    pub tgid: u32,
+    /// Start time of the process's leader, ns since boot.
+    pub start_ns: u64,
+    /// Datagrams that were received through the socket since its first query, this one included.
+    pub received: u32,
+    /// Explicit padding.
+    pub reserved: u32,
+    /// Of a query, W3C trace id of the request that it is made for; all zero where there is none.
+    pub trace_id: [u8; 16],
+    /// Of a query, W3C span id of that request.
+    pub parent_span_id: [u8; 8],
+}
+plain!(Datagram, 32 + 32 + 8 + 8 + 8 + 8 + 8 + 24);
+
+/// The most of a datagram that a record carries, in bytes: what names hold (255), and more than a header and one question
+/// without an extension ask for.
+pub const MAX_DATAGRAM: usize = 512;
+
+/// The port of name servers.
+pub const NAME_SERVER_PORT: u16 = 53;
 
 /// The most payload that one record carries, in bytes.
 pub const MAX_PAYLOAD: usize = 8192;

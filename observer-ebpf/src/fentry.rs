@@ -6,6 +6,7 @@
 //! | fexit `tcp_recvmsg` | `(struct sock *sk, struct msghdr *msg, size_t len, [int nonblock,] int flags[, int *addr_len])` | 5.5 |
 //! | fexit `unix_stream_sendmsg` | `(struct socket *sock, struct msghdr *msg, size_t len)` | 5.5 |
 //! | fexit `unix_stream_recvmsg` | `(struct socket *sock, struct msghdr *msg, size_t size, int flags)` | 5.5 |
+//! | fexit `udp_sendmsg`, `udpv6_sendmsg`, `udp_recvmsg`, `udpv6_recvmsg`; fentry `udp_destroy_sock`, `udpv6_destroy_sock` | see `dns` | 5.5 |
 //! | fexit `inet_csk_accept` | `(struct sock *sk, …)`, returns the accepted sock | 5.5 |
 //!
 //! Cost: the lowest of all tiers; sees io_uring and sendfile. Limits: what `iterator` cannot reach under lockdown
@@ -16,16 +17,18 @@ use aya_ebpf::{
     macros::{fentry, fexit},
     programs::{FEntryContext, FExitContext},
 };
-use observer_abi::connection::{INBOUND, OUTBOUND};
+use observer_abi::connection::{INBOUND, OUTBOUND, family};
 
 use crate::{
+    dns::{self, Name},
     globals::offset,
     maps::{CONNECTIONS, slot},
     read::{Direct, KernelRead},
     retry,
-    sock::Kind,
-    socket::{self, Buffer, MSG_PEEK, MSG_TRUNC, Moved},
+    sock::{self, Kind},
+    socket::{self, Buffer, MSG_ERRQUEUE, MSG_PEEK, MSG_TRUNC, Moved},
     spare::{slot_of, spared},
+    task, unit,
 };
 
 spared! {
@@ -128,6 +131,84 @@ spared! {
             }
         }
     }
+}
+
+// A send over IPv4 on an IPv6 socket goes through both functions: it is told once, at the outer one's end.
+spared! {
+    #[fexit(function = "udp_sendmsg")]
+    fentry_udp_sent, fentry_udp_sent_spare, FExitContext, UDP_SENT,
+    |ctx, _spare| {
+        // SAFETY: typed arguments.
+        unsafe {
+            if sock::family::<Direct>(ctx.arg(0)) == family::INET {
+                datagram_sent(ctx.arg(0), ctx.arg(1), ctx.arg(3));
+            }
+        }
+    }
+}
+
+spared! {
+    #[fexit(function = "udpv6_sendmsg")]
+    fentry_udp6_sent, fentry_udp6_sent_spare, FExitContext, UDP6_SENT,
+    // SAFETY: typed arguments.
+    |ctx, _spare| unsafe { datagram_sent(ctx.arg(0), ctx.arg(1), ctx.arg(3)) }
+}
+
+/// # Safety
+/// `sock` is a typed UDP sock and `message` a `struct msghdr`.
+#[inline(always)]
+unsafe fn datagram_sent(sock: *const u8, message: *const u8, result: i32) {
+    if result <= 0 {
+        dns::failed(sock);
+    } else {
+        // SAFETY: as promised.
+        unsafe {
+            let (name, buffer) = (Name::Message(message), Buffer::Message(message));
+            dns::moved::<Direct>(sock, OUTBOUND, result as u32, name, buffer, 0);
+        }
+    }
+}
+
+/// As for TCP, see above.
+macro_rules! udp_received {
+    ($hook:meta, $number:ident, $name:ident, $spare:ident, $flags:literal, $result:literal) => {
+        spared! {
+            #[$hook]
+            $name, $spare, FExitContext, $number,
+            |ctx, _spare| {
+                let flags: i32 = ctx.arg($flags);
+                let result: i32 = ctx.arg($result);
+                if result > 0 && flags & (MSG_PEEK | MSG_ERRQUEUE) == 0 {
+                    // SAFETY: typed arguments.
+                    unsafe {
+                        let moved = received(ctx.arg(1), flags, result);
+                        let name = Name::SystemCall;
+                        dns::moved::<Direct>(ctx.arg(0), INBOUND, moved.bytes, name, moved.buffer, 0);
+                    }
+                    unit::disturbed(task::pid_tgid());
+                }
+            }
+        }
+    };
+}
+
+udp_received!(fexit(function = "udp_recvmsg"), UDP_RECEIVED, fentry_udp_received_4, fentry_udp_received_4_spare, 3, 4);
+udp_received!(fexit(function = "udp_recvmsg"), UDP_RECEIVED, fentry_udp_received_5, fentry_udp_received_5_spare, 3, 5);
+udp_received!(fexit(function = "udp_recvmsg"), UDP_RECEIVED, fentry_udp_received_6, fentry_udp_received_6_spare, 4, 6);
+udp_received!(fexit(function = "udpv6_recvmsg"), UDP6_RECEIVED, fentry_udp6_received_4, fentry_udp6_received_4_spare, 3, 4);
+udp_received!(fexit(function = "udpv6_recvmsg"), UDP6_RECEIVED, fentry_udp6_received_5, fentry_udp6_received_5_spare, 3, 5);
+udp_received!(fexit(function = "udpv6_recvmsg"), UDP6_RECEIVED, fentry_udp6_received_6, fentry_udp6_received_6_spare, 4, 6);
+
+#[fentry(function = "udp_destroy_sock")]
+pub(crate) fn fentry_udp_destroyed(ctx: FEntryContext) -> i32 {
+    dns::destroyed(ctx.arg(0));
+    0
+}
+
+#[fentry(function = "udpv6_destroy_sock")]
+pub(crate) fn fentry_udp6_destroyed(ctx: FEntryContext) -> i32 {
+    dns::destroyed(ctx.arg(0));
+    0
 }
 
 /// The accept wait: a connection's entry was made when it was established. Two arguments since 6.10, four before.

@@ -62,7 +62,7 @@ accessors!(
     SettingsTable, SETTINGS,
     selected_only, observer_tgid, ring_mask, wake_bytes, may_probe_read, send_start_hook, request_budget, response_budget,
     typed_task, task_registers, kernel_workers, unix_sock_helper, inject, tcp_option, spares, tls_records, receive_arguments,
-    ring_requests, at_call_end, links,
+    ring_requests, at_call_end, links, dns,
 );
 
 accessors!(
@@ -76,7 +76,7 @@ accessors!(
     socket_sk,
     task_mm, mm_owner, task_files, files_count, files_table, table_size, table_files, file_private, inode_mode,
     task_thread_pointer,
-    sock_protocol_above, sock_prot, proto_sendmsg, proto_recvmsg, ulp_name, msg_control, msg_control_length,
+    sock_protocol_above, sock_prot, proto_sendmsg, proto_recvmsg, ulp_name, msg_name, msg_control, msg_control_length,
     request_file, request_operation, request_flags, request_fd, request_ring, request_prepared, request_work,
     prepared_message, prepared_iterator, ring_files, ring_file_count, node_file, task_worker, worker_work,
 );

@@ -8,6 +8,7 @@
 //! | kprobe `tcp_splice_read` | any | 4.1 |
 //! | kprobe, kretprobe `tcp_sendpage` | `(struct sock *sk, struct page *page, int offset, size_t size, int flags)` | until 6.5 |
 //! | kprobe, kretprobe `unix_stream_sendmsg`, `unix_stream_recvmsg` | `(struct socket *sock, struct msghdr *msg, size_t len[, int flags])` | 4.1 |
+//! | kprobe `udp_sendmsg`, `udpv6_sendmsg`, `udp_recvmsg`, `udpv6_recvmsg`, `skb_consume_udp`, `udp_destroy_sock`, `udpv6_destroy_sock`; kretprobe of the first two | see `dns` | 4.10 |
 //! | kretprobe `inet_csk_accept` | returns the accepted sock | 4.1 |
 //!
 //! A TCP receive's end is not taken from a kretprobe: the kernel keeps return instances for a few calls at a time only
@@ -30,6 +31,7 @@ use observer_abi::connection::{INBOUND, OUTBOUND};
 
 use crate::{
     connection,
+    dns::{self, Name},
     globals::offset,
     iterator,
     ktls,
@@ -39,6 +41,7 @@ use crate::{
     sock::{self, Kind},
     spare::{slot_of, spared},
     socket::{self, Buffer, MSG_PEEK, MSG_TRUNC, Moved, SURELY_COMPLETE},
+    task, unit,
 };
 
 /// BPF_ANY of `bpf_map_update_elem`.
@@ -285,6 +288,78 @@ pub(crate) fn kprobe_unix_received(ctx: RetProbeContext) -> u32 {
         let moved = Moved { direction: INBOUND, bytes: result as u32, buffer, record: 0 };
         // SAFETY: the sock that was entered with.
         unsafe { socket::after_call::<Probe>(entered.sock as *const u8, Kind::Unix, &moved, slot::UNIX_RECEIVED) };
+    }
+    0
+}
+
+/// Of a send over IPv4 on an IPv6 socket, which goes through both functions, the inner one's end tells.
+#[kprobe]
+pub(crate) fn kprobe_udp_sending(ctx: ProbeContext) -> u32 {
+    let (Some(sock), Some(message)) = (ctx.arg::<u64>(0), ctx.arg::<u64>(1)) else { return 0 };
+    // SAFETY: an argument of the function, read by address.
+    if unsafe { dns::may_ask::<Probe>(sock as *const u8, OUTBOUND) } {
+        enter(&CALLS, sock, message, stack!(ctx), 0);
+    }
+    0
+}
+
+#[kretprobe]
+pub(crate) fn kprobe_udp_sent(ctx: RetProbeContext) -> u32 {
+    let result: i32 = ctx.ret();
+    let Some(entered) = leave(&CALLS, stack!(ctx)) else { return 0 };
+    if result > 0 {
+        let message = entered.message as *const u8;
+        let (name, buffer) = (Name::Message(message), Buffer::Message(message));
+        // SAFETY: the sock and the message that were entered with.
+        unsafe { dns::moved::<Probe>(entered.sock as *const u8, OUTBOUND, result as u32, name, buffer, 0) };
+    }
+    0
+}
+
+/// The bytes that its iterator has left are what it is known by, see [`kprobe_udp_consumed`].
+#[kprobe]
+pub(crate) fn kprobe_udp_receiving(ctx: ProbeContext) -> u32 {
+    let (Some(sock), Some(message)) = (ctx.arg::<u64>(0), ctx.arg::<u64>(1)) else { return 0 };
+    let stack = stack!(ctx);
+    // SAFETY: arguments of the function, read by address.
+    unsafe {
+        if dns::may_ask::<Probe>(sock as *const u8, INBOUND) {
+            enter(&CALLS, sock, message, stack, iterator::remaining::<Probe>(message as *const u8));
+        }
+    }
+    0
+}
+
+/// A datagram of `len` bytes was received, less than nothing where it was only looked at. A return probe would miss
+/// receives that wait, see above.
+#[kprobe]
+pub(crate) fn kprobe_udp_consumed(ctx: ProbeContext) -> u32 {
+    let (Some(sock), Some(length)) = (ctx.arg::<u64>(0), ctx.arg::<i32>(2)) else { return 0 };
+    if length <= 0 {
+        return 0;
+    }
+    unit::disturbed(task::pid_tgid());
+    let thread = thread();
+    let Some(entered) = CALLS.get_ptr(thread) else { return 0 };
+    // SAFETY: a live map value, which only this thread writes; the sock and the message that were entered with.
+    unsafe {
+        let entered = *entered;
+        let _ = CALLS.remove(thread);
+        if entered.sock == sock {
+            let message = entered.message as *const u8;
+            let moved = entered.flags.wrapping_sub(iterator::remaining::<Probe>(message));
+            // MSG_TRUNC tells of more bytes than there was room for.
+            let buffer = if moved == length as u64 { Buffer::Message(message) } else { Buffer::None };
+            dns::moved::<Probe>(sock as *const u8, INBOUND, length as u32, Name::SystemCall, buffer, 0);
+        }
+    }
+    0
+}
+
+#[kprobe]
+pub(crate) fn kprobe_udp_destroyed(ctx: ProbeContext) -> u32 {
+    if let Some(sock) = ctx.arg::<u64>(0) {
+        dns::destroyed(sock as *const u8);
     }
     0
 }

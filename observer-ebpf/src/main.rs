@@ -12,6 +12,7 @@ mod capture;
 mod connecting;
 mod connection;
 mod context;
+mod dns;
 mod event_loop;
 mod fentry;
 mod globals;

@@ -147,6 +147,8 @@ pub(crate) mod slot {
     pub(crate) const UNIX_RECEIVED: u32 = 4;
     pub(crate) const TLS_SENDING: u32 = 5;
     pub(crate) const TLS_RECEIVED: u32 = 6;
+    /// Of all programs on datagrams and their spares: whose it is they settle among themselves (`dns`).
+    pub(crate) const DATAGRAM: u32 = 7;
     /// How many there are.
     pub(crate) const COUNT: u32 = observer_abi::control::SCRATCHES;
     /// Behind the spares', the first of the injecting program's: any task may interrupt it, so it takes what is free.

@@ -14,6 +14,7 @@ use crate::{
 /// x86-64 `struct pt_regs` (arch/x86/include/asm/ptrace.h), ABI of the kernel since 2.6.
 pub(crate) mod register {
     pub(crate) const R10: usize = 56;
+    pub(crate) const R8: usize = 72;
     pub(crate) const RAX: usize = 80;
     pub(crate) const RDX: usize = 96;
     pub(crate) const RSI: usize = 104;
@@ -134,6 +135,11 @@ pub(crate) unsafe fn is_data_of(registers: *const u8, direction: u8) -> bool {
 
 /// `msg_control` and behind it `msg_controllen` of a `struct msghdr` in user memory.
 const MSG_CONTROL: u64 = 32;
+
+/// `sizeof(struct mmsghdr)`, an element of what `sendmmsg` and `recvmmsg` are given: a `struct msghdr` and a length.
+pub(crate) const MMSGHDR: u64 = 64;
+/// Its `msg_len`.
+pub(crate) const MSG_LENGTH: u64 = 56;
 
 /// `msg_iov` and `msg_iovlen` of a `struct msghdr` in user memory.
 #[inline(always)]

@@ -21,6 +21,7 @@ use crate::{
     maps::RING_REQUESTS,
     read::{KernelRead, Probe},
     request::{self, FIXED_FILE},
+    spare::spared,
     syscall,
 };
 
@@ -51,10 +52,16 @@ pub(crate) struct Place {
 }
 
 // A request that is about to be issued for the first time.
-#[btf_tracepoint(function = "io_uring_submit_req")]
-pub(crate) fn ring_submitted(ctx: BtfTracePointContext) -> i32 {
-    let request: *const u8 = ctx.arg(0);
+spared! {
+    #[btf_tracepoint(function = "io_uring_submit_req")]
+    ring_submitted, ring_submitted_spare, BtfTracePointContext, RING_SUBMITTED,
     // SAFETY: read by address, by the task whose descriptors it names.
+    |ctx, _spare| unsafe { submitted(ctx.arg(0)) }
+}
+
+#[inline(always)]
+unsafe fn submitted(request: *const u8) {
+    // SAFETY: as promised.
     unsafe {
         if request::concerns(request) {
             if let Some(file) = named_file(request) {
@@ -62,14 +69,19 @@ pub(crate) fn ring_submitted(ctx: BtfTracePointContext) -> i32 {
             }
         }
     }
-    0
 }
 
 // A request whose socket became ready. Those that were there before observer are met here.
-#[btf_tracepoint(function = "io_uring_task_add")]
-pub(crate) fn ring_woken(ctx: BtfTracePointContext) -> i32 {
-    let request: *const u8 = ctx.arg(0);
-    // SAFETY: read by address; it has its file since it was first issued.
+spared! {
+    #[btf_tracepoint(function = "io_uring_task_add")]
+    ring_woken, ring_woken_spare, BtfTracePointContext, RING_WOKEN,
+    // SAFETY: read by address.
+    |ctx, _spare| unsafe { woken(ctx.arg(0)) }
+}
+
+#[inline(always)]
+unsafe fn woken(request: *const u8) {
+    // SAFETY: as promised; it has its file since it was first issued.
     unsafe {
         if request::concerns(request) {
             let file: *const u8 = Probe::read(request, offset!(request_file));
@@ -78,21 +90,25 @@ pub(crate) fn ring_woken(ctx: BtfTracePointContext) -> i32 {
             }
         }
     }
-    0
 }
 
 // A request that is over: the process does not see it yet, so it cannot have reused anything.
-#[btf_tracepoint(function = "io_uring_complete")]
-pub(crate) fn ring_completed(ctx: BtfTracePointContext) -> i32 {
-    let request: *const u8 = ctx.arg(1);
+spared! {
+    #[btf_tracepoint(function = "io_uring_complete")]
+    ring_completed, ring_completed_spare, BtfTracePointContext, RING_COMPLETED,
     // SAFETY: read by address.
+    |ctx, _spare| unsafe { completed(ctx.arg(1)) }
+}
+
+#[inline(always)]
+unsafe fn completed(request: *const u8) {
+    // SAFETY: as promised.
     unsafe {
         if !request.is_null() && request::concerns(request) {
             let file: *const u8 = Probe::read(request, offset!(request_file));
             forget(request as u64, sock_of(file));
         }
     }
-    0
 }
 
 /// The socket's file that a request names by a descriptor, or by its place in the ring's own table.

@@ -22,15 +22,18 @@ pub(crate) mod state {
 
 const SOCK_STREAM: u16 = 1;
 const IPPROTO_TCP: u16 = 6;
+const IPPROTO_UDP: u16 = 17;
 const O_NONBLOCK: u32 = 0o4000;
 
-/// What kind of stream socket it is.
+/// What kind of socket it is.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Tcp,
     /// TCP with kernel TLS in both directions: its plaintext.
     KernelTls,
     Unix,
+    /// No stream, see `dns`. Where nobody asked for that, as any other.
+    Udp,
     Other,
 }
 
@@ -63,10 +66,10 @@ pub(crate) unsafe fn kind<R: KernelRead>(sock: *const u8) -> Kind {
     unsafe {
         match family::<R>(sock) {
             family::INET | family::INET6 => {
-                if R::read::<u16>(sock, offset!(sock_protocol)) == IPPROTO_TCP {
-                    Kind::Tcp
-                } else {
-                    Kind::Other
+                match R::read::<u16>(sock, offset!(sock_protocol)) {
+                    IPPROTO_TCP => Kind::Tcp,
+                    IPPROTO_UDP if settings().dns() != 0 => Kind::Udp,
+                    _ => Kind::Other,
                 }
             }
             family::UNIX => {

@@ -20,6 +20,7 @@ use crate::{
     buffer::{self, Source},
     capture::{self, Call},
     connection, context,
+    dns::{self, Name},
     globals::settings,
     inject, iterator, ktls, link,
     maps::{self, CONNECTIONS, Scratch, slot},
@@ -34,6 +35,8 @@ use crate::{
 /// `include/linux/socket.h`
 pub(crate) const MSG_PEEK: i32 = 2;
 pub(crate) const MSG_TRUNC: i32 = 0x20;
+/// What is read then is no datagram that was received, but one that could not be sent.
+pub(crate) const MSG_ERRQUEUE: i32 = 0x2000;
 
 /// A completed send smaller than this was not waiting for buffer space: the end of a send need not look closer.
 pub(crate) const SURELY_COMPLETE: i32 = 4096;
@@ -146,6 +149,14 @@ unsafe fn sent(sock: *const u8, result: i32, slot: u32) {
     // SAFETY: as promised.
     unsafe {
         let mut kind = sock::kind::<Direct>(sock);
+        if kind == Kind::Udp {
+            if result > 0 {
+                dns::moved::<Direct>(sock, OUTBOUND, result as u32, Name::SystemCall, Buffer::SystemCall, 0);
+            } else {
+                dns::failed(sock);
+            }
+            return;
+        }
         let mut record = 0;
         if kind == Kind::Tcp && ktls::is_on::<Direct>(sock, OUTBOUND) {
             match ktls::record_sent::<Direct>(sock, result, registers::is_data(OUTBOUND), slot) {
@@ -202,6 +213,15 @@ unsafe fn received(sock: *const u8, result: i32, flags: i32, slot: u32) {
             return;
         }
         let mut kind = sock::kind::<Direct>(sock);
+        if kind == Kind::Udp {
+            if flags & MSG_ERRQUEUE != 0 {
+                return;
+            }
+            let buffer = if flags & MSG_TRUNC != 0 { Buffer::None } else { Buffer::SystemCall };
+            dns::moved::<Direct>(sock, INBOUND, result as u32, Name::SystemCall, buffer, 0);
+            unit::disturbed(task::pid_tgid());
+            return;
+        }
         let mut record = 0;
         if kind == Kind::Tcp && ktls::is_on::<Direct>(sock, INBOUND) {
             match ktls::record_received::<Direct>(sock, result, flags, registers::is_data(INBOUND), slot) {
@@ -232,6 +252,8 @@ pub(crate) struct Moved {
 pub(crate) enum Buffer {
     /// The system call's registers.
     SystemCall,
+    /// These saved registers of it.
+    Registers(*const u8),
     /// The `struct msghdr` here, whose iterator stands behind what was moved.
     Message(*const u8),
     /// It is in the scratch already.
@@ -333,6 +355,7 @@ pub(crate) unsafe fn after_call<R: KernelRead>(sock: *const u8, kind: Kind, move
                 }
             }
             Buffer::Message(message) => iterator::at_end::<R>(message, direction, length, slot, scratch),
+            Buffer::Registers(registers) => registers::of_registers(registers, direction).store(scratch),
             Buffer::Known => {}
             Buffer::None => Source::Unknown.store(scratch),
         }

@@ -40,8 +40,15 @@ pub(crate) mod program {
     pub(crate) const TLS_SENDING: u32 = 12;
     pub(crate) const TLS_SENT: u32 = 13;
     pub(crate) const TLS_RECEIVED: u32 = 14;
+    pub(crate) const UDP_SENT: u32 = 15;
+    pub(crate) const UDP6_SENT: u32 = 16;
+    pub(crate) const UDP_RECEIVED: u32 = 17;
+    pub(crate) const UDP6_RECEIVED: u32 = 18;
+    pub(crate) const RING_SUBMITTED: u32 = 19;
+    pub(crate) const RING_WOKEN: u32 = 20;
+    pub(crate) const RING_COMPLETED: u32 = 21;
     /// How many there are.
-    pub(crate) const COUNT: u32 = 15;
+    pub(crate) const COUNT: u32 = 22;
 }
 
 /// Does a program's work: the first program's always, its spare's (`IS_SPARE`) where the first one could not run.

@@ -29,6 +29,7 @@ use crate::{
     spare::{slot_of, spared},
     buffer::Source,
     capture,
+    dns::{self, Name},
     globals::offset,
     kprobe::Entered,
     ktls,
@@ -37,7 +38,8 @@ use crate::{
     read::{Direct, KernelRead, Probe},
     registers::{self, call, register},
     sock::{self, Kind},
-    socket::{self, Buffer, MSG_PEEK, MSG_TRUNC, Moved},
+    socket::{self, Buffer, MSG_ERRQUEUE, MSG_PEEK, MSG_TRUNC, Moved},
+    unit,
 };
 
 /// BPF_ANY of `bpf_map_update_elem`.
@@ -47,9 +49,6 @@ const S_IFMT: u16 = 0o170_000;
 const S_IFSOCK: u16 = 0o140_000;
 /// Messages of a `sendmmsg` or `recvmmsg` that are summed up.
 const MAX_MESSAGES: u64 = 8;
-/// `sizeof(struct mmsghdr)` and where its `msg_len` is.
-const MMSGHDR: u64 = 64;
-const MMSGHDR_LENGTH: u64 = 56;
 
 /// The calls of [`call`] below 64, as bits.
 const LOW_CALLS: u64 = 1 << call::READ
@@ -235,6 +234,13 @@ unsafe fn left(registers: *const u8, result: i64, is_spare: bool) {
             return;
         }
         let direction = if sends { OUTBOUND } else { INBOUND };
+        if kind == Kind::Udp {
+            if flags & MSG_ERRQUEUE != 0 {
+                return;
+            }
+            datagram(sock, registers, sends, result as u32, flags);
+            return;
+        }
         let slot = slot_of(if sends { slot::SENT } else { slot::RECEIVED }, is_spare);
         let Some(scratch) = maps::scratch(slot) else { return };
         let (source, bytes) = match number {
@@ -262,6 +268,28 @@ unsafe fn left(registers: *const u8, result: i64, is_spare: bool) {
         }
         let moved = Moved { direction, bytes, buffer: Buffer::Known, record };
         socket::after_call::<Probe>(sock, kind, &moved, slot);
+    }
+}
+
+/// What the call did on a UDP socket. Not inlined for the sake of the stack.
+#[inline(never)]
+unsafe fn datagram(sock: *const u8, registers: *const u8, sends: bool, result: u32, flags: i32) {
+    // SAFETY: a sock, read by address; typed registers.
+    unsafe {
+        let name = Name::Registers(registers);
+        let direction = if sends { OUTBOUND } else { INBOUND };
+        match Direct::read::<u64>(registers, register::ORIG_RAX) {
+            call::SENDMMSG => dns::moved::<Probe>(sock, direction, 0, name, Buffer::None, result),
+            // What each of them was is not looked for; that there were some is told.
+            call::RECVMMSG => dns::moved::<Probe>(sock, direction, u32::MAX, name, Buffer::None, 0),
+            _ => {
+                let buffer = if flags & MSG_TRUNC != 0 { Buffer::None } else { Buffer::Registers(registers) };
+                dns::moved::<Probe>(sock, direction, result, name, buffer, 0);
+            }
+        }
+        if !sends {
+            unit::disturbed(bpf_get_current_pid_tgid());
+        }
     }
 }
 
@@ -302,7 +330,7 @@ unsafe fn of_messages(registers: *const u8, messages: u64) -> (Source, u32) {
                 break;
             }
             let mut length = 0u32;
-            let at = array.wrapping_add(index * MMSGHDR + MMSGHDR_LENGTH) as *const _;
+            let at = array.wrapping_add(index * registers::MMSGHDR + registers::MSG_LENGTH) as *const _;
             if bpf_probe_read_user((&raw mut length).cast(), 4, at) != 0 {
                 break;
             }

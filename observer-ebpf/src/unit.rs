@@ -146,22 +146,33 @@ pub(crate) unsafe fn find(entry: *const Connection, caller: &Caller, owner: *mut
     // SAFETY: as promised; live map values.
     unsafe {
         let kind = (*entry).runtime;
+        if kind == runtime::EVENT_LOOP && is_connected_for(entry) {
+            // What the loop did last may be another request's business.
+            resume(caller, &*owner);
+            node::connected(caller.tid, &*owner);
+            return method::EVENT_LOOP;
+        }
+        working_on(kind, caller, owner)
+    }
+}
+
+/// The same without a connection that the process made for something.
+///
+/// # Safety
+/// `kind` is that of the caller's process; `owner` is writable.
+#[inline(always)]
+pub(crate) unsafe fn working_on(kind: u32, caller: &Caller, owner: *mut RequestReference) -> u8 {
+    // SAFETY: as promised; live map values.
+    unsafe {
+        *owner = NOTHING;
         if kind == runtime::EVENT_LOOP {
-            if is_connected_for(entry) {
-                // What the loop did last may be another request's business.
-                resume(caller, &*owner);
-                node::connected(caller.tid, &*owner);
-            } else {
-                *owner = NOTHING;
-                if let Some(thread) = THREADS.get_ptr(caller.tid) {
-                    if (*thread).start_ns == caller.thread_start {
-                        *owner = (*thread).request;
-                    }
+            if let Some(thread) = THREADS.get_ptr(caller.tid) {
+                if (*thread).start_ns == caller.thread_start {
+                    *owner = (*thread).request;
                 }
             }
             return method::EVENT_LOOP;
         }
-        *owner = NOTHING;
         if kind == runtime::RUBY {
             if let Some(request) = ruby::request(caller) {
                 *owner = request;

@@ -4,7 +4,9 @@ MODEL: threads (one a connection), fork (one a connection), prefork (4 processes
 pool (8 threads), peek (threads, each request looked at with MSG_PEEK first), slow-read (reads one byte, then 7 at a time),
 pass (the accepting process hands each connection to another over a Unix socket), ipv6 (on ::, so that v4-mapped peers
 come too), unix (PORT is a path). With a third argument, threads and pool answer /call/ID with what the server on that
-port answers to /id/ID, over a connection of the thread's own. All of them answer /status/CODE, /bytes/N, /sleep/MS, /chunks/N, POST /echo
+port answers to /id/ID, over a connection of the thread's own. /lookup/NAME resolves the name as the system does it,
+/ask/SERVER/NAME sends a query of its own through a socket that is not connected, and /ask-in-vain/NAME asks twice, by two
+sockets, who never answers. All of them answer /status/CODE, /bytes/N, /sleep/MS, /chunks/N, POST /echo
 with the length and POST /digest with the SHA-256 of what came.
 """
 
@@ -12,6 +14,7 @@ import hashlib
 import os
 import socket
 import socketserver
+import struct
 import sys
 import threading
 import time
@@ -49,6 +52,12 @@ class Handler(BaseHTTPRequestHandler):
             body = digest.hexdigest().encode()
         elif kind == "call":
             status, body = call(rest[0], self.headers.get("traceparent"))
+        elif kind == "lookup":
+            body = lookup(rest[0])
+        elif kind == "ask":
+            body = ask(*rest)
+        elif kind == "ask-in-vain":
+            ask_in_vain(rest[0])
         elif kind == "chunks":
             self.send_response(status)
             self.send_header("Transfer-Encoding", "chunked")
@@ -80,6 +89,40 @@ def call(identity, traceparent):
     BACKEND.connection.request("GET", "/id/" + identity, headers=headers)
     answer = BACKEND.connection.getresponse()
     return answer.status, answer.read()
+
+
+def lookup(name):
+    try:
+        return b"%d\n" % len(socket.getaddrinfo(name, 80, type=socket.SOCK_STREAM))
+    except socket.gaierror as error:
+        return b"%s\n" % str(error).encode()
+
+
+def query(identity, name):
+    labels = b"".join(bytes([len(label)]) + label.encode() for label in name.split("."))
+    return struct.pack("!6H", identity, 0x0100, 1, 0, 0, 0) + labels + b"\0" + struct.pack("!2H", 1, 1)
+
+
+def ask(server, name):
+    family = socket.AF_INET6 if ":" in server else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as asking:
+        asking.settimeout(5)
+        # What goes elsewhere through the same socket is nobody's business.
+        asking.sendto(b"not for a name server", (server, 9))
+        asking.sendto(query(4711, name), (server, 53))
+        answer = asking.recv(512)
+    return b"%d\n" % (answer[3] & 15)
+
+
+def ask_in_vain(name):
+    sockets = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(3)]
+    sockets[0].bind(("127.0.0.99", 53))
+    for asking in sockets[1:]:
+        asking.connect(("127.0.0.99", 53))
+        asking.send(query(815, name))
+        time.sleep(0.3)
+    for each in sockets:
+        each.close()
 
 
 class PeekHandler(Handler):

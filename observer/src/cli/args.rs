@@ -6,8 +6,9 @@ use clap::{Args, Parser, Subcommand};
 
 use super::demo::service;
 use crate::config::{
-    Breakpoints, ConfigError, Endpoint, File, Glob, InjectHeaders, Listen, LogFormat, LogLevel,
-    Network, OtlpProtocol, Pid, PortRange, Print, RoutePattern, RunFor, Settings, SpanRate, Tier,
+    Breakpoints, ConfigError, Dns, Endpoint, File, Glob, InjectHeaders, Listen, LogFormat,
+    LogLevel, Network, OtlpProtocol, Pid, PortRange, Print, RoutePattern, RunFor, Settings,
+    SpanRate, Tier,
 };
 
 /// Traces services that carry no instrumentation.
@@ -110,6 +111,9 @@ pub struct RunArguments {
     /// A route that is known, e.g. '/orders/{id}' or '/static/*' (repeatable); others are learned
     #[arg(long, value_name = "PATTERN")]
     pub route: Vec<RoutePattern>,
+    /// DNS lookups (UDP) of traced processes: on or off [default: on]
+    #[arg(long, value_name = "CHOICE")]
+    pub dns: Option<Dns>,
     /// Put a traceparent line into HTTP/1 requests of traced processes that carry none: off, auto (where a self-test shows
     /// that the kernel does it without harm) or force [default: off]. What force breaks where auto ends up off (so far
     /// everywhere): blocking receives may end with EAGAIN; programs that ask how many bytes wait (FIONREAD: nginx) may stall
@@ -200,6 +204,7 @@ impl RunArguments {
             self.prometheus.map(|listen| listen.0),
         );
         value(&mut settings.spans.rate, self.span_rate);
+        value(&mut settings.dns, self.dns);
         value(&mut settings.inject_headers, self.inject_headers);
         value(&mut settings.spans.breakpoints, self.breakpoints);
         value(&mut settings.log.level, self.log_level);

@@ -9,7 +9,7 @@ use std::{
 use serde::Deserialize;
 
 use super::{
-    Breakpoints, ByteSize, ConnectionLimit, Endpoint, Glob, InferredLinks, InjectHeaders,
+    Breakpoints, ByteSize, ConnectionLimit, Dns, Endpoint, Glob, InferredLinks, InjectHeaders,
     Instrumented, Listen, LogFormat, LogLevel, Network, OtlpProtocol, Pid, PortRange, Print,
     RingSize, RoutePattern, RunFor, SeriesLimit, SpanRate, Tier,
 };
@@ -29,6 +29,7 @@ pub struct File {
     pub(super) otlp: Option<OtlpSection>,
     pub(super) spans: Option<SpansSection>,
     pub(super) metrics: Option<MetricsSection>,
+    pub(super) dns: Option<Dns>,
     pub(super) inject_headers: Option<InjectHeaders>,
     pub(super) tcp_option: Option<TcpOptionSection>,
     pub(super) resource: Option<BTreeMap<String, String>>,

@@ -23,8 +23,8 @@ pub use selection::{Glob, Pid, PortRange, RoutePattern, Selection};
 pub use settings::{Limits, Log, Metrics, Otlp, OtlpVariables, Settings, Spans, TcpOption};
 pub use size::{ByteSize, ConnectionLimit, RingSize, SeriesLimit};
 pub use value::{
-    Breakpoints, Endpoint, InferredLinks, InjectHeaders, Instrumented, Listen, LogFormat, LogLevel,
-    OtlpProtocol, Print, RunFor, SpanRate, Tier,
+    Breakpoints, Dns, Endpoint, InferredLinks, InjectHeaders, Instrumented, Listen, LogFormat,
+    LogLevel, OtlpProtocol, Print, RunFor, SpanRate, Tier,
 };
 
 /// A value that is not accepted: what was written and what may be.

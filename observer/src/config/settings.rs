@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, env, net::SocketAddr, time::Duration};
 
 use super::{
-    Breakpoints, ByteSize, ConnectionLimit, InferredLinks, InjectHeaders, Instrumented, Listen,
-    LogFormat, LogLevel, Network, OtlpProtocol, Print, RingSize, RoutePattern, Selection,
+    Breakpoints, ByteSize, ConnectionLimit, Dns, InferredLinks, InjectHeaders, Instrumented,
+    Listen, LogFormat, LogLevel, Network, OtlpProtocol, Print, RingSize, RoutePattern, Selection,
     SeriesLimit, SpanRate, Tier,
 };
 
@@ -27,6 +27,8 @@ pub struct Settings {
     pub spans: Spans,
     /// Metrics.
     pub metrics: Metrics,
+    /// DNS lookups.
+    pub dns: Dns,
     /// Whether `traceparent` is injected into HTTP/1 requests.
     pub inject_headers: InjectHeaders,
     /// Trace context in TCP options.
@@ -61,6 +63,7 @@ impl Default for Settings {
                 routes: Vec::new(),
                 max_series: SeriesLimit(2000),
             },
+            dns: Dns::On,
             inject_headers: InjectHeaders::Off,
             tcp_option: TcpOption::default(),
             resource: BTreeMap::new(),

@@ -89,6 +89,16 @@ choice! {
 }
 
 choice! {
+    /// Whether DNS lookups of traced processes are seen.
+    Dns, "a choice about DNS", "on or off";
+    /// They are, over UDP.
+    #[default]
+    On = "on",
+    /// They are not: nothing is attached for them.
+    Off = "off",
+}
+
+choice! {
     /// How much observer says about itself on standard error.
     LogLevel, "a log level", "error, warn, info, debug or trace";
     /// Failures.

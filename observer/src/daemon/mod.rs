@@ -138,6 +138,7 @@ impl Daemon {
             option_peers: settings.tcp_option.peers.clone(),
             inferred_links: settings.spans.breakpoints == config::Breakpoints::On
                 && settings.spans.inferred_links == config::InferredLinks::On,
+            dns: settings.dns == config::Dns::On,
             ..LoadOptions::default()
         };
         let mut kernel = Kernel::load(&types, &features, &options)?;

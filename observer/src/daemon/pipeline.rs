@@ -240,10 +240,9 @@ impl Pipeline {
 
     /// Learns from what a service sends whether it carries an SDK.
     fn recognise(&self, exchange: &Exchange, service: &Arc<Service>) {
-        if exchange.role != Role::Client {
+        let Some(http) = exchange.http().filter(|_| exchange.role == Role::Client) else {
             return;
-        }
-        let http = exchange.http();
+        };
         let instrumentation = &service.instrumentation;
         let exports = &*http.method == "POST"
             && http.target.ends_with("/v1/traces")
@@ -283,6 +282,11 @@ impl Pipeline {
     }
 }
 
+/// A lookup that belongs to no request would be a trace of its own: metrics tell of it.
+const fn is_worth_a_span(exchange: &Exchange) -> bool {
+    exchange.http().is_some() || exchange.context.parent_span_id.is_some()
+}
+
 /// Tells services apart, for as long as any thread knows them.
 fn number(service: &Arc<Service>) -> usize {
     Arc::as_ptr(service).addr()
@@ -305,16 +309,17 @@ impl Sink for Pipeline {
         self.correct_link(&mut exchange.context);
         self.recognise(&exchange, &service);
         self.shared.edges.count(exchange.context.parent_method);
-        let http = exchange.http();
-        let route = match exchange.role {
-            Role::Server => self.routes.route(&service, &http.target, http.status),
-            Role::Client => None,
+        let route = match (exchange.role, exchange.http()) {
+            (Role::Server, Some(http)) => self.routes.route(&service, &http.target, http.status),
+            _ => None,
         };
-        let own_spans = self.makes_own_spans(&service);
+        // SDKs make no spans of lookups.
+        let own_spans = exchange.http().is_some() && self.makes_own_spans(&service);
         if own_spans {
             self.shared.left_to_sdk.fetch_add(1, Ordering::Relaxed);
         }
-        let kept = !own_spans && self.sampler.keep(&exchange, route.as_ref(), self.now_ns);
+        let wanted = !own_spans && is_worth_a_span(&exchange);
+        let kept = wanted && self.sampler.keep(&exchange, route.as_ref(), self.now_ns);
         let now = self.clock.unix_nano(self.now_ns);
         self.registry
             .lock()

@@ -65,6 +65,25 @@ pub(super) fn root(ids: &mut Ids) -> TraceContext {
     }
 }
 
+/// The context of what a request called for by this method, as far as the kernel knows; without one its own trace.
+pub(crate) fn of_call(
+    trace_id: [u8; 16],
+    parent_span_id: [u8; 8],
+    parent_method: u8,
+    ids: &mut Ids,
+) -> TraceContext {
+    if trace_id == [0; 16] {
+        return root(ids);
+    }
+    let kernel = Context {
+        trace_id,
+        parent_span_id,
+        parent_method,
+        ..Context::default()
+    };
+    from_kernel(&kernel, ids)
+}
+
 fn from_kernel(kernel: &Context, ids: &mut Ids) -> TraceContext {
     let parent_method = match kernel.parent_method {
         method::HANDOFF => ParentMethod::Handoff,

@@ -6,15 +6,24 @@
 
 mod context;
 mod ids;
+mod lookups;
 mod open;
 mod pairing;
 mod requests;
 mod responses;
 mod sink;
 
-use std::{borrow::Cow, net::SocketAddr, sync::Arc};
+use std::{
+    borrow::Cow,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::Arc,
+};
+
+use observer_abi::connection::family;
+use observer_protocol::dns::{Question, ResponseCode};
 
 pub(crate) use ids::Ids;
+pub(crate) use lookups::Lookups;
 pub(crate) use open::{Call, Ends};
 pub(crate) use pairing::{Between, Output, Pairing, Side, Unseen};
 pub use sink::{HeaderContext, Sink, Started};
@@ -59,6 +68,19 @@ pub enum Address {
     Unknown,
 }
 
+impl Address {
+    /// As the kernel tells it: one of [`family`], and IPv4 in the first four bytes.
+    pub(crate) fn of_kernel(kind: u16, bytes: [u8; 16], port: u16) -> Self {
+        let ip = match kind {
+            family::UNIX => return Self::Unix("".into()),
+            family::INET => IpAddr::V4(Ipv4Addr::new(bytes[0], bytes[1], bytes[2], bytes[3])),
+            family::INET6 => Ipv6Addr::from(bytes).to_canonical(),
+            _ => return Self::Unknown,
+        };
+        Self::Inet(SocketAddr::new(ip, port))
+    }
+}
+
 /// Points in time of an exchange: CLOCK_MONOTONIC ns, as seen at this end's socket calls.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Times {
@@ -91,6 +113,9 @@ pub enum Incomplete {
     Abandoned,
     /// A message could not be parsed; what follows on the connection is skipped up to the next run.
     Malformed,
+    /// No answer was seen until the client asked elsewhere or anew, or for so long that none will come; the former counts
+    /// as an error of the exchange, of the latter the end is not known. Of what has no connection that could end: DNS.
+    Unanswered,
 }
 
 impl Incomplete {
@@ -103,6 +128,7 @@ impl Incomplete {
             Self::Reset => "reset",
             Self::Abandoned => "abandoned",
             Self::Malformed => "malformed",
+            Self::Unanswered => "unanswered",
         }
     }
 }
@@ -231,11 +257,24 @@ pub struct HttpExchange {
     pub event_stream: bool,
 }
 
+/// What a DNS lookup adds: a query and its answer over UDP, seen where it is made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DnsExchange {
+    /// What was asked.
+    pub question: Question,
+    /// What the name server answered; `None` where no answer was seen.
+    pub response_code: Option<ResponseCode>,
+    /// How often the query was sent.
+    pub attempts: u32,
+}
+
 /// Protocol and what only it has.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Protocol {
     /// HTTP/1.0 or 1.1.
     Http(HttpExchange),
+    /// DNS.
+    Dns(DnsExchange),
 }
 
 /// One request and its response at one end of one connection.
@@ -278,9 +317,11 @@ impl Exchange {
         )
     }
 
-    /// The HTTP attributes.
-    pub fn http(&self) -> &HttpExchange {
-        let Protocol::Http(http) = &self.protocol;
-        http
+    /// The HTTP attributes, of an HTTP exchange.
+    pub const fn http(&self) -> Option<&HttpExchange> {
+        match &self.protocol {
+            Protocol::Http(http) => Some(http),
+            Protocol::Dns(_) => None,
+        }
     }
 }

@@ -13,5 +13,6 @@ pub const fn is_loss(counter: Counter) -> bool {
             | Counter::ThreadTableFull
             | Counter::DescriptorChanged
             | Counter::UnitTableFull
+            | Counter::DatagramMissed
     )
 }

@@ -111,6 +111,27 @@ fn requests_of_io_uring_are_followed_where_the_tier_needs_them_and_the_kernel_le
 }
 
 #[test]
+fn datagrams_are_seen_on_every_kernel_over_both_protocols() {
+    let counts = KERNELS.map(|version| kernel(version).arguments("udpv6_recvmsg"));
+    assert_eq!(counts, [Some(6), Some(5), Some(5), Some(4), Some(4)]);
+    for (version, arguments) in KERNELS.into_iter().zip([6, 5, 5, 4, 4]) {
+        let mut found = names(Tier::Fentry, version);
+        found.retain(|name| name.starts_with("fentry_udp"));
+        let expected = ["udp", "udp6"].into_iter().flat_map(|protocol| {
+            [
+                format!("fentry_{protocol}_sent"),
+                format!("fentry_{protocol}_received_{arguments}"),
+                format!("fentry_{protocol}_destroyed"),
+            ]
+        });
+        assert_eq!(found, expected.collect::<Vec<_>>(), "{version}");
+        let kprobes = names(Tier::Kprobe, version);
+        let on_datagrams = kprobes.iter().filter(|name| name.contains("_udp_"));
+        assert_eq!(on_datagrams.count(), 9, "{version}");
+    }
+}
+
+#[test]
 fn a_receive_has_as_many_arguments_as_the_kernel_says() {
     let counts = KERNELS.map(|version| kernel(version).arguments("tcp_recvmsg"));
     assert_eq!(counts, [Some(6), Some(5), Some(5), Some(4), Some(4)]);

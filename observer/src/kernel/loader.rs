@@ -1,7 +1,7 @@
 //! Loading and attaching, and the maps afterwards.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashSet},
     os::fd::{AsFd, AsRawFd, OwnedFd},
     time::{Duration, Instant},
 };
@@ -30,7 +30,7 @@ use super::{
     programs::{self, Loaded, Programs},
     reader::RecordRing,
     ring::{self, Followed},
-    tier::{Features, Hook, Tier, with_spares},
+    tier::{Features, Hook, Tier, is_on_datagrams, with_spares},
 };
 use crate::{config::Network, exchange::ConnectionKey};
 
@@ -62,6 +62,8 @@ pub struct LoadOptions {
     pub option_peers: Vec<Network>,
     /// Calls of Node without a parent are told which request they may have been made for.
     pub inferred_links: bool,
+    /// DNS lookups are seen.
+    pub dns: bool,
 }
 
 impl Default for LoadOptions {
@@ -78,6 +80,7 @@ impl Default for LoadOptions {
             inject: false,
             option_peers: Vec::new(),
             inferred_links: true,
+            dns: true,
         }
     }
 }
@@ -224,6 +227,9 @@ impl Kernel {
                 .with_context(|| format!("a program on {function}"))?;
         }
         let mut wanted = tier.plan(candidate.types)?;
+        if !options.dns {
+            wanted.retain(|(name, _)| !is_on_datagrams(name));
+        }
         if candidate.followed.setting() != 0 {
             wanted.extend(ring::PROGRAMS);
         }
@@ -340,6 +346,7 @@ impl Kernel {
             ring_requests: candidate.followed.setting(),
             at_call_end: u32::from(tier == Tier::Syscall),
             links: u32::from(options.inferred_links),
+            dns: u32::from(options.dns),
         };
         let mut loader = EbpfLoader::new();
         loader.btf(Some(btf));
@@ -376,6 +383,9 @@ impl Kernel {
         }
         if !options.inferred_links {
             loader.map_max_entries("LIKELY", 1);
+        }
+        if !options.dns {
+            loader.map_max_entries("ASKING", 1);
         }
         if tier != Tier::Kprobe {
             loader.map_max_entries("RECEIVES", 1);
@@ -644,8 +654,11 @@ fn load_all(ebpf: &mut Ebpf, wanted: &[(&'static str, Hook)], btf: &Btf) -> Resu
         .programs_mut()
         .map(|(name, program)| (name.to_owned(), program))
         .collect();
+    // One on several functions is loaded once.
+    let mut begun = HashSet::new();
     let jobs: Vec<_> = wanted
         .iter()
+        .filter(|(name, _)| begun.insert(*name))
         .map(|(name, hook)| (*name, *hook, programs.remove(*name)))
         .collect();
     parallel::each(jobs, |(name, hook, program)| {
@@ -660,7 +673,9 @@ fn load(program: Option<&mut Program>, hook: Hook, btf: &Btf) -> Result<()> {
         Hook::Tracepoint(function) | Hook::TracepointIfThere(function) => {
             <&mut BtfTracePoint>::try_from(program)?.load(function, btf)?
         }
-        Hook::Enter(function) => <&mut FEntry>::try_from(program)?.load(function, btf)?,
+        Hook::Enter(function) | Hook::EnterIf(function, _) => {
+            <&mut FEntry>::try_from(program)?.load(function, btf)?
+        }
         Hook::Exit(function) | Hook::ExitIf(function, _) => {
             <&mut FExit>::try_from(program)?.load(function, btf)?
         }

@@ -300,6 +300,7 @@ impl KernelTypes {
             proto_sendmsg: self.offset("proto.sendmsg")?,
             proto_recvmsg: self.offset("proto.recvmsg")?,
             ulp_name: self.offset("tcp_ulp_ops.name")?,
+            msg_name: self.offset("msghdr.msg_name")?,
             msg_control: self.offset("msghdr.msg_control")?,
             msg_control_length: self.offset("msghdr.msg_controllen")?,
             request_file: maybe(&["io_kiocb.file"]),

@@ -94,7 +94,7 @@ impl Programs {
                 bpf_attach_type::BPF_TRACE_RAW_TP,
                 format!("btf_trace_{of}"),
             ),
-            Hook::Enter(of) => (
+            Hook::Enter(of) | Hook::EnterIf(of, _) => (
                 BtfKind::Func,
                 bpf_attach_type::BPF_TRACE_FENTRY,
                 of.to_owned(),
@@ -115,7 +115,7 @@ impl Programs {
     pub(super) fn load_at(&self, name: &str, hook: Hook, target: Target) -> Result<Loaded> {
         let (function, license) = self.find(name)?;
         let attach = match hook {
-            Hook::Enter(_) => bpf_attach_type::BPF_TRACE_FENTRY,
+            Hook::Enter(_) | Hook::EnterIf(..) => bpf_attach_type::BPF_TRACE_FENTRY,
             Hook::Exit(_) | Hook::ExitIf(..) => bpf_attach_type::BPF_TRACE_FEXIT,
             _ => bail!("{} is no function to enter", hook.name()),
         };

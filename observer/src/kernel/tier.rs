@@ -46,6 +46,19 @@ impl Tier {
                 ("fentry_tcp_received_6", Hook::ExitIf("tcp_recvmsg", 6)),
                 ("fentry_unix_sent", Hook::Exit("unix_stream_sendmsg")),
                 ("fentry_unix_received", Hook::Exit("unix_stream_recvmsg")),
+                ("fentry_udp_sent", Hook::ExitIf("udp_sendmsg", 3)),
+                ("fentry_udp_received_4", Hook::ExitIf("udp_recvmsg", 4)),
+                ("fentry_udp_received_5", Hook::ExitIf("udp_recvmsg", 5)),
+                ("fentry_udp_received_6", Hook::ExitIf("udp_recvmsg", 6)),
+                ("fentry_udp_destroyed", Hook::EnterIf("udp_destroy_sock", 1)),
+                ("fentry_udp6_sent", Hook::ExitIf("udpv6_sendmsg", 3)),
+                ("fentry_udp6_received_4", Hook::ExitIf("udpv6_recvmsg", 4)),
+                ("fentry_udp6_received_5", Hook::ExitIf("udpv6_recvmsg", 5)),
+                ("fentry_udp6_received_6", Hook::ExitIf("udpv6_recvmsg", 6)),
+                (
+                    "fentry_udp6_destroyed",
+                    Hook::EnterIf("udpv6_destroy_sock", 1),
+                ),
                 ("fentry_accepted_2", Hook::ExitIf("inet_csk_accept", 2)),
                 ("fentry_accepted_4", Hook::ExitIf("inet_csk_accept", 4)),
             ],
@@ -79,6 +92,18 @@ impl Tier {
                 (
                     "kprobe_unix_received",
                     Hook::ProbeReturn("unix_stream_recvmsg"),
+                ),
+                ("kprobe_udp_sending", Hook::ProbeIf("udp_sendmsg", 3)),
+                ("kprobe_udp_sent", Hook::ProbeReturnIf("udp_sendmsg", 3)),
+                ("kprobe_udp_sending", Hook::ProbeIf("udpv6_sendmsg", 3)),
+                ("kprobe_udp_sent", Hook::ProbeReturnIf("udpv6_sendmsg", 3)),
+                ("kprobe_udp_receiving", Hook::ProbeIfThere("udp_recvmsg")),
+                ("kprobe_udp_receiving", Hook::ProbeIfThere("udpv6_recvmsg")),
+                ("kprobe_udp_consumed", Hook::ProbeIf("skb_consume_udp", 3)),
+                ("kprobe_udp_destroyed", Hook::ProbeIf("udp_destroy_sock", 1)),
+                (
+                    "kprobe_udp_destroyed",
+                    Hook::ProbeIf("udpv6_destroy_sock", 1),
                 ),
                 ("kprobe_accepted", Hook::ProbeReturn("inet_csk_accept")),
             ],
@@ -172,6 +197,12 @@ pub(crate) const SHARED_PROGRAMS: &[(&str, Hook)] = &[
     ("process_exit", Hook::Tracepoint("sched_process_exit")),
 ];
 
+/// Whether a program is there for DNS only.
+pub(crate) fn is_on_datagrams(program: &str) -> bool {
+    let rest = program.split_once('_').map_or("", |(_, rest)| rest);
+    rest.starts_with("udp")
+}
+
 /// Programs that have a spare, and its name: all that see data, connections or processes through trampolines and raw
 /// tracepoints. (A kprobe's programs cannot be preempted.)
 const SPARES: &[(&str, &str)] = &[
@@ -182,6 +213,14 @@ const SPARES: &[(&str, &str)] = &[
     ("fentry_tcp_received_6", "fentry_tcp_received_6_spare"),
     ("fentry_unix_sent", "fentry_unix_sent_spare"),
     ("fentry_unix_received", "fentry_unix_received_spare"),
+    ("fentry_udp_sent", "fentry_udp_sent_spare"),
+    ("fentry_udp_received_4", "fentry_udp_received_4_spare"),
+    ("fentry_udp_received_5", "fentry_udp_received_5_spare"),
+    ("fentry_udp_received_6", "fentry_udp_received_6_spare"),
+    ("fentry_udp6_sent", "fentry_udp6_sent_spare"),
+    ("fentry_udp6_received_4", "fentry_udp6_received_4_spare"),
+    ("fentry_udp6_received_5", "fentry_udp6_received_5_spare"),
+    ("fentry_udp6_received_6", "fentry_udp6_received_6_spare"),
     ("fentry_tls_sending", "fentry_tls_sending_spare"),
     ("fentry_tls_sent", "fentry_tls_sent_spare"),
     ("fentry_tls_received", "fentry_tls_received_spare"),
@@ -191,6 +230,9 @@ const SPARES: &[(&str, &str)] = &[
     ("kprobe_tcp_received", "kprobe_tcp_received_spare"),
     ("syscall_entered", "syscall_entered_spare"),
     ("syscall_left", "syscall_left_spare"),
+    ("ring_submitted", "ring_submitted_spare"),
+    ("ring_woken", "ring_woken_spare"),
+    ("ring_completed", "ring_completed_spare"),
     ("state_changed", "state_changed_spare"),
     ("state_destroyed", "state_destroyed_spare"),
     ("process_exec", "process_exec_spare"),
@@ -223,6 +265,8 @@ pub(crate) enum Hook {
     TracepointIfThere(&'static str),
     /// Function entry.
     Enter(&'static str),
+    /// Entry of a function with this many arguments; left out where the kernel's has another number, or none such.
+    EnterIf(&'static str, u32),
     /// Function exit.
     Exit(&'static str),
     /// Exit of a function with this many arguments; left out where the kernel's has another number, or none such.
@@ -231,6 +275,8 @@ pub(crate) enum Hook {
     Probe(&'static str),
     /// The same for a function with this many arguments, else left out.
     ProbeIf(&'static str, u32),
+    /// Function entry by kprobe, left out where the kernel has no such function.
+    ProbeIfThere(&'static str),
     /// Function exit by kretprobe.
     ProbeReturn(&'static str),
     /// The same for a function with this many arguments, else left out.
@@ -248,10 +294,12 @@ impl Hook {
             Self::Tracepoint(name)
             | Self::TracepointIfThere(name)
             | Self::Enter(name)
+            | Self::EnterIf(name, _)
             | Self::Exit(name)
             | Self::ExitIf(name, _)
             | Self::Probe(name)
             | Self::ProbeIf(name, _)
+            | Self::ProbeIfThere(name)
             | Self::ProbeReturn(name)
             | Self::ProbeReturnIf(name, _)
             | Self::ProbeLike(name, ..)
@@ -261,14 +309,19 @@ impl Hook {
 
     /// Whether programs are called by a trampoline, the last attached first.
     const fn is_trampoline(self) -> bool {
-        matches!(self, Self::Enter(_) | Self::Exit(_) | Self::ExitIf(..))
+        matches!(
+            self,
+            Self::Enter(_) | Self::EnterIf(..) | Self::Exit(_) | Self::ExitIf(..)
+        )
     }
 
     /// Whether this kernel's version of the function is another one's business.
     pub(crate) fn is_left_out(self, types: &KernelTypes) -> bool {
         match self {
             Self::TracepointIfThere(name) => !types.has_tracepoint(name),
-            Self::ExitIf(name, arguments)
+            Self::ProbeIfThere(name) => !types.has_function(name),
+            Self::EnterIf(name, arguments)
+            | Self::ExitIf(name, arguments)
             | Self::ProbeIf(name, arguments)
             | Self::ProbeReturnIf(name, arguments)
             | Self::ProbeLike(_, name, arguments)

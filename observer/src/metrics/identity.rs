@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::Attributes;
 use crate::{
-    exchange::Role,
+    exchange::{Exchange, Protocol, Role},
     process::Value,
     trace::conventions::{ErrorType, Method},
 };
@@ -14,8 +14,41 @@ use crate::{
 pub(super) enum Identity {
     /// By the conventions' attributes.
     Http(Http),
+    /// The same for a DNS lookup.
+    Dns(Dns),
     /// What found no room: `otel.metric.overflow`.
-    Overflow(Role),
+    Overflow(Group),
+}
+
+/// What has instruments of its own, and room for so many series.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Group {
+    /// Requests that a service answers.
+    Server,
+    /// Requests that it makes.
+    Client,
+    /// Its DNS lookups.
+    Lookups,
+}
+
+impl Group {
+    /// How many there are.
+    pub(super) const COUNT: usize = 3;
+
+    pub(super) const fn of(exchange: &Exchange) -> Self {
+        match (&exchange.protocol, exchange.role) {
+            (Protocol::Dns(_), _) => Self::Lookups,
+            (Protocol::Http(_), Role::Server) => Self::Server,
+            (Protocol::Http(_), Role::Client) => Self::Client,
+        }
+    }
+}
+
+/// The conventions' attributes of a DNS lookup.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Dns {
+    pub(super) name: Box<str>,
+    pub(super) error: Option<ErrorType>,
 }
 
 /// The conventions' attributes of an HTTP exchange.
@@ -34,10 +67,12 @@ pub(super) struct Http {
 }
 
 impl Identity {
-    pub(super) fn role(&self) -> Role {
+    pub(super) fn group(&self) -> Group {
         match self {
-            Self::Http(http) => http.role,
-            Self::Overflow(role) => *role,
+            Self::Http(http) if http.role == Role::Server => Group::Server,
+            Self::Http(_) => Group::Client,
+            Self::Dns(_) => Group::Lookups,
+            Self::Overflow(group) => *group,
         }
     }
 
@@ -45,6 +80,13 @@ impl Identity {
     pub(super) fn attributes(&self) -> Attributes {
         let http = match self {
             Self::Http(http) => http,
+            Self::Dns(dns) => {
+                let name = ("dns.question.name", Value::Text((&*dns.name).into()));
+                return match dns.error {
+                    None => Arc::new([name]),
+                    Some(error) => Arc::new([name, ("error.type", Value::Text(error.value()))]),
+                };
+            }
             Self::Overflow(_) => return Arc::new([("otel.metric.overflow", Value::Bool(true))]),
         };
         let mut out = Vec::with_capacity(8);

@@ -1,4 +1,4 @@
-//! The instruments: names, units and buckets of OpenTelemetry's HTTP conventions, and one of our own.
+//! The instruments: names, units and buckets of OpenTelemetry's HTTP and DNS conventions, and one of our own.
 
 use super::Instrument;
 
@@ -78,6 +78,14 @@ pub static SERVER_ACTIVE: Instrument = Instrument {
     unit: "{request}",
     description: "Number of active HTTP server requests.",
     bounds: &[],
+};
+
+/// `dns.lookup.duration`: from the first query of a lookup to its answer, or until the client gave it up.
+pub static LOOKUP_DURATION: Instrument = Instrument {
+    name: "dns.lookup.duration",
+    unit: "s",
+    description: "Measures the time taken to perform a DNS lookup.",
+    bounds: SECONDS,
 };
 
 /// `observer.exchanges.incomplete`, by `observer.incomplete` (the reason).

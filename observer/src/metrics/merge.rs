@@ -7,13 +7,12 @@ use std::{
 
 use super::{
     Attributes, Histogram, Instrument, Metric, Point, Registry, ServiceMetrics, Snapshot,
-    identity::Identity,
+    identity::{Group, Identity},
     instruments as i,
     registry::ALL_REASONS,
     series::{REASONS, Series},
 };
 use crate::{
-    exchange::Role,
     process::{Service, Value},
     trace::conventions::Method,
 };
@@ -127,12 +126,15 @@ fn merge(mine: &mut Series, more: &Series) {
 
 impl Total {
     fn metrics(self, cap: usize) -> ServiceMetrics {
-        let (client, server): (Vec<_>, Vec<_>) = self
-            .series
-            .into_values()
-            .partition(|series| series.identity.role() == Role::Client);
-        let server = capped(server, Role::Server, cap);
-        let client = capped(client, Role::Client, cap);
+        let mut groups: HashMap<Group, Vec<Series>> = HashMap::new();
+        for series in self.series.into_values() {
+            let group = series.identity.group();
+            groups.entry(group).or_default().push(series);
+        }
+        let mut of = |group| capped(groups.remove(&group).unwrap_or_default(), group, cap);
+        let server = of(Group::Server);
+        let client = of(Group::Client);
+        let lookups = of(Group::Lookups);
         let mut metrics = Vec::new();
         histograms(&mut metrics, &i::SERVER_DURATION, &server, |series| {
             &series.duration
@@ -152,6 +154,9 @@ impl Total {
         histograms(&mut metrics, &i::CLIENT_RESPONSE_SIZE, &client, |series| {
             &series.response_size
         });
+        histograms(&mut metrics, &i::LOOKUP_DURATION, &lookups, |series| {
+            &series.duration
+        });
         push(&mut metrics, &i::SERVER_ACTIVE, active(&self.active));
         push(&mut metrics, &i::INCOMPLETE, incomplete(&self.incomplete));
         ServiceMetrics {
@@ -164,7 +169,7 @@ impl Total {
 
 /// At most `cap` series besides the overflow series. The oldest stay, so that the same ones do in every snapshot and
 /// no sum ever falls; each thread alone keeps to the cap, but together they may hold more.
-fn capped(mut series: Vec<Series>, role: Role, cap: usize) -> Vec<Series> {
+fn capped(mut series: Vec<Series>, group: Group, cap: usize) -> Vec<Series> {
     let place = |series: &Series| {
         (
             matches!(series.identity, Identity::Overflow(_)),
@@ -172,11 +177,11 @@ fn capped(mut series: Vec<Series>, role: Role, cap: usize) -> Vec<Series> {
         )
     };
     series.sort_by_cached_key(|series| (place(series), format!("{:?}", series.identity)));
-    let own = series.partition_point(|series| matches!(series.identity, Identity::Http(_)));
+    let own = series.partition_point(|series| !matches!(series.identity, Identity::Overflow(_)));
     if own > cap {
         let surplus: Vec<Series> = series.drain(cap..).collect();
         let born = surplus.last().map_or(0, |series| series.born);
-        let mut overflow = Series::new(Identity::Overflow(role), born);
+        let mut overflow = Series::new(Identity::Overflow(group), born);
         surplus
             .iter()
             .for_each(|series| merge(&mut overflow, series));

@@ -105,7 +105,7 @@ impl Registry {
             entry.series.incomplete[reason_index(reason)] += 1;
         }
         let known = exchange.incomplete != Some(Incomplete::Abandoned)
-            && !exchange.http().method.is_empty();
+            && exchange.http().is_none_or(|http| !http.method.is_empty());
         if let Some(duration) = exchange.duration_ns().filter(|_| known) {
             let bounds = (limits.series, spare);
             self.series +=
@@ -305,6 +305,7 @@ pub(super) const ALL_REASONS: [Incomplete; REASONS] = [
     Incomplete::Reset,
     Incomplete::Abandoned,
     Incomplete::Malformed,
+    Incomplete::Unanswered,
 ];
 
 const fn reason_index(reason: Incomplete) -> usize {
@@ -315,6 +316,7 @@ const fn reason_index(reason: Incomplete) -> usize {
         Incomplete::Reset => 3,
         Incomplete::Abandoned => 4,
         Incomplete::Malformed => 5,
+        Incomplete::Unanswered => 6,
     }
 }
 

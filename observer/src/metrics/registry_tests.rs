@@ -1,10 +1,12 @@
 //! What is counted, where it overflows, what threads add up to.
 
+use observer_protocol::dns::ResponseCode;
+
 use super::*;
 use crate::{
     exchange::Address,
     metrics::{HistogramPoint, Metric, Point, ServiceMetrics, Snapshot, snapshot},
-    trace::samples::{exchange, http, instance, service},
+    trace::samples::{dns, exchange, http, instance, lookup, service},
 };
 
 const NOW: u64 = 1_700_000_000_000_000_000;
@@ -102,6 +104,60 @@ fn a_client_series_names_its_server_and_error_but_no_route() {
             "server.port=8080",
             "url.scheme=http",
         ]
+    );
+}
+
+#[test]
+fn lookups_are_counted_by_name_and_error_and_have_room_of_their_own() {
+    let limits = Limits {
+        series: 2,
+        ..Limits::default()
+    };
+    let mut registry = Registry::new(limits);
+    let api = service("api");
+    let record = |registry: &mut Registry, exchange: &Exchange| {
+        registry.record(&api, exchange, None, false, NOW);
+    };
+    let mut missing = lookup();
+    dns(&mut missing).response_code = Some(ResponseCode::NAME_ERROR);
+    let mut silent = lookup();
+    dns(&mut silent).response_code = None;
+    silent.incomplete = Some(Incomplete::Unanswered);
+    silent.times.response_end = None;
+    for exchange in [&lookup(), &lookup(), &missing, &silent] {
+        record(&mut registry, exchange);
+    }
+    let mut other = lookup();
+    dns(&mut other).question.name = "example.org".into();
+    record(&mut registry, &other);
+    record(&mut registry, &exchange(Role::Client));
+    let snapshot = taken(&[&registry]);
+    let [service] = &snapshot.services[..] else {
+        panic!("{snapshot:?}")
+    };
+    let lookups = metric(service, "dns.lookup.duration").unwrap();
+    let points = lookups.points.iter();
+    let points: Vec<_> = points
+        .map(|(attributes, point)| (texts(attributes).join(" "), histogram(point).count))
+        .collect();
+    let expected = [
+        ("dns.question.name=example.com", 2),
+        ("dns.question.name=example.com error.type=NXDOMAIN", 1),
+        ("otel.metric.overflow=true", 1),
+    ];
+    for (attributes, count) in expected {
+        assert!(
+            points.contains(&(attributes.to_owned(), count)),
+            "{points:?}"
+        );
+    }
+    assert_eq!(points.len(), expected.len());
+    let client = metric(service, "http.client.request.duration").unwrap();
+    assert_eq!(client.points.len(), 1);
+    let incomplete = metric(service, "observer.exchanges.incomplete").unwrap();
+    assert_eq!(
+        texts(&incomplete.points[0].0),
+        ["observer.incomplete=unanswered"]
     );
 }
 

@@ -7,16 +7,16 @@ use foldhash::HashMap;
 use super::{
     Attributes, Exemplar,
     histogram::Histogram,
-    identity::{Http, Identity},
+    identity::{Dns, Group, Http, Identity},
     instruments::{BYTES, SECONDS},
 };
 use crate::{
-    exchange::{Address, Exchange, Role},
+    exchange::{Address, Exchange, HttpExchange, Protocol, Role},
     trace::conventions::{self, ErrorType, Method},
 };
 
 /// Reasons of incomplete exchanges, by number.
-pub(super) const REASONS: usize = 6;
+pub(super) const REASONS: usize = 7;
 
 /// The instruments that share the attributes of a request.
 #[derive(Clone, Debug)]
@@ -45,12 +45,13 @@ impl Series {
     fn record(&mut self, exchange: &Exchange, duration_ns: u64, exemplar: bool, now: u64) {
         let seconds = duration_ns as f64 / 1e9;
         let bucket = self.duration.record(SECONDS, seconds);
-        let http = exchange.http();
-        if let Some(size) = http.request_body_size {
-            self.request_size.record(BYTES, size as f64);
-        }
-        if let Some(size) = http.response_body_size {
-            self.response_size.record(BYTES, size as f64);
+        if let Some(http) = exchange.http() {
+            if let Some(size) = http.request_body_size {
+                self.request_size.record(BYTES, size as f64);
+            }
+            if let Some(size) = http.response_body_size {
+                self.response_size.record(BYTES, size as f64);
+            }
         }
         if exemplar {
             let (trace_id, span_id) = (exchange.context.trace_id, exchange.context.span_id);
@@ -88,15 +89,15 @@ pub(super) struct ServiceSeries {
     /// `Host` values of a client, numbered.
     hosts: HashMap<Box<str>, u32>,
     addresses: HashMap<IpAddr, u32>,
-    /// Series of each role, without the overflow series.
-    count: [usize; 2],
+    /// Series of each group, without the overflow series.
+    count: [usize; Group::COUNT],
     pub(super) incomplete: [u64; REASONS],
     /// Open requests of a server by scheme (`http`, `https`) and method; `None` where there never was one.
     pub(super) active: [[Option<i64>; Method::COUNT]; 2],
 }
 
 impl ServiceSeries {
-    /// Adds an exchange whose duration is known. `cap` is the number of series of each role, `spare` how many more
+    /// Adds an exchange whose duration is known. `cap` is the number of series of each group, `spare` how many more
     /// the thread may make. Returns how many series it made, the overflow series not counted.
     pub(super) fn record(
         &mut self,
@@ -107,16 +108,27 @@ impl ServiceSeries {
         now: u64,
         (cap, spare): (usize, usize),
     ) -> usize {
+        let http = match &exchange.protocol {
+            Protocol::Http(http) => http,
+            Protocol::Dns(dns) => {
+                let before = self.len();
+                let error = ErrorType::of(exchange);
+                let name = dns.question.name.clone();
+                let index = self.find(Identity::Dns(Dns { name, error }), cap, spare, now);
+                self.series[index].record(exchange, duration_ns, exemplar, now);
+                return self.len() - before;
+            }
+        };
         let route = route.filter(|_| exchange.role == Role::Server);
-        let key = self.key(exchange, route, cap);
+        let key = self.key(exchange, http, route, cap);
         if let Some((index, _)) = key.and_then(|key| self.cache.get(&key)) {
             self.series[*index].record(exchange, duration_ns, exemplar, now);
             return 0;
         }
-        let before = self.count;
+        let before = self.len();
         let index = match key {
             Some(key) => {
-                let index = self.find(identity(exchange, route), cap, spare, now);
+                let index = self.find(identity(exchange, http, route), cap, spare, now);
                 // Routes may come as ever new pointers to the same text: forget them all rather than grow.
                 if self.cache.len() >= 4 * cap.max(16) {
                     self.cache.clear();
@@ -124,29 +136,31 @@ impl ServiceSeries {
                 self.cache.insert(key, (index, route.cloned()));
                 index
             }
-            None => self.overflow(exchange.role, now),
+            None => self.overflow(Group::of(exchange), now),
         };
         self.series[index].record(exchange, duration_ns, exemplar, now);
-        self.count.iter().sum::<usize>() - before.iter().sum::<usize>()
+        self.len() - before
     }
 
     /// The cache's key; `None` when there are too many servers to number.
     fn key(
         &mut self,
         exchange: &Exchange,
+        http: &HttpExchange,
         route: Option<&Arc<str>>,
         cap: usize,
     ) -> Option<CacheKey> {
-        let http = exchange.http();
         let (server, port) = match exchange.role {
             Role::Server => (0, 0),
-            Role::Client => self.server(exchange, cap)?,
+            Role::Client => self.server(exchange, http, cap)?,
         };
         let error = match ErrorType::of(exchange) {
             None => 0,
             Some(ErrorType::Status(_)) => 1,
             Some(ErrorType::ConnectionClosed) => 2,
             Some(ErrorType::ConnectionReset) => 3,
+            // Of lookups only.
+            Some(ErrorType::Dns(_) | ErrorType::Timeout) => return None,
         };
         let method = Method::of(&http.method) as u32;
         let role = u32::from(exchange.role == Role::Client);
@@ -160,12 +174,17 @@ impl ServiceSeries {
     }
 
     /// A number for what a client calls its server, and the connection's port.
-    fn server(&mut self, exchange: &Exchange, cap: usize) -> Option<(u32, u16)> {
+    fn server(
+        &mut self,
+        exchange: &Exchange,
+        http: &HttpExchange,
+        cap: usize,
+    ) -> Option<(u32, u16)> {
         let (ip, port) = match &exchange.peer {
             Address::Inet(address) => (Some(address.ip()), address.port()),
             _ => (None, 0),
         };
-        let written = conventions::raw_authority(exchange.http());
+        let written = conventions::raw_authority(http);
         let written = written.or(match &exchange.peer {
             Address::Unix(path) => Some(path),
             _ => None,
@@ -199,19 +218,19 @@ impl ServiceSeries {
         if let Some(index) = self.by_identity.get(&identity) {
             return *index;
         }
-        let role = identity.role();
-        let count = &mut self.count[usize::from(role == Role::Client)];
+        let group = identity.group();
+        let count = &mut self.count[group as usize];
         if *count >= cap || spare == 0 {
-            return self.overflow(role, now);
+            return self.overflow(group, now);
         }
         *count += 1;
         self.add(identity, now)
     }
 
-    fn overflow(&mut self, role: Role, now: u64) -> usize {
-        match self.by_identity.get(&Identity::Overflow(role)) {
+    fn overflow(&mut self, group: Group, now: u64) -> usize {
+        match self.by_identity.get(&Identity::Overflow(group)) {
             Some(index) => *index,
-            None => self.add(Identity::Overflow(role), now),
+            None => self.add(Identity::Overflow(group), now),
         }
     }
 
@@ -228,8 +247,7 @@ impl ServiceSeries {
     }
 }
 
-fn identity(exchange: &Exchange, route: Option<&Arc<str>>) -> Identity {
-    let http = exchange.http();
+fn identity(exchange: &Exchange, http: &HttpExchange, route: Option<&Arc<str>>) -> Identity {
     Identity::Http(Http {
         role: exchange.role,
         method: Method::of(&http.method),

@@ -1,9 +1,7 @@
 //! One connection: from records and entries to positions, and from positions to messages.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-
 use observer_abi::{
-    connection::{self as entry, INBOUND, OUTBOUND, family, role},
+    connection::{self as entry, INBOUND, OUTBOUND, role},
     control::mode,
     record::{
         ConnectionClosed, ConnectionOpened, LinkFound, RecordHeader, RunData, RunOpened, flag,
@@ -115,8 +113,9 @@ impl Connection {
         self.learn_role(record.header.role);
         self.ends.netns = record.netns;
         self.ends.tls = record.header.flags & flag::KERNEL_TLS != 0;
-        self.ends.local = address(record.family, record.local_address, record.local_port);
-        self.ends.peer = address(record.family, record.peer_address, record.peer_port);
+        self.ends.local =
+            Address::of_kernel(record.family, record.local_address, record.local_port);
+        self.ends.peer = Address::of_kernel(record.family, record.peer_address, record.peer_port);
     }
 
     /// A run began.
@@ -483,15 +482,4 @@ impl Connection {
         self.ignored = true;
         out.sink.set_mode(self.ends.key, mode::IGNORE);
     }
-}
-
-/// One end's address as the kernel tells it.
-fn address(kind: u16, bytes: [u8; 16], port: u16) -> Address {
-    let ip = match kind {
-        family::UNIX => return Address::Unix("".into()),
-        family::INET => IpAddr::V4(Ipv4Addr::new(bytes[0], bytes[1], bytes[2], bytes[3])),
-        family::INET6 => Ipv6Addr::from(bytes).to_canonical(),
-        _ => return Address::Unknown,
-    };
-    Address::Inet(SocketAddr::new(ip, port))
 }

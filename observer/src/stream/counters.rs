@@ -49,6 +49,14 @@ pub struct StreamCounters {
     pub abandoned: u64,
     /// Exchanges with a message that could not be parsed.
     pub malformed: u64,
+    /// Exchanges of which no answer was seen.
+    pub unanswered: u64,
+    /// DNS lookups given on, those without an answer included.
+    pub lookups: u64,
+    /// Datagrams to or from name servers that are no DNS queries or answers, or malformed: dropped.
+    pub not_dns: u64,
+    /// DNS answers whose query was not seen, or which came late or twice: dropped.
+    pub answers_without_query: u64,
 }
 
 impl StreamCounters {
@@ -63,6 +71,7 @@ impl StreamCounters {
             Some(Incomplete::Reset) => self.reset += 1,
             Some(Incomplete::Abandoned) => self.abandoned += 1,
             Some(Incomplete::Malformed) => self.malformed += 1,
+            Some(Incomplete::Unanswered) => self.unanswered += 1,
         }
     }
 
@@ -90,10 +99,14 @@ impl StreamCounters {
         self.reset += other.reset;
         self.abandoned += other.abandoned;
         self.malformed += other.malformed;
+        self.unanswered += other.unanswered;
+        self.lookups += other.lookups;
+        self.not_dns += other.not_dns;
+        self.answers_without_query += other.answers_without_query;
     }
 
     /// Every count by name, less those that have a metric of their own.
-    pub const fn named(&self) -> [(&'static str, u64); 19] {
+    pub const fn named(&self) -> [(&'static str, u64); 23] {
         [
             ("malformed_records", self.malformed_records),
             ("stale_records", self.stale_records),
@@ -114,11 +127,15 @@ impl StreamCounters {
             ("reset", self.reset),
             ("abandoned", self.abandoned),
             ("malformed", self.malformed),
+            ("unanswered", self.unanswered),
+            ("dns_lookups", self.lookups),
+            ("not_dns", self.not_dns),
+            ("dns_answers_without_query", self.answers_without_query),
         ]
     }
 
     /// Incomplete exchanges by the name of their reason ([`Incomplete::as_str`]).
-    pub const fn incomplete(&self) -> [(&'static str, u64); 6] {
+    pub const fn incomplete(&self) -> [(&'static str, u64); 7] {
         [
             (Incomplete::LostBytes.as_str(), self.lost_bytes_exchanges),
             (Incomplete::HeadTooLarge.as_str(), self.head_too_large),
@@ -126,6 +143,7 @@ impl StreamCounters {
             (Incomplete::Reset.as_str(), self.reset),
             (Incomplete::Abandoned.as_str(), self.abandoned),
             (Incomplete::Malformed.as_str(), self.malformed),
+            (Incomplete::Unanswered.as_str(), self.unanswered),
         ]
     }
 }

@@ -1,8 +1,8 @@
 //! Records from bytes: what the ring hands over is checked before anything believes it.
 
 use observer_abi::record::{
-    ConnectionClosed, ConnectionOpened, LinkFound, MAX_PAYLOAD, RecordHeader, RunData, RunOpened,
-    flag, kind,
+    ConnectionClosed, ConnectionOpened, Datagram, LinkFound, MAX_DATAGRAM, MAX_PAYLOAD,
+    RecordHeader, RunData, RunOpened, flag, kind,
 };
 
 /// One record with its payload.
@@ -18,6 +18,10 @@ pub(super) enum Record<'a> {
     ConnectionClosed(ConnectionClosed),
     /// A call may have been made for a request.
     LinkFound(LinkFound),
+    /// A datagram to a name server, or from one.
+    Datagram(Datagram, &'a [u8]),
+    /// A socket for such was closed.
+    DatagramsClosed(Datagram),
 }
 
 /// Why bytes are no record.
@@ -58,6 +62,21 @@ pub(super) fn read(bytes: &[u8]) -> Result<Record<'_>, Malformed> {
             .ok_or(Malformed::Truncated),
         kind::LINK_FOUND => read_pod(bytes)
             .map(Record::LinkFound)
+            .ok_or(Malformed::Truncated),
+        kind::DATAGRAM => {
+            let datagram: Datagram = read_pod(bytes).ok_or(Malformed::Truncated)?;
+            let captured = datagram.header.captured as usize;
+            if datagram.header.direction > 1 || captured > MAX_DATAGRAM {
+                return Err(Malformed::Range);
+            }
+            let payload = bytes[size_of::<Datagram>()..].get(..captured);
+            Ok(Record::Datagram(
+                datagram,
+                payload.ok_or(Malformed::Truncated)?,
+            ))
+        }
+        kind::DATAGRAMS_CLOSED => read_pod(bytes)
+            .map(Record::DatagramsClosed)
             .ok_or(Malformed::Truncated),
         _ => Err(Malformed::Kind),
     }

@@ -415,7 +415,7 @@ impl Script {
         self.seen
             .exchanges
             .iter()
-            .map(|exchange| exchange.http().status)
+            .map(|exchange| exchange.http().unwrap().status)
             .collect()
     }
 

@@ -11,7 +11,7 @@ use super::{
     due::Due,
     record::{self, Record},
 };
-use crate::exchange::{ConnectionKey, Ids, Output, ProcessKey};
+use crate::exchange::{ConnectionKey, Ids, Lookups, Output, ProcessKey};
 
 /// Processes that are remembered as seen.
 const MAX_PROCESSES: usize = 16 * 1024;
@@ -27,6 +27,7 @@ pub struct Shard {
     processes: HashSet<ProcessKey>,
     last_process: Option<ProcessKey>,
     due: Due,
+    lookups: Lookups,
     ids: Ids,
     counters: StreamCounters,
     swept_ns: u64,
@@ -41,6 +42,7 @@ impl Shard {
             processes: HashSet::default(),
             last_process: None,
             due: Due::default(),
+            lookups: Lookups::default(),
             ids: Ids::new(),
             counters: StreamCounters::default(),
             swept_ns: 0,
@@ -95,6 +97,20 @@ impl Shard {
                 } else if known.is_some() {
                     self.counters.stale_records += 1;
                 }
+            }
+            Ok(Record::Datagram(datagram, payload)) => {
+                self.count_unreadable(&datagram.header);
+                let process = ProcessKey {
+                    tgid: datagram.tgid,
+                    start_ns: datagram.start_ns,
+                };
+                self.see(process, datagram.tid, sink);
+                let mut out = output(&mut self.ids, &mut self.counters, sink);
+                self.lookups.datagram(&datagram, payload, &mut out);
+            }
+            Ok(Record::DatagramsClosed(datagram)) => {
+                let mut out = output(&mut self.ids, &mut self.counters, sink);
+                self.lookups.closed(&datagram, &mut out);
             }
             Err(_) => self.counters.malformed_records += 1,
         }
@@ -165,9 +181,11 @@ impl Shard {
         }
     }
 
-    /// Has the entries of connections that were silent for long read, to find those whose end was not told. To be
-    /// called every second or so.
-    pub fn sweep(&mut self, now_ns: u64, _sink: &mut impl Sink) {
+    /// Has the entries of connections that were silent for long read, to find those whose end was not told, and gives
+    /// up DNS lookups that nobody answers. To be called every second or so.
+    pub fn sweep(&mut self, now_ns: u64, sink: &mut impl Sink) {
+        let mut out = output(&mut self.ids, &mut self.counters, sink);
+        self.lookups.expire(now_ns, &mut out);
         if now_ns.saturating_sub(self.swept_ns) < SWEEP_NS {
             return;
         }
@@ -190,6 +208,7 @@ impl Shard {
         for (_, mut connection) in self.connections.drain() {
             connection.abandon(&mut out);
         }
+        self.lookups.abandon(&mut out);
         self.counters.connections = 0;
     }
 

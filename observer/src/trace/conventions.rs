@@ -1,10 +1,12 @@
-//! The OpenTelemetry HTTP semantic conventions that spans and metrics share (stable set, 1.23 and later).
+//! The OpenTelemetry semantic conventions that spans and metrics share: HTTP's (stable set, 1.23 and later) and DNS's.
 //!
 //! Only what is the same in both lives here: methods, `error.type`, the parts of a target and of an authority.
 
 use std::sync::Arc;
 
-use crate::exchange::{Address, Exchange, HttpExchange, Incomplete, Role};
+use observer_protocol::dns::ResponseCode;
+
+use crate::exchange::{Address, Exchange, HttpExchange, Incomplete, Protocol, Role};
 
 /// `http.request.method`: the methods of RFC 9110 and PATCH (RFC 5789), compared case-sensitively; anything else is
 /// `_OTHER`, so that a client cannot make series by inventing methods.
@@ -93,6 +95,10 @@ pub enum ErrorType {
     ConnectionClosed,
     /// The connection was reset before the response ended.
     ConnectionReset,
+    /// A name server's answer says so.
+    Dns(ResponseCode),
+    /// No answer came for as long as the client waited.
+    Timeout,
 }
 
 impl ErrorType {
@@ -103,12 +109,28 @@ impl ErrorType {
             Role::Server => 500,
             Role::Client => 400,
         };
-        match (exchange.http().status, exchange.incomplete) {
-            (Some(status), _) if status >= first_error => Some(Self::Status(status)),
-            (_, Some(Incomplete::Closed)) => Some(Self::ConnectionClosed),
-            (_, Some(Incomplete::Reset)) => Some(Self::ConnectionReset),
+        let told = match &exchange.protocol {
+            Protocol::Http(http) => http
+                .status
+                .filter(|status| *status >= first_error)
+                .map(Self::Status),
+            Protocol::Dns(dns) => dns
+                .response_code
+                .filter(|code| *code != ResponseCode::NO_ERROR)
+                .map(Self::Dns),
+        };
+        told.or(match exchange.incomplete {
+            Some(Incomplete::Closed) => Some(Self::ConnectionClosed),
+            Some(Incomplete::Reset) => Some(Self::ConnectionReset),
+            Some(Incomplete::Unanswered) => Some(Self::Timeout),
             _ => None,
-        }
+        })
+    }
+
+    /// Whether the operation failed: that a name does not exist is an answer, and the usual one while a resolver goes
+    /// through its search domains.
+    pub fn is_failure(self) -> bool {
+        self != Self::Dns(ResponseCode::NAME_ERROR)
     }
 
     /// The attribute's value.
@@ -117,6 +139,8 @@ impl ErrorType {
             Self::Status(status) => status.to_string().into(),
             Self::ConnectionClosed => "connection_closed".into(),
             Self::ConnectionReset => "connection_reset".into(),
+            Self::Dns(code) => code.as_str().unwrap_or("_OTHER").into(),
+            Self::Timeout => "timeout".into(),
         }
     }
 }
@@ -230,7 +254,8 @@ pub fn server(exchange: &Exchange) -> (Option<Arc<str>>, Option<u16>) {
         Role::Server => &exchange.local,
     };
     let (address, port) = socket(end);
-    match raw_authority(exchange.http()).and_then(split_authority) {
+    let named = exchange.http().and_then(raw_authority);
+    match named.and_then(split_authority) {
         Some(named) => (Some(named.host.into()), named.port.or(port)),
         None => (address, port),
     }
@@ -248,7 +273,7 @@ pub fn socket(address: &Address) -> (Option<Arc<str>>, Option<u16>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::trace::samples::exchange;
+    use crate::trace::samples::{dns, exchange, lookup};
 
     #[test]
     fn unknown_and_wrongly_cased_methods_are_other() {
@@ -287,14 +312,36 @@ mod tests {
         for (role, status, incomplete, expected) in table {
             let mut exchange = exchange(role);
             exchange.incomplete = incomplete;
-            let crate::exchange::Protocol::Http(http) = &mut exchange.protocol;
-            http.status = status;
+            crate::trace::samples::http(&mut exchange).status = status;
             let found = ErrorType::of(&exchange).map(ErrorType::value);
             assert_eq!(
                 found.as_deref(),
                 expected,
                 "{role:?} {status:?} {incomplete:?}"
             );
+        }
+    }
+
+    #[test]
+    fn a_lookup_fails_by_its_answer_or_by_having_none() {
+        let code = |code| Some(ResponseCode(code));
+        let table = [
+            (code(0), None, None, false),
+            (code(3), None, Some("NXDOMAIN"), false),
+            (code(2), None, Some("SERVFAIL"), true),
+            (code(14), None, Some("_OTHER"), true),
+            (None, Some(Incomplete::Unanswered), Some("timeout"), true),
+            (None, Some(Incomplete::LostBytes), None, false),
+        ];
+        for (response_code, incomplete, expected, fails) in table {
+            let mut exchange = lookup();
+            exchange.incomplete = incomplete;
+            dns(&mut exchange).response_code = response_code;
+            let found = ErrorType::of(&exchange);
+            let value = found.map(ErrorType::value);
+            assert_eq!(value.as_deref(), expected, "{response_code:?}");
+            let failed = found.is_some_and(ErrorType::is_failure);
+            assert_eq!(failed, fails, "{response_code:?}");
         }
     }
 

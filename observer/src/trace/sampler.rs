@@ -17,7 +17,7 @@ use std::sync::{
 };
 
 use super::{conventions::ErrorType, slow::Slowness};
-use crate::exchange::{Exchange, Incomplete, Role};
+use crate::exchange::{Exchange, Incomplete, Protocol, Role};
 
 /// How long the thresholds stay, ns.
 const WINDOW_NS: u64 = 250_000_000;
@@ -178,12 +178,16 @@ impl Sampler {
     }
 
     fn class(&mut self, exchange: &Exchange, route: Option<&Arc<str>>, duration_ns: u64) -> Class {
-        let http = exchange.http();
-        let streams = http.event_stream || http.upgraded;
+        let streams = exchange
+            .http()
+            .is_some_and(|http| http.event_stream || http.upgraded);
         let kind = match (exchange.role, route) {
             (Role::Server, Some(route)) => Arc::as_ptr(route).cast::<u8>() as u64,
             (role, _) => {
-                let role = u64::from(role == Role::Client) + 1;
+                let role = match exchange.protocol {
+                    Protocol::Http(_) => u64::from(role == Role::Client) + 1,
+                    Protocol::Dns(_) => 3,
+                };
                 exchange.process.start_ns.rotate_left(20)
                     ^ u64::from(exchange.process.tgid) << 2
                     ^ role
@@ -191,7 +195,7 @@ impl Sampler {
         };
         let slow =
             !streams && (self.slowness.observe(kind, duration_ns) || duration_ns >= self.slow_ns);
-        match ErrorType::of(exchange) {
+        match ErrorType::of(exchange).filter(|error| error.is_failure()) {
             Some(_) => Class::Error,
             None if slow => Class::Slow,
             None => Class::Ordinary,

@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use observer_protocol::dns::{Question, RecordType, ResponseCode};
+
 use crate::{
     exchange::{
-        Address, ConnectionKey, Exchange, HttpExchange, ParentMethod, ProcessKey, Protocol, Role,
-        Times, TraceContext,
+        Address, ConnectionKey, DnsExchange, Exchange, HttpExchange, ParentMethod, ProcessKey,
+        Protocol, Role, Times, TraceContext,
     },
     process::{Service, Value},
 };
@@ -65,10 +67,38 @@ pub(crate) fn exchange(role: Role) -> Exchange {
     }
 }
 
+/// A lookup of `example.com` that took 2 ms and found it.
+pub(crate) fn lookup() -> Exchange {
+    let mut exchange = exchange(Role::Client);
+    exchange.peer = Address::Inet("10.0.0.53:53".parse().unwrap());
+    exchange.times.response_start = Some(1_002_000_000);
+    exchange.times.response_end = exchange.times.response_start;
+    exchange.protocol = Protocol::Dns(DnsExchange {
+        question: Question {
+            name: "example.com".into(),
+            kind: RecordType(28),
+            class: 1,
+        },
+        response_code: Some(ResponseCode::NO_ERROR),
+        attempts: 1,
+    });
+    exchange
+}
+
+/// Its DNS part, to be changed.
+pub(crate) fn dns(exchange: &mut Exchange) -> &mut DnsExchange {
+    match &mut exchange.protocol {
+        Protocol::Dns(dns) => dns,
+        Protocol::Http(_) => panic!("not DNS"),
+    }
+}
+
 /// The HTTP part, to be changed.
 pub(crate) fn http(exchange: &mut Exchange) -> &mut HttpExchange {
-    let Protocol::Http(http) = &mut exchange.protocol;
-    http
+    match &mut exchange.protocol {
+        Protocol::Http(http) => http,
+        Protocol::Dns(_) => panic!("not HTTP"),
+    }
 }
 
 /// A service of that name, with instance id `{name}-1`.

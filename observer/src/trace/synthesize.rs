@@ -1,4 +1,5 @@
-//! A span from an exchange, by the OpenTelemetry conventions for HTTP spans.
+//! A span from an exchange, by the OpenTelemetry conventions for HTTP spans; for DNS, which has none for spans, by the
+//! registry's attributes (`dns.question.name`).
 //!
 //! Beyond the conventions, all spans carry `observer.parent.method`, and where known:
 //!
@@ -7,6 +8,9 @@
 //! | `observer.incomplete` | – | why the exchange is not whole |
 //! | `observer.response.first_byte` | s | request's first byte to response's first byte |
 //! | `observer.accept.wait` | s | server: connection established to accepted |
+//! | `observer.dns.question.type` | – | DNS: the type of record that was asked for |
+//! | `observer.dns.response_code` | – | DNS: what the name server answered |
+//! | `observer.dns.attempts` | – | DNS: how often the query was sent, where more than once |
 //!
 //! A link to the request that a call may have been made for, where its parent can't be known:
 //!
@@ -24,7 +28,9 @@ use super::{
     conventions::{self, ErrorType, Method},
 };
 use crate::{
-    exchange::{Address, Exchange, Incomplete, InferredLink, Role},
+    exchange::{
+        Address, DnsExchange, Exchange, HttpExchange, Incomplete, InferredLink, Protocol, Role,
+    },
     process::{Service, Value},
 };
 
@@ -47,12 +53,21 @@ pub fn synthesize(
         Role::Client => SpanKind::Client,
     };
     let route = route.filter(|_| kind == SpanKind::Server);
-    let method = Method::of(&exchange.http().method);
-    let name = match route {
-        Some(route) => format!("{} {route}", method.in_span_name()).into(),
-        None => method.in_span_name().into(),
-    };
     let error = ErrorType::of(exchange);
+    let (name, attributes) = match &exchange.protocol {
+        Protocol::Http(http) => {
+            let method = Method::of(&http.method);
+            let name = match route {
+                Some(route) => format!("{} {route}", method.in_span_name()).into(),
+                None => method.in_span_name().into(),
+            };
+            (name, http_attributes(exchange, http, method, route, error))
+        }
+        Protocol::Dns(dns) => (
+            format!("DNS {}", dns.question.kind).into(),
+            dns_attributes(exchange, dns, error),
+        ),
+    };
     let context = &exchange.context;
     Some(Span {
         service: service.clone(),
@@ -65,9 +80,9 @@ pub fn synthesize(
         kind,
         start_unix_nano: start,
         end_unix_nano: end,
-        attributes: attributes(exchange, method, route, error),
+        attributes,
         // The description stays empty: status code and error.type say it all.
-        error: error.map(|_| "".into()),
+        error: error.filter(|error| error.is_failure()).map(|_| "".into()),
         flags: u8::from(context.sampled.unwrap_or(true)),
     })
 }
@@ -81,14 +96,49 @@ pub fn link_attributes(link: &InferredLink) -> [(&'static str, Value); 2] {
     ]
 }
 
-/// The attributes, in the conventions' order of importance.
-fn attributes(
+/// The attributes of a DNS lookup.
+fn dns_attributes(
     exchange: &Exchange,
+    dns: &DnsExchange,
+    error: Option<ErrorType>,
+) -> Vec<(&'static str, Value)> {
+    let mut out = Attributes(Vec::with_capacity(12));
+    out.text("dns.question.name", &*dns.question.name);
+    out.text("observer.dns.question.type", dns.question.kind.to_string());
+    if let Some(code) = dns.response_code {
+        out.text(
+            "observer.dns.response_code",
+            code.as_str().unwrap_or("_OTHER"),
+        );
+    }
+    out.int(
+        "observer.dns.attempts",
+        Some(dns.attempts).filter(|attempts| *attempts > 1),
+    );
+    if let Some(error) = error {
+        out.0.push(("error.type", Value::Text(error.value())));
+    }
+    let (server, port) = conventions::socket(&exchange.peer);
+    if let Some(server) = server {
+        out.0.push(("server.address", Value::Text(server.clone())));
+        out.int("server.port", port);
+        out.0.push(("network.peer.address", Value::Text(server)));
+        out.int("network.peer.port", port);
+    }
+    out.text("network.protocol.name", "dns");
+    out.text("network.transport", "udp");
+    out.observed(exchange);
+    out.0
+}
+
+/// The attributes of an HTTP exchange, in the conventions' order of importance.
+fn http_attributes(
+    exchange: &Exchange,
+    http: &HttpExchange,
     method: Method,
     route: Option<&Arc<str>>,
     error: Option<ErrorType>,
 ) -> Vec<(&'static str, Value)> {
-    let http = exchange.http();
     let mut out = Attributes(Vec::with_capacity(24));
     // Where a lost head took the method with it there is none to report.
     if !http.method.is_empty() {
@@ -114,7 +164,9 @@ fn attributes(
             }
         }
         Role::Client => {
-            if let Some(url) = full_url(exchange, path, server_address.as_deref(), server_port) {
+            if let Some(url) =
+                full_url(exchange, http, path, server_address.as_deref(), server_port)
+            {
                 out.text("url.full", url);
             }
         }
@@ -146,13 +198,7 @@ fn attributes(
     }
     out.int("http.request.body.size", http.request_body_size);
     out.int("http.response.body.size", http.response_body_size);
-    out.text(
-        "observer.parent.method",
-        exchange.context.parent_method.as_str(),
-    );
-    if let Some(incomplete) = exchange.incomplete {
-        out.text("observer.incomplete", incomplete.as_str());
-    }
+    out.observed(exchange);
     let times = &exchange.times;
     out.seconds(
         "observer.response.first_byte",
@@ -172,6 +218,7 @@ fn attributes(
 /// `url.full` without query, fragment and credentials. A CONNECT has only an authority: `//host:port`.
 fn full_url(
     exchange: &Exchange,
+    http: &HttpExchange,
     path: Option<&str>,
     address: Option<&str>,
     port: Option<u16>,
@@ -190,8 +237,8 @@ fn full_url(
     };
     match path {
         Some(path) => Some(format!("{scheme}://{authority}{path}")),
-        None if &*exchange.http().method == "CONNECT" => Some(format!("//{authority}")),
-        None if &*exchange.http().target == "*" => Some(format!("{scheme}://{authority}")),
+        None if &*http.method == "CONNECT" => Some(format!("//{authority}")),
+        None if &*http.target == "*" => Some(format!("{scheme}://{authority}")),
         None => None,
     }
 }
@@ -207,6 +254,17 @@ impl Attributes {
     fn int<T: TryInto<i64>>(&mut self, key: &'static str, value: Option<T>) {
         if let Some(value) = value.and_then(|v| v.try_into().ok()) {
             self.0.push((key, Value::Int(value)));
+        }
+    }
+
+    /// How it was seen.
+    fn observed(&mut self, exchange: &Exchange) {
+        self.text(
+            "observer.parent.method",
+            exchange.context.parent_method.as_str(),
+        );
+        if let Some(incomplete) = exchange.incomplete {
+            self.text("observer.incomplete", incomplete.as_str());
         }
     }
 

@@ -1,9 +1,11 @@
 //! Spans against the conventions' tables.
 
+use observer_protocol::dns::ResponseCode;
+
 use super::*;
 use crate::{
     exchange::ParentMethod,
-    trace::samples::{exchange, http, service},
+    trace::samples::{dns, exchange, http, lookup, service},
 };
 
 const CLOCK: Clock = Clock {
@@ -92,6 +94,50 @@ fn a_client_span_has_a_full_url_and_no_route() {
             !table.iter().any(|line| line.starts_with(absent)),
             "{absent}"
         );
+    }
+}
+
+#[test]
+fn a_lookup_tells_what_was_asked_and_how_it_went() {
+    let mut exchange = lookup();
+    let found = span(&exchange, None);
+    assert_eq!((&*found.name, found.kind), ("DNS AAAA", SpanKind::Client));
+    assert_eq!(found.end_unix_nano - found.start_unix_nano, 2_000_000);
+    assert_eq!(
+        table(&found),
+        [
+            "dns.question.name=example.com",
+            "network.peer.address=10.0.0.53",
+            "network.peer.port=53",
+            "network.protocol.name=dns",
+            "network.transport=udp",
+            "observer.dns.question.type=AAAA",
+            "observer.dns.response_code=NOERROR",
+            "observer.parent.method=none",
+            "server.address=10.0.0.53",
+            "server.port=53",
+        ]
+    );
+    dns(&mut exchange).response_code = Some(ResponseCode(3));
+    let missing = span(&exchange, None);
+    assert!(table(&missing).contains(&"error.type=NXDOMAIN".to_owned()));
+    assert_eq!(
+        missing.error, None,
+        "that there is no such name is an answer"
+    );
+    dns(&mut exchange).response_code = None;
+    dns(&mut exchange).attempts = 2;
+    exchange.incomplete = Some(Incomplete::Unanswered);
+    exchange.times.response_start = None;
+    let silent = span(&exchange, None);
+    assert_eq!(silent.error.as_deref(), Some(""));
+    let attributes = table(&silent);
+    for expected in [
+        "error.type=timeout",
+        "observer.dns.attempts=2",
+        "observer.incomplete=unanswered",
+    ] {
+        assert!(attributes.contains(&expected.to_owned()), "{attributes:?}");
     }
 }
 

@@ -24,7 +24,7 @@ paths = {match.split(".")[0]: set() for match in re.findall(r'"(\w+(?:\.\w+)+)"'
 fields = set()
 for match in re.findall(r'"(\w+(?:\.\w+)+)"', text):
     fields.update(match.split(".")[1:])
-hooks = set(re.findall(r'(?:Tracepoint|Enter|Exit|ExitIf|Probe|ProbeIf|ProbeReturn|ProbeReturnIf)\(\s*"(\w+)"', text))
+hooks = set(re.findall(r'(?:Tracepoint|Enter|EnterIf|Exit|ExitIf|Probe|ProbeIf|ProbeIfThere|ProbeReturn|ProbeReturnIf)\(\s*"(\w+)"', text))
 hooks |= set(re.findall(r'has_(?:function|tracepoint)\("(\w+)"\)', text))
 
 blob = pathlib.Path(sys.argv[1]).read_bytes()

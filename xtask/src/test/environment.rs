@@ -12,12 +12,14 @@ use sha2::{Digest, Sha256};
 use crate::{command, debian, workspace};
 
 /// Programs that the tests start, and the Debian package of each.
-const PROGRAMS: [(&str, &str); 11] = [
+const PROGRAMS: [(&str, &str); 13] = [
     ("ab", "apache2-utils"),
     ("bpftool", "bpftool"),
     ("curl", "curl"),
+    ("dnsmasq", "dnsmasq-base"),
     ("ip", "iproute2"),
     ("nginx", "nginx-light"),
+    ("nsenter", "util-linux"),
     ("node", "nodejs"),
     ("openssl", "openssl"),
     ("puma", "puma"),

@@ -16,11 +16,19 @@ use crate::{
 /// Lines shown, at most.
 const MOST: usize = 40;
 
-/// What a line is about: service, kind (`server` before its `client`s), method and route or address.
+/// What a line counts, in the order in which a service's lines are shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Kind {
+    Server,
+    Client,
+    Dns,
+}
+
+/// What a line is about: service, kind, method and route or address. A service's DNS lookups are one line.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Key {
     service: String,
-    is_client: bool,
+    kind: Kind,
     place: String,
     method: String,
 }
@@ -91,10 +99,10 @@ impl Table {
 
 fn line(out: &mut String, key: &Key, row: &Row, rate: f64, palette: Palette) {
     push_column(out, &key.service, 12, 12);
-    out.push_str(if key.is_client {
-        " client "
-    } else {
-        " server "
+    out.push_str(match key.kind {
+        Kind::Server => " server ",
+        Kind::Client => " client ",
+        Kind::Dns => " dns    ",
     });
     push_column(out, &key.method, 6, 6);
     out.push(' ');
@@ -129,19 +137,23 @@ fn rows(snapshot: &Snapshot) -> BTreeMap<Key, Row> {
     let mut rows: BTreeMap<Key, Row> = BTreeMap::new();
     for service in &snapshot.services {
         for metric in &service.metrics {
-            let is_client = match metric.instrument.name {
-                "http.server.request.duration" => false,
-                "http.client.request.duration" => true,
+            let kind = match metric.instrument.name {
+                "http.server.request.duration" => Kind::Server,
+                "http.client.request.duration" => Kind::Client,
+                "dns.lookup.duration" => Kind::Dns,
                 _ => continue,
             };
             for (attributes, point) in &metric.points {
                 let Point::Histogram(histogram) = point else {
                     continue;
                 };
-                let (method, place) = name(attributes);
+                let (method, place) = match kind {
+                    Kind::Dns => ("-".into(), "(all names)".into()),
+                    _ => name(attributes),
+                };
                 let key = Key {
                     service: service.service.name.to_string(),
-                    is_client,
+                    kind,
                     place,
                     method,
                 };

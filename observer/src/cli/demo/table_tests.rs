@@ -61,6 +61,14 @@ fn snapshot(seconds: u64) -> Snapshot {
             ),
         ],
     };
+    let name = |name| [("dns.question.name", text(name))].into();
+    let lookups = Metric {
+        instrument: &instruments::LOOKUP_DURATION,
+        points: vec![
+            (name("a.test"), histogram(&[0.002])),
+            (name("b.test"), histogram(&[0.002])),
+        ],
+    };
     let active = Metric {
         instrument: &instruments::SERVER_ACTIVE,
         points: vec![(Vec::new().into(), Point::UpDown(1))],
@@ -68,7 +76,7 @@ fn snapshot(seconds: u64) -> Snapshot {
     let services = vec![ServiceMetrics {
         service: service("gateway"),
         start_unix_nano: EPOCH,
-        metrics: vec![client, server, active],
+        metrics: vec![client, server, lookups, active],
     }];
     Snapshot {
         time_unix_nano: EPOCH + seconds * 1_000_000_000,
@@ -87,6 +95,7 @@ SERVICE      KIND   METHOD ROUTE                           REQS   RATE/S  ERRORS
 gateway      server GET    /orders/{id}                       4      2.0   25.0%    38ms   290ms   298ms
 gateway      client -      (all others)                       0      0.0    0.0%       -       -       -
 gateway      client POST   127.0.0.1:9000                     1      0.5    0.0%     12s     12s     12s
+gateway      dns    -      (all names)                        2      1.0    0.0%   2.0ms   2.0ms   2.0ms
 "
     );
     let mut page = String::new();

@@ -91,7 +91,8 @@ impl Tree<'_> {
             SpanKind::Client => " → ",
         });
         push_column(&mut left, &span.name, 0, 40);
-        if span.kind == SpanKind::Client && !span.name.contains(' ') {
+        let is_lookup = span.name.starts_with("DNS ");
+        if span.kind == SpanKind::Client && (is_lookup || !span.name.contains(' ')) {
             left.push(' ');
             push_column(&mut left, text::target(span), 0, 40);
         }

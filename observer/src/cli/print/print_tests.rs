@@ -53,6 +53,14 @@ fn text_is_aligned_below_its_header() {
     );
     cut.error = Some("".into());
     text::line(&mut page, &cut, Palette::PLAIN);
+    let mut lookup = span(0xcd, 4, 3, "DNS AAAA", SpanKind::Client, 1, 2);
+    lookup.attributes = vec![
+        ("dns.question.name", Value::Text("db.internal".into())),
+        ("observer.dns.question.type", Value::Text("AAAA".into())),
+        ("observer.dns.response_code", Value::Text("NOERROR".into())),
+        ("observer.parent.method", Value::Text("thread".into())),
+    ];
+    text::line(&mut page, &lookup, Palette::PLAIN);
     assert_eq!(
         page,
         "\
@@ -60,6 +68,7 @@ TIME (UTC)    SERVICE          KIND   METHOD  PATH                              
 22:13:20.123  gateway          server GET     /orders/42                           200    12ms   1.5K  abababab  none
 22:13:20.125  a-service-with-… client POST    127.0.0.1:8080/payments/42           503   2.50s   1.5K  abababab  handoff
 22:13:20.000  gateway          server GET     /download                              -   7.0ms      -  cdcdcdcd  none  !reset  !connection_reset
+22:13:20.001  gateway          client AAAA    db.internal                           ok   2.0ms      -  cdcdcdcd  thread
 "
     );
 }

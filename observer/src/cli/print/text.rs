@@ -44,13 +44,14 @@ pub(in crate::cli) fn int(span: &Span, key: &str) -> Option<i64> {
         })
 }
 
-/// What was asked for: the path at a server, host and path at a client.
+/// What was asked for: the path at a server, host and path at a client, a name of a name server.
 pub(in crate::cli) fn target(span: &Span) -> &str {
     let full =
         || text(span, "url.full").map(|url| url.split_once("://").map_or(url, |(_, rest)| rest));
     let found = match span.kind {
         SpanKind::Server => text(span, "url.path").or_else(|| text(span, "http.route")),
-        SpanKind::Client => full()
+        SpanKind::Client => text(span, "dns.question.name")
+            .or_else(full)
             .or_else(|| text(span, "url.path"))
             .or_else(|| text(span, "server.address")),
     };
@@ -73,8 +74,9 @@ pub(in crate::cli) fn line(out: &mut String, span: &Span, palette: Palette) {
     out.push(' ');
     push_column(out, super::json::kind(span.kind), 6, 6);
     out.push(' ');
-    let method =
-        text(span, "http.request.method_original").or_else(|| text(span, "http.request.method"));
+    let method = text(span, "http.request.method_original")
+        .or_else(|| text(span, "http.request.method"))
+        .or_else(|| text(span, "observer.dns.question.type"));
     push_column(out, method.unwrap_or("-"), 7, 7);
     out.push(' ');
     push_column(out, target(span), 36, 60);
@@ -103,16 +105,22 @@ pub(in crate::cli) fn push_link(out: &mut String, span: &Span) {
     }
 }
 
-/// Appends the status, three characters.
+/// Appends the status, three characters; of a lookup that went well `ok`.
 pub(in crate::cli) fn push_status(out: &mut String, span: &Span, palette: Palette) {
     let status = int(span, "http.response.status_code");
+    let found = text(span, "observer.dns.response_code") == Some("NOERROR");
     let colour = match status {
         _ if span.error.is_some() => Colour::Red,
         Some(400..) => Colour::Yellow,
         Some(_) => Colour::Green,
+        None if found => Colour::Green,
         None => Colour::Yellow,
     };
-    let shown = status.map_or_else(|| "-".to_owned(), |status| status.to_string());
+    let shown = match status {
+        Some(status) => status.to_string(),
+        None if found => "ok".to_owned(),
+        None => "-".to_owned(),
+    };
     palette.paint(out, colour, &format!("{shown:>3}"));
 }
 

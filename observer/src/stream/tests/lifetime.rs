@@ -22,7 +22,7 @@ fn a_request_without_a_response_is_cut_by_the_close() {
         };
         assert_eq!(script.count(), 1);
         assert_eq!(script.last().incomplete, Some(reason));
-        assert_eq!(script.last().http().status, None);
+        assert_eq!(script.last().http().unwrap().status, None);
         assert_eq!(script.last().times.response_start, None);
         assert_eq!(script.last().times.response_end, Some(script.now));
         script.assert_settled();
@@ -43,8 +43,8 @@ fn a_response_that_is_cut_keeps_its_status_and_ends_at_the_cut() {
             script.close()
         };
         assert_eq!(script.last().incomplete, Some(reason));
-        assert_eq!(script.last().http().status, Some(200));
-        assert_eq!(script.last().http().response_body_size, None);
+        assert_eq!(script.last().http().unwrap().status, Some(200));
+        assert_eq!(script.last().http().unwrap().response_body_size, None);
         assert_eq!(script.last().times.response_end, Some(script.now));
     }
 }
@@ -85,7 +85,7 @@ fn a_head_that_is_cut_is_no_exchange_unless_its_first_line_was_seen() {
         .request("GET /slow HTTP/1.1\r\nHost: h\r\nX-")
         .close();
     assert_eq!(script.count(), 1);
-    assert_eq!(script.last().http().target.as_ref(), "/slow");
+    assert_eq!(script.last().http().unwrap().target.as_ref(), "/slow");
     assert_eq!(script.last().incomplete, Some(Incomplete::Closed));
     script.assert_settled();
 }

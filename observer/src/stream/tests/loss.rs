@@ -61,9 +61,9 @@ fn a_piece_lost_from_a_request_head_marks_the_exchange() {
     assert_eq!(script.count(), 2);
     let first = &script.seen.exchanges[0];
     assert_eq!(first.incomplete, Some(Incomplete::LostBytes));
-    assert_eq!(&*first.http().target, "/a");
-    assert!(matches!(first.http().status, None | Some(404)));
-    assert_eq!(script.last().http().status, Some(200));
+    assert_eq!(&*first.http().unwrap().target, "/a");
+    assert!(matches!(first.http().unwrap().status, None | Some(404)));
+    assert_eq!(script.last().http().unwrap().status, Some(200));
     script.assert_settled();
 }
 
@@ -81,10 +81,10 @@ fn a_piece_lost_from_a_response_head_marks_the_exchange() {
         Some(Incomplete::LostBytes)
     );
     assert!(matches!(
-        script.seen.exchanges[0].http().status,
+        script.seen.exchanges[0].http().unwrap().status,
         None | Some(404)
     ));
-    assert_eq!(script.last().http().status, Some(200));
+    assert_eq!(script.last().http().unwrap().status, Some(200));
     assert_eq!(script.last().incomplete, None);
 }
 
@@ -101,7 +101,7 @@ fn a_piece_lost_from_a_body_loses_nothing() {
         .response("0123456789");
     assert_eq!(script.count(), 1);
     assert_eq!(script.last().incomplete, None);
-    assert_eq!(script.last().http().response_body_size, Some(30));
+    assert_eq!(script.last().http().unwrap().response_body_size, Some(30));
     assert_eq!(script.shard.counters().lost_bytes, 20);
 }
 
@@ -136,8 +136,8 @@ fn a_request_head_larger_than_what_is_captured_is_marked_and_still_answered() {
         .response("HTTP/1.1 431 Too Large\r\nContent-Length: 0\r\n\r\n");
     assert_eq!(script.statuses(), [Some(431)]);
     assert_eq!(script.last().incomplete, Some(Incomplete::HeadTooLarge));
-    assert_eq!(&*script.last().http().target, "/big");
-    assert_eq!(script.last().http().request_body_size, None);
+    assert_eq!(&*script.last().http().unwrap().target, "/big");
+    assert_eq!(script.last().http().unwrap().request_body_size, None);
     script.exchange();
     assert_eq!(script.statuses(), [Some(431), Some(200)]);
     assert_eq!(script.shard.counters().lost_bytes, 0);
@@ -230,7 +230,7 @@ fn a_lost_opening_of_a_run_does_not_hide_the_request_behind_it() {
     script.lost(|script| script.request(GET)).request(GET);
     script.response(OK).wait(100 * MS);
     script.exchange();
-    assert_eq!(script.last().http().status, Some(200));
+    assert_eq!(script.last().http().unwrap().status, Some(200));
     assert_eq!(script.last().incomplete, None);
     script.assert_settled();
 }

@@ -24,7 +24,7 @@ fn one_request_and_its_response_make_one_exchange() {
         (42, 77, 43)
     );
     assert_eq!(exchange.incomplete, None);
-    let http = exchange.http();
+    let http = exchange.http().unwrap();
     assert_eq!((&*http.method, &*http.target), ("GET", "/items/7?x=1"));
     assert_eq!(
         (http.host.as_deref(), http.user_agent.as_deref()),
@@ -128,7 +128,7 @@ fn a_body_in_a_call_of_its_own_is_counted_and_the_next_request_ends_its_exchange
         script.request(GET);
         assert_eq!(script.count(), exchange);
         assert_eq!(script.last().times.response_end, Some(end));
-        assert_eq!(script.last().http().response_body_size, Some(5));
+        assert_eq!(script.last().http().unwrap().response_body_size, Some(5));
         assert!(script.last().incomplete.is_none());
         script.response(OK);
         script.seen.exchanges.pop();
@@ -159,8 +159,8 @@ fn an_interim_response_does_not_start_the_response() {
     let body = script.now;
     script.response(OK);
     assert_eq!(script.count(), 1);
-    assert_eq!(script.last().http().status, Some(200));
-    assert_eq!(script.last().http().request_body_size, Some(4));
+    assert_eq!(script.last().http().unwrap().status, Some(200));
+    assert_eq!(script.last().http().unwrap().request_body_size, Some(4));
     assert_eq!(script.last().times.request_end, body);
     assert_eq!(script.last().times.response_start, Some(script.now));
     script.exchange();
@@ -176,7 +176,7 @@ fn interim_and_final_head_in_pieces_time_the_final_one() {
         .response("\r\nHTTP/1.1 2");
     let began = script.now;
     script.response("04 No Content\r\n\r\n");
-    assert_eq!(script.last().http().status, Some(204));
+    assert_eq!(script.last().http().unwrap().status, Some(204));
     assert_eq!(script.last().times.response_start, Some(began));
 }
 
@@ -211,7 +211,7 @@ fn responses_without_a_body_end_with_their_head() {
             .seen
             .exchanges
             .iter()
-            .all(|exchange| exchange.http().response_body_size == Some(0))
+            .all(|exchange| exchange.http().unwrap().response_body_size == Some(0))
     );
 }
 
@@ -235,7 +235,10 @@ fn a_download_of_20_mb_is_two_records_and_ends_when_its_last_byte_does() {
         (times.response_start, times.response_end),
         (Some(began), Some(ended))
     );
-    assert_eq!(script.last().http().response_body_size, Some(20_000_000));
+    assert_eq!(
+        script.last().http().unwrap().response_body_size,
+        Some(20_000_000)
+    );
     assert_eq!(script.shard.counters().lost_bytes, 0);
     script.exchange();
     assert_eq!(script.count(), 2);
@@ -271,7 +274,10 @@ fn an_upload_of_20_mb_ends_when_its_last_byte_does() {
     assert_eq!(script.count(), 1);
     assert!(script.records() <= 4, "{} records", script.records());
     assert_eq!(script.last().times.request_end, sent);
-    assert_eq!(script.last().http().request_body_size, Some(20_000_000));
+    assert_eq!(
+        script.last().http().unwrap().request_body_size,
+        Some(20_000_000)
+    );
     assert_eq!(script.last().incomplete, None);
 }
 
@@ -330,7 +336,7 @@ fn an_event_stream_starts_early_and_ends_when_it_ends() {
     let ended = script.now;
     script.wait(1100 * MS);
     let exchange = script.last();
-    assert!(exchange.http().event_stream);
+    assert!(exchange.http().unwrap().event_stream);
     assert_eq!(exchange.times.response_start, Some(began));
     assert_eq!(exchange.times.response_end, Some(ended));
     assert!(exchange.duration_ns().unwrap() > 30_000 * MS);
@@ -355,8 +361,8 @@ fn a_response_before_the_end_of_the_request_is_its_response() {
     assert_eq!(script.count(), 0);
     script.request("67890");
     assert_eq!(script.count(), 1);
-    assert_eq!(script.last().http().status, Some(413));
-    assert_eq!(script.last().http().request_body_size, Some(10));
+    assert_eq!(script.last().http().unwrap().status, Some(413));
+    assert_eq!(script.last().http().unwrap().request_body_size, Some(10));
     assert_eq!(script.last().times.request_end, script.now);
     assert!(script.last().times.response_end < Some(script.now));
     script.exchange();
@@ -371,7 +377,7 @@ fn a_request_that_is_answered_early_and_never_ends_is_not_held_back() {
         .response("HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n");
     script.wait(5_000 * MS);
     assert_eq!(script.statuses(), [Some(413)]);
-    assert_eq!(script.last().http().request_body_size, None);
+    assert_eq!(script.last().http().unwrap().request_body_size, None);
     assert_eq!(script.last().incomplete, None);
 }
 
@@ -390,7 +396,7 @@ fn a_switch_of_protocols_ends_the_exchange_and_the_connection_is_left_alone() {
         let mut script = Script::client();
         script.request(request).response(response);
         assert_eq!(script.count(), 1);
-        assert!(script.last().http().upgraded);
+        assert!(script.last().http().unwrap().upgraded);
         assert_eq!(script.last().incomplete, None);
         assert_eq!(
             script.seen.modes,
@@ -507,7 +513,7 @@ fn a_close_delimited_body_is_complete_at_the_close() {
     script.close();
     assert_eq!(script.last().incomplete, None);
     assert_eq!(script.last().times.response_end, Some(last));
-    assert_eq!(script.last().http().response_body_size, Some(9));
+    assert_eq!(script.last().http().unwrap().response_body_size, Some(9));
 }
 
 #[test]
@@ -519,7 +525,7 @@ fn a_close_delimited_body_that_is_reset_is_not_complete() {
         .reset();
     assert_eq!(script.last().incomplete, Some(Incomplete::Reset));
     assert_eq!(script.last().times.response_end, Some(script.now));
-    assert_eq!(script.last().http().status, Some(200));
+    assert_eq!(script.last().http().unwrap().status, Some(200));
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 mod lifetime;
 mod links;
+mod lookups;
 mod loss;
 mod messages;
 mod pipelining;

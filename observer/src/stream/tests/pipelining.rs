@@ -31,7 +31,7 @@ fn pipelined_requests_are_answered_in_order() {
         .seen
         .exchanges
         .iter()
-        .map(|exchange| &*exchange.http().target)
+        .map(|exchange| &*exchange.http().unwrap().target)
         .collect();
     assert_eq!(targets, ["/0", "/1", "/2", "/3"]);
     assert!(script.is_whole());
@@ -66,7 +66,7 @@ fn pipelining_beyond_what_is_captured_never_gives_a_wrong_status() {
             script.wait(3_000 * MS);
         }
         for exchange in &script.seen.exchanges {
-            let http = exchange.http();
+            let http = exchange.http().unwrap();
             if let (Ok(number), Some(status)) = (
                 http.target.trim_start_matches('/').parse::<u16>(),
                 http.status,

@@ -28,6 +28,7 @@ mod http;
 mod identity;
 mod kernel_tls;
 mod late_module;
+mod lookups;
 mod namespace;
 mod report;
 mod rings;
@@ -49,6 +50,7 @@ const SHARED: &[&[Behaviour]] = &[
     namespace::BEHAVIOURS,
     rings::BEHAVIOURS,
     kernel_tls::BEHAVIOURS,
+    lookups::BEHAVIOURS,
     identity::BEHAVIOURS,
     context::BEHAVIOURS,
 ];

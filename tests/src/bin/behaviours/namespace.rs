@@ -18,12 +18,7 @@ pub(crate) const BEHAVIOURS: &[Behaviour] = &[Behaviour {
 
 /// Starts nginx in a namespace of its own; the error is why there can be none.
 pub(crate) fn nginx(folder: &Folder, port: u16) -> Result<Server, String> {
-    let allowed = Command::new("unshare").args(["--net", "true"]).output();
-    match allowed {
-        Ok(output) if output.status.success() => {}
-        Ok(output) => return Err(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
-        Err(error) => return Err(format!("unshare: {error}")),
-    }
+    may_unshare(&["--net"])?;
     let plain = observer_tests::nginx(folder, port);
     let mut command = Command::new("unshare");
     command
@@ -42,6 +37,28 @@ pub(crate) fn nginx(folder: &Folder, port: u16) -> Result<Server, String> {
     Ok(Server::start_when(&mut command, port, ready))
 }
 
+/// Whether there may be such namespaces; the error is why not.
+pub(crate) fn may_unshare(kinds: &[&str]) -> Result<(), String> {
+    match Command::new("unshare").args(kinds).arg("true").output() {
+        Ok(output) if output.status.success() => Ok(()),
+        Ok(output) => Err(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
+        Err(error) => Err(format!("unshare: {error}")),
+    }
+}
+
+/// Does something in the network namespace of this process: a thread can be in another one than its own.
+pub(crate) fn within<T: Send>(pid: u32, work: impl FnOnce() -> T + Send) -> T {
+    std::thread::scope(|scope| {
+        let done = scope.spawn(|| {
+            let place = File::open(format!("/proc/{pid}/ns/net")).unwrap();
+            let network = Some(LinkNameSpaceType::Network);
+            move_into_link_name_space(place.as_fd(), network).unwrap();
+            work()
+        });
+        done.join().unwrap()
+    })
+}
+
 fn namespaces(stage: &Stage) -> Drive {
     let elsewhere = match &stage.elsewhere {
         Ok(server) => server,
@@ -58,15 +75,7 @@ fn namespaces(stage: &Stage) -> Drive {
             assert_eq!(u64::from(answer.status), status);
         }
     };
-    // A thread can be in another namespace than its process.
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            let place = File::open(format!("/proc/{}/ns/net", elsewhere.pid())).unwrap();
-            let network = Some(LinkNameSpaceType::Network);
-            move_into_link_name_space(place.as_fd(), network).unwrap();
-            ask(404, 7);
-        });
-    });
+    within(elsewhere.pid(), || ask(404, 7));
     ask(503, 5);
     Drive::check(12, move |evidence| {
         for (status, count) in [(404, 7), (503, 5)] {

@@ -14,6 +14,7 @@ use crate::behaviour::Evidence;
 use crate::daemon::Load;
 use crate::identity::{self, Container};
 use crate::kernel_tls::Secure;
+use crate::lookups::Resolving;
 use crate::namespace;
 use crate::rings;
 
@@ -46,6 +47,8 @@ pub(crate) struct Stage {
     pub(crate) raw: BTreeMap<&'static str, Result<Server, String>>,
     /// Servers with kernel TLS; the error is why there are none.
     pub(crate) secure: Result<Secure, String>,
+    /// A name server, and who asks it; the error is why there is none.
+    pub(crate) resolving: Result<Resolving, String>,
     _folders: [Folder; 3],
     _certificate: Certificate,
 }
@@ -82,6 +85,7 @@ impl Stage {
         let ways = ["peek", "cold"].into_iter().chain(rings::WAYS);
         let raw: BTreeMap<_, _> = ways.map(|way| (way, raw_server(way))).collect();
         let secure = Secure::start();
+        let resolving = Resolving::start();
         let mut arguments = vec![
             "--span-rate=unlimited".to_owned(),
             "--log-level=debug".to_owned(),
@@ -98,6 +102,9 @@ impl Stage {
         ];
         for server in by_port {
             arguments.push(format!("--port={}", server.port()));
+        }
+        if let Ok(resolving) = &resolving {
+            arguments.push(format!("--pid={}", resolving.server.pid()));
         }
         for server in secure.iter().flat_map(Secure::servers) {
             arguments.push(format!("--port={}", server.port()));
@@ -119,6 +126,7 @@ impl Stage {
             socket,
             raw,
             secure,
+            resolving,
             _folders: folders,
             _certificate: certificate,
         }

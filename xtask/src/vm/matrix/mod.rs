@@ -132,8 +132,10 @@ pub(crate) fn run(options: &MatrixOptions) -> Result<()> {
 fn prepare(options: &MatrixOptions) -> Result<Bench> {
     debian::install(&[
         ("bpftool", "bpftool"),
+        ("dnsmasq", "dnsmasq-base"),
         ("ip", "iproute2"),
         ("nginx", "nginx-light"),
+        ("nsenter", "util-linux"),
         ("openssl", "openssl"),
         ("python3", "python3"),
         ("unshare", "util-linux"),

@@ -1,0 +1,200 @@
+//! DNS lookups over UDP: a real name server in namespaces of its own, and a service there that resolves names.
+
+use std::net::{Ipv4Addr, TcpStream};
+use std::process::Command;
+
+use observer_tests::{Client, Environment, Folder, Server, Span, free_port};
+
+use crate::behaviour::{Behaviour, Drive, Evidence};
+use crate::namespace::{may_unshare, within};
+use crate::stage::Stage;
+
+pub(crate) const BEHAVIOURS: &[Behaviour] = &[
+    Behaviour {
+        name: "DNS lookups",
+        drive: resolved,
+    },
+    Behaviour {
+        name: "DNS over unconnected sockets",
+        drive: unconnected,
+    },
+    Behaviour {
+        name: "DNS without an answer",
+        drive: in_vain,
+    },
+];
+
+/// dnsmasq on port 53 of a loopback of its own, and Python's server that asks it.
+pub(crate) struct Resolving {
+    pub(crate) server: Server,
+    _dnsmasq: Server,
+    _folder: Folder,
+}
+
+impl Resolving {
+    /// Starts both; the error is why there can be none.
+    pub(crate) fn start() -> Result<Self, String> {
+        may_unshare(&["--net", "--mount"])?;
+        let folder = Folder::new();
+        let (settings, id) = (folder.path().join("resolv.conf"), folder.path().join("pid"));
+        std::fs::write(&settings, "nameserver 127.0.0.1\n").unwrap();
+        let mut command = Command::new("unshare");
+        command
+            .args(["--net", "--mount", "sh", "-c"])
+            .arg("ip link set lo up && mount --bind \"$0\" /etc/resolv.conf && exec \"$@\"")
+            .arg(&settings)
+            .args(["dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null"])
+            .args([
+                "--no-resolv",
+                "--no-hosts",
+                "--user=root",
+                "--log-facility=/dev/null",
+            ])
+            .args(["--listen-address=127.0.0.1,::1", "--bind-interfaces"])
+            .args([
+                "--address=/good.test/192.0.2.1",
+                "--address=/good.test/2001:db8::1",
+            ])
+            .args(["--local=/missing.test/"])
+            .arg(format!("--pid-file={}", id.display()));
+        let ready = || std::fs::read_to_string(&id).is_ok_and(|pid| !pid.is_empty());
+        let dnsmasq = Server::start_when(&mut command, 0, ready);
+        let port = free_port();
+        let mut command = Command::new("nsenter");
+        command
+            .arg(format!("--target={}", dnsmasq.pid()))
+            .args(["--net", "--mount", "--root", "--wd", "python3"])
+            .arg(Environment::programs().join("stdlib_server.py"))
+            .args([&port.to_string(), "threads"]);
+        let listens = || {
+            within(dnsmasq.pid(), || {
+                TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok()
+            })
+        };
+        Ok(Self {
+            server: Server::start_when(&mut command, port, listens),
+            _dnsmasq: dnsmasq,
+            _folder: folder,
+        })
+    }
+
+    /// What the server answers to this path.
+    fn ask(&self, path: &str) -> String {
+        within(self.server.pid(), || {
+            let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.server.port())).unwrap();
+            let answer = Client::over(stream)
+                .unwrap()
+                .request("GET", path, "")
+                .unwrap();
+            assert_eq!(answer.status, 200);
+            String::from_utf8(answer.body).unwrap()
+        })
+    }
+}
+
+/// The lookups of this name, and that the request for this path is the parent of each.
+fn lookups<'a>(evidence: &'a Evidence, port: u16, path: &str, name: &str) -> Vec<&'a Span> {
+    let served = evidence.served(port, path);
+    assert_eq!(served.len(), 1, "{served:?}");
+    let asked = |span: &&Span| span.attribute("dns.question.name") == name;
+    let found: Vec<&Span> = evidence.spans.iter().filter(asked).collect();
+    for span in &found {
+        assert_eq!(span.kind(), "client");
+        assert_eq!(span.trace_id(), served[0].trace_id(), "{span:?}");
+        assert_eq!(span.parent_span_id(), Some(served[0].span_id()), "{span:?}");
+        let begins_within = span.start_unix_nano() >= served[0].start_unix_nano();
+        assert!(begins_within && span.milliseconds() <= served[0].milliseconds());
+        assert_eq!(span.attribute("server.port"), 53);
+    }
+    found
+}
+
+/// Names and outcomes of lookups, in order.
+fn outcomes(spans: &[&Span]) -> Vec<(String, String)> {
+    let outcome = |span: &&Span| {
+        let code = span.attribute("observer.dns.response_code");
+        (
+            span.name().to_owned(),
+            code.as_str().unwrap_or("-").to_owned(),
+        )
+    };
+    let mut outcomes: Vec<_> = spans.iter().map(outcome).collect();
+    outcomes.sort();
+    outcomes
+}
+
+/// How a name is looked up by most programs: both kinds of addresses are asked for at once (glibc: by one `sendmmsg`).
+fn resolved(stage: &Stage) -> Drive {
+    let resolving = match &stage.resolving {
+        Ok(resolving) => resolving,
+        Err(reason) => return Drive::Skip(reason.clone()),
+    };
+    assert_eq!(resolving.ask("/lookup/good.test"), "2\n");
+    resolving.ask("/lookup/missing.test");
+    let port = resolving.server.port();
+    Drive::check(2, move |evidence| {
+        for (name, code) in [("good.test", "NOERROR"), ("missing.test", "NXDOMAIN")] {
+            let path = format!("/lookup/{name}");
+            let found = lookups(evidence, port, &path, name);
+            let expected = ["DNS A", "DNS AAAA"].map(|kind| (kind.to_owned(), code.to_owned()));
+            assert_eq!(outcomes(&found), expected);
+            for span in found {
+                assert_eq!(span.attribute("server.address"), "127.0.0.1");
+                assert!(!span.is_incomplete(), "{span:?}");
+                assert_eq!(span.status(), "unset", "{span:?}");
+            }
+        }
+        let of = |labels: &[&str]| {
+            evidence
+                .page
+                .sum("dns_lookup_duration_seconds_count", labels)
+        };
+        assert_eq!(of(&["\"good.test\""]), 2.0);
+        assert_eq!(of(&["\"missing.test\"", "error_type=\"NXDOMAIN\""]), 2.0);
+    })
+}
+
+fn unconnected(stage: &Stage) -> Drive {
+    let resolving = match &stage.resolving {
+        Ok(resolving) => resolving,
+        Err(reason) => return Drive::Skip(reason.clone()),
+    };
+    let asked = [
+        ("127.0.0.1", "four.missing.test"),
+        ("::1", "six.missing.test"),
+    ];
+    for (server, name) in asked {
+        assert_eq!(resolving.ask(&format!("/ask/{server}/{name}")), "3\n");
+    }
+    let port = resolving.server.port();
+    Drive::check(asked.len(), move |evidence| {
+        for (server, name) in asked {
+            let found = lookups(evidence, port, &format!("/ask/{server}/{name}"), name);
+            let expected = [("DNS A".to_owned(), "NXDOMAIN".to_owned())];
+            assert_eq!(outcomes(&found), expected);
+            assert_eq!(found[0].attribute("server.address"), server);
+            assert!(!found[0].is_incomplete(), "{found:?}");
+        }
+    })
+}
+
+/// The first query's end is when the client asks elsewhere. Of the second nothing is known where no hook tells of its
+/// socket's end.
+fn in_vain(stage: &Stage) -> Drive {
+    let resolving = match &stage.resolving {
+        Ok(resolving) => resolving,
+        Err(reason) => return Drive::Skip(reason.clone()),
+    };
+    resolving.ask("/ask-in-vain/silent.test");
+    let port = resolving.server.port();
+    Drive::check(1, move |evidence| {
+        let found = lookups(evidence, port, "/ask-in-vain/silent.test", "silent.test");
+        assert!((1..=2).contains(&found.len()), "{found:?}");
+        for span in found {
+            assert_eq!(span.attribute("error.type"), "timeout");
+            assert_eq!(span.attribute("observer.incomplete"), "unanswered");
+            assert_eq!(span.status(), "error");
+            assert!(span.milliseconds() >= 300.0, "{span:?}");
+        }
+    })
+}
