@@ -22,11 +22,16 @@ pub(crate) const BEHAVIOURS: &[Behaviour] = &[
         name: "DNS without an answer",
         drive: in_vain,
     },
+    Behaviour {
+        name: "DNS of an event loop names no wrong parent",
+        drive: event_loop,
+    },
 ];
 
-/// dnsmasq on port 53 of a loopback of its own, and Python's server that asks it.
+/// dnsmasq on port 53 of a loopback of its own, and who asks it: Python's server, and nginx as a proxy before that.
 pub(crate) struct Resolving {
-    pub(crate) server: Server,
+    server: Server,
+    nginx: Server,
     _dnsmasq: Server,
     _folder: Folder,
 }
@@ -54,42 +59,85 @@ impl Resolving {
             .args([
                 "--address=/good.test/192.0.2.1",
                 "--address=/good.test/2001:db8::1",
+                "--address=/here.test/127.0.0.1",
             ])
             .args(["--local=/missing.test/"])
             .arg(format!("--pid-file={}", id.display()));
         let ready = || std::fs::read_to_string(&id).is_ok_and(|pid| !pid.is_empty());
         let dnsmasq = Server::start_when(&mut command, 0, ready);
-        let port = free_port();
-        let mut command = Command::new("nsenter");
-        command
-            .arg(format!("--target={}", dnsmasq.pid()))
-            .args(["--net", "--mount", "--root", "--wd", "python3"])
-            .arg(Environment::programs().join("stdlib_server.py"))
-            .args([&port.to_string(), "threads"]);
-        let listens = || {
-            within(dnsmasq.pid(), || {
-                TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok()
-            })
+        let start = |program: &str, arguments: &[&str], port| {
+            let mut command = Command::new("nsenter");
+            command
+                .arg(format!("--target={}", dnsmasq.pid()))
+                .args(["--net", "--mount", "--root", "--wd", program])
+                .args(arguments);
+            let listens = || {
+                within(dnsmasq.pid(), || {
+                    TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok()
+                })
+            };
+            Server::start_when(&mut command, port, listens)
         };
+        let (port, proxy) = (free_port(), free_port());
+        let program = Environment::programs().join("stdlib_server.py");
+        let program = program.to_string_lossy();
+        let server = start("python3", &[&program, &port.to_string(), "threads"], port);
+        let configuration = folder.file("nginx.conf", configuration(proxy, port));
+        let place = folder.path().to_string_lossy();
+        let configuration = configuration.to_string_lossy();
+        let nginx = start("nginx", &["-p", &place, "-c", &configuration], proxy);
         Ok(Self {
-            server: Server::start_when(&mut command, port, listens),
+            server,
+            nginx,
             _dnsmasq: dnsmasq,
             _folder: folder,
         })
     }
 
+    pub(crate) fn servers(&self) -> [&Server; 2] {
+        [&self.server, &self.nginx]
+    }
+
     /// What the server answers to this path.
     fn ask(&self, path: &str) -> String {
-        within(self.server.pid(), || {
-            let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.server.port())).unwrap();
-            let answer = Client::over(stream)
-                .unwrap()
-                .request("GET", path, "")
-                .unwrap();
-            assert_eq!(answer.status, 200);
-            String::from_utf8(answer.body).unwrap()
-        })
+        within(self.server.pid(), || get(self.server.port(), path))
     }
+}
+
+fn get(port: u16, path: &str) -> String {
+    let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
+    let answer = Client::over(stream)
+        .unwrap()
+        .request("GET", path, "")
+        .unwrap();
+    assert_eq!(answer.status, 200);
+    String::from_utf8(answer.body).unwrap()
+}
+
+/// nginx, which hands `/via/NAME` on to `/id/NAME` of the server with that name.
+fn configuration(port: u16, server: u16) -> String {
+    format!(
+        "daemon off;
+worker_processes 1;
+user root;
+pid nginx.pid;
+error_log stderr crit;
+events {{ worker_connections 512; }}
+http {{
+    access_log off;
+    client_body_temp_path body;
+    proxy_temp_path proxy;
+    fastcgi_temp_path fastcgi;
+    uwsgi_temp_path uwsgi;
+    scgi_temp_path scgi;
+    resolver 127.0.0.1 ipv6=off;
+    server {{
+        listen 127.0.0.1:{port};
+        location ~ ^/via/(.+)$ {{ proxy_pass http://$1.here.test:{server}/id/$1; }}
+    }}
+}}
+"
+    )
 }
 
 /// The lookups of this name, and that the request for this path is the parent of each.
@@ -195,6 +243,48 @@ fn in_vain(stage: &Stage) -> Drive {
             assert_eq!(span.attribute("observer.incomplete"), "unanswered");
             assert_eq!(span.status(), "error");
             assert!(span.milliseconds() >= 300.0, "{span:?}");
+        }
+    })
+}
+
+const AT_ONCE: usize = 12;
+
+/// nginx asks for names between requests and goes on with whichever is answered: each lookup belongs to the request that
+/// wants its name, and what is called afterwards to that or, where it can't be known, to none.
+fn event_loop(stage: &Stage) -> Drive {
+    let resolving = match &stage.resolving {
+        Ok(resolving) => resolving,
+        Err(reason) => return Drive::Skip(reason.clone()),
+    };
+    let (nginx, server) = (resolving.nginx.port(), resolving.server.port());
+    let pid = resolving.nginx.pid();
+    std::thread::scope(|scope| {
+        for number in 0..AT_ONCE {
+            scope.spawn(move || within(pid, || get(nginx, &format!("/via/n{number}"))));
+        }
+    });
+    // Each is served by nginx and by its server.
+    Drive::check(2 * AT_ONCE, move |evidence| {
+        for number in 0..AT_ONCE {
+            let served = evidence.served(nginx, &format!("/via/n{number}"));
+            let served: Vec<_> = served
+                .iter()
+                .filter(|span| span.path() == format!("/via/n{number}"))
+                .collect();
+            assert_eq!(served.len(), 1, "{served:?}");
+            let called = |span: &&Span| {
+                let url = span.attribute("url.full").as_str().unwrap_or_default();
+                span.kind() == "client" && url.ends_with(&format!(":{server}/id/n{number}"))
+            };
+            let name = format!("n{number}.here.test");
+            let asked = |span: &&Span| span.attribute("dns.question.name") == name.as_str();
+            let calls: Vec<&Span> = evidence.spans.iter().filter(called).collect();
+            assert_eq!(calls.len(), 1, "{calls:?}");
+            for span in calls.into_iter().chain(evidence.spans.iter().filter(asked)) {
+                let parent = span.parent_span_id();
+                let right = parent.is_none() || parent == Some(served[0].span_id());
+                assert!(right, "{span:?} is not of {served:?}");
+            }
         }
     })
 }

@@ -104,7 +104,9 @@ impl Stage {
             arguments.push(format!("--port={}", server.port()));
         }
         if let Ok(resolving) = &resolving {
-            arguments.push(format!("--pid={}", resolving.server.pid()));
+            for server in resolving.servers() {
+                arguments.push(format!("--pid={}", server.pid()));
+            }
         }
         for server in secure.iter().flat_map(Secure::servers) {
             arguments.push(format!("--port={}", server.port()));
