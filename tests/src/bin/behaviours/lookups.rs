@@ -114,7 +114,7 @@ fn get(port: u16, path: &str) -> String {
     String::from_utf8(answer.body).unwrap()
 }
 
-/// nginx, which hands `/via/NAME` on to `/id/NAME` of the server with that name.
+/// nginx, which hands `/via/NAME` on to `/named/NAME` of the server with that name.
 fn configuration(port: u16, server: u16) -> String {
     format!(
         "daemon off;
@@ -133,7 +133,7 @@ http {{
     resolver 127.0.0.1 ipv6=off;
     server {{
         listen 127.0.0.1:{port};
-        location ~ ^/via/(.+)$ {{ proxy_pass http://$1.here.test:{server}/id/$1; }}
+        location ~ ^/via/(.+)$ {{ proxy_pass http://$1.here.test:{server}/named/$1; }}
     }}
 }}
 "
@@ -274,7 +274,7 @@ fn event_loop(stage: &Stage) -> Drive {
             assert_eq!(served.len(), 1, "{served:?}");
             let called = |span: &&Span| {
                 let url = span.attribute("url.full").as_str().unwrap_or_default();
-                span.kind() == "client" && url.ends_with(&format!(":{server}/id/n{number}"))
+                span.kind() == "client" && url.ends_with(&format!(":{server}/named/n{number}"))
             };
             let name = format!("n{number}.here.test");
             let asked = |span: &&Span| span.attribute("dns.question.name") == name.as_str();
