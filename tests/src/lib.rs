@@ -33,7 +33,7 @@ pub use folder::Folder;
 pub use hosts::{Host, Hosts};
 pub use observer::{Observer, Refused, refused, tier};
 pub use page::Page;
-pub use programs::nginx;
+pub use programs::{nginx, nginx_with};
 pub use receiver::Receiver;
 pub use recorder::{Received, Recorder};
 pub use server::{Server, free_port};

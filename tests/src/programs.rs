@@ -113,18 +113,27 @@ pub fn nginx(folder: &Folder, port: u16) -> Command {
     let html = folder.path().join("html");
     std::fs::create_dir_all(&html).unwrap();
     std::fs::write(html.join("index.html"), "observer ".repeat(68)).unwrap();
-    let file = folder.file("nginx.conf", nginx_configuration(port));
-    let mut nginx = Command::new("nginx");
-    nginx.arg("-p").arg(folder.path()).arg("-c").arg(file);
-    nginx
-}
-
-fn nginx_configuration(port: u16) -> String {
     let statuses: String = [200, 201, 204, 301, 400, 404, 444, 500, 503]
         .iter()
         .map(|status| format!("location = /status/{status} {{ return {status} \"\"; }}\n"))
         .collect();
-    format!(
+    let http = format!(
+        "sendfile on;
+    keepalive_requests 1000000;
+    client_max_body_size 64m;
+    server {{
+        listen 127.0.0.1:{port};
+        root html;
+        {statuses}
+        location /proxied/ {{ proxy_pass http://127.0.0.1:{port}/; }}
+    }}"
+    );
+    nginx_with(folder, &http)
+}
+
+/// The command that runs nginx with one worker, all that it writes in the folder, and this in its block `http`.
+pub fn nginx_with(folder: &Folder, http: &str) -> Command {
+    let configuration = format!(
         "daemon off;
 worker_processes 1;
 user root;
@@ -133,21 +142,17 @@ error_log stderr crit;
 events {{ worker_connections 512; }}
 http {{
     access_log off;
-    sendfile on;
-    keepalive_requests 1000000;
-    client_max_body_size 64m;
     client_body_temp_path body;
     proxy_temp_path proxy;
     fastcgi_temp_path fastcgi;
     uwsgi_temp_path uwsgi;
     scgi_temp_path scgi;
-    server {{
-        listen 127.0.0.1:{port};
-        root html;
-        {statuses}
-        location /proxied/ {{ proxy_pass http://127.0.0.1:{port}/; }}
-    }}
+    {http}
 }}
 "
-    )
+    );
+    let file = folder.file("nginx.conf", configuration);
+    let mut nginx = Command::new("nginx");
+    nginx.arg("-p").arg(folder.path()).arg("-c").arg(file);
+    nginx
 }

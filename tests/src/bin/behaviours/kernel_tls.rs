@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use observer_tests::{Client, Environment, Folder, Server, Span, free_port};
+use observer_tests::{Client, Environment, Folder, Server, Span, free_port, nginx_with};
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 
 use crate::behaviour::{Behaviour, Drive, Evidence, assert_exact};
@@ -37,8 +37,8 @@ pub(crate) struct Secure {
 }
 
 impl Secure {
-    /// Starts them; the error is why the kernel can't.
-    pub(crate) fn start() -> Result<Self, String> {
+    /// What they need, in a folder; the error is why the kernel can't.
+    pub(crate) fn prepare() -> Result<Folder, String> {
         let folder = Folder::new();
         let CertifiedKey { cert, signing_key } =
             generate_simple_self_signed(["localhost".to_owned()]).unwrap();
@@ -47,17 +47,17 @@ impl Secure {
         if !check.status.success() {
             return Err(String::from_utf8_lossy(&check.stderr).trim().to_owned());
         }
+        Ok(folder)
+    }
+
+    /// Starts them; the error is why the kernel can't.
+    pub(crate) fn start() -> Result<Self, String> {
+        let folder = Self::prepare()?;
         let ports = [free_port(), free_port(), free_port()];
         let [python, gateway, nginx] = ports.map(|port| port.to_string());
         std::fs::create_dir_all(folder.path().join("html")).unwrap();
         std::fs::write(folder.path().join("html/large"), vec![b'x'; LARGE]).unwrap();
-        let configuration = folder.file("nginx.conf", configuration(&nginx));
-        let mut command = Command::new("nginx");
-        command
-            .arg("-p")
-            .arg(folder.path())
-            .arg("-c")
-            .arg(configuration);
+        let mut command = nginx_with(&folder, &configuration(&nginx));
         Ok(Self {
             python: Server::start(&mut program(&folder, &["server", &python]), ports[0]),
             gateway: Server::start(
@@ -98,20 +98,7 @@ fn program(folder: &Folder, arguments: &[&str]) -> Command {
 
 fn configuration(port: &str) -> String {
     format!(
-        "daemon off;
-worker_processes 1;
-user root;
-pid nginx.pid;
-error_log stderr crit;
-events {{ worker_connections 512; }}
-http {{
-    access_log off;
-    sendfile on;
-    client_body_temp_path body;
-    proxy_temp_path proxy;
-    fastcgi_temp_path fastcgi;
-    uwsgi_temp_path uwsgi;
-    scgi_temp_path scgi;
+        "sendfile on;
     server {{
         listen 127.0.0.1:{port} ssl;
         ssl_certificate pair.pem;
@@ -120,9 +107,7 @@ http {{
         ssl_conf_command Options KTLS;
         root html;
         location = /status/204 {{ return 204; }}
-    }}
-}}
-"
+    }}"
     )
 }
 

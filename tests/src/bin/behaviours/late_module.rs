@@ -33,8 +33,8 @@ pub(crate) fn run(
         report.say(NAME, &Outcome::Skip(reason.to_owned()));
         return;
     };
-    // Servers that need it show whether it is of use here.
-    if let Err(reason) = Secure::start() {
+    // Python asks whether it is of use here.
+    if let Err(reason) = Secure::prepare() {
         report.say(NAME, &Outcome::Skip(reason));
         return;
     }

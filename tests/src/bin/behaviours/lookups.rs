@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, TcpStream};
 use std::process::Command;
 
-use observer_tests::{Client, Environment, Folder, Server, Span, free_port};
+use observer_tests::{Client, Environment, Folder, Server, Span, free_port, nginx_with};
 
 use crate::behaviour::{Behaviour, Drive, Evidence};
 use crate::namespace::{may_unshare, within};
@@ -12,19 +12,19 @@ use crate::stage::Stage;
 pub(crate) const BEHAVIOURS: &[Behaviour] = &[
     Behaviour {
         name: "DNS lookups",
-        drive: resolved,
+        drive: |stage| with(stage, resolved),
     },
     Behaviour {
         name: "DNS over unconnected sockets",
-        drive: unconnected,
+        drive: |stage| with(stage, unconnected),
     },
     Behaviour {
         name: "DNS without an answer",
-        drive: in_vain,
+        drive: |stage| with(stage, in_vain),
     },
     Behaviour {
         name: "DNS of an event loop names no wrong parent",
-        drive: event_loop,
+        drive: |stage| with(stage, event_loop),
     },
 ];
 
@@ -65,12 +65,13 @@ impl Resolving {
             .arg(format!("--pid-file={}", id.display()));
         let ready = || std::fs::read_to_string(&id).is_ok_and(|pid| !pid.is_empty());
         let dnsmasq = Server::start_when(&mut command, 0, ready);
-        let start = |program: &str, arguments: &[&str], port| {
+        let start = |plain: &Command, port| {
             let mut command = Command::new("nsenter");
             command
                 .arg(format!("--target={}", dnsmasq.pid()))
-                .args(["--net", "--mount", "--root", "--wd", program])
-                .args(arguments);
+                .args(["--net", "--mount", "--root", "--wd"])
+                .arg(plain.get_program())
+                .args(plain.get_args());
             let listens = || {
                 within(dnsmasq.pid(), || {
                     TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok()
@@ -79,13 +80,12 @@ impl Resolving {
             Server::start_when(&mut command, port, listens)
         };
         let (port, proxy) = (free_port(), free_port());
-        let program = Environment::programs().join("stdlib_server.py");
-        let program = program.to_string_lossy();
-        let server = start("python3", &[&program, &port.to_string(), "threads"], port);
-        let configuration = folder.file("nginx.conf", configuration(proxy, port));
-        let place = folder.path().to_string_lossy();
-        let configuration = configuration.to_string_lossy();
-        let nginx = start("nginx", &["-p", &place, "-c", &configuration], proxy);
+        let mut python = Command::new("python3");
+        python
+            .arg(Environment::programs().join("stdlib_server.py"))
+            .args([&port.to_string(), "threads"]);
+        let server = start(&python, port);
+        let nginx = start(&nginx_with(&folder, &configuration(proxy, port)), proxy);
         Ok(Self {
             server,
             nginx,
@@ -117,35 +117,33 @@ fn get(port: u16, path: &str) -> String {
 /// nginx, which hands `/via/NAME` on to `/named/NAME` of the server with that name.
 fn configuration(port: u16, server: u16) -> String {
     format!(
-        "daemon off;
-worker_processes 1;
-user root;
-pid nginx.pid;
-error_log stderr crit;
-events {{ worker_connections 512; }}
-http {{
-    access_log off;
-    client_body_temp_path body;
-    proxy_temp_path proxy;
-    fastcgi_temp_path fastcgi;
-    uwsgi_temp_path uwsgi;
-    scgi_temp_path scgi;
-    resolver 127.0.0.1 ipv6=off;
+        "resolver 127.0.0.1 ipv6=off;
     server {{
         listen 127.0.0.1:{port};
         location ~ ^/via/(.+)$ {{ proxy_pass http://$1.here.test:{server}/named/$1; }}
-    }}
-}}
-"
+    }}"
     )
+}
+
+/// Drives who asks, where there is a name server.
+fn with(stage: &Stage, drive: impl FnOnce(&Resolving) -> Drive) -> Drive {
+    match &stage.resolving {
+        Ok(resolving) => drive(resolving),
+        Err(reason) => Drive::Skip(reason.clone()),
+    }
+}
+
+/// Spans of lookups of this name.
+fn asked<'a>(evidence: &'a Evidence, name: &str) -> Vec<&'a Span> {
+    let is_it = |span: &&Span| span.attribute("dns.question.name") == name;
+    evidence.spans.iter().filter(is_it).collect()
 }
 
 /// The lookups of this name, and that the request for this path is the parent of each.
 fn lookups<'a>(evidence: &'a Evidence, port: u16, path: &str, name: &str) -> Vec<&'a Span> {
     let served = evidence.served(port, path);
     assert_eq!(served.len(), 1, "{served:?}");
-    let asked = |span: &&Span| span.attribute("dns.question.name") == name;
-    let found: Vec<&Span> = evidence.spans.iter().filter(asked).collect();
+    let found = asked(evidence, name);
     for span in &found {
         assert_eq!(span.kind(), "client");
         assert_eq!(span.trace_id(), served[0].trace_id(), "{span:?}");
@@ -172,11 +170,7 @@ fn outcomes(spans: &[&Span]) -> Vec<(String, String)> {
 }
 
 /// How a name is looked up by most programs: both kinds of addresses are asked for at once (glibc: by one `sendmmsg`).
-fn resolved(stage: &Stage) -> Drive {
-    let resolving = match &stage.resolving {
-        Ok(resolving) => resolving,
-        Err(reason) => return Drive::Skip(reason.clone()),
-    };
+fn resolved(resolving: &Resolving) -> Drive {
     assert_eq!(resolving.ask("/lookup/good.test"), "2\n");
     resolving.ask("/lookup/missing.test");
     let port = resolving.server.port();
@@ -202,11 +196,7 @@ fn resolved(stage: &Stage) -> Drive {
     })
 }
 
-fn unconnected(stage: &Stage) -> Drive {
-    let resolving = match &stage.resolving {
-        Ok(resolving) => resolving,
-        Err(reason) => return Drive::Skip(reason.clone()),
-    };
+fn unconnected(resolving: &Resolving) -> Drive {
     let asked = [
         ("127.0.0.1", "four.missing.test"),
         ("::1", "six.missing.test"),
@@ -228,11 +218,7 @@ fn unconnected(stage: &Stage) -> Drive {
 
 /// The first query's end is when the client asks elsewhere. Of the second nothing is known where no hook tells of its
 /// socket's end.
-fn in_vain(stage: &Stage) -> Drive {
-    let resolving = match &stage.resolving {
-        Ok(resolving) => resolving,
-        Err(reason) => return Drive::Skip(reason.clone()),
-    };
+fn in_vain(resolving: &Resolving) -> Drive {
     resolving.ask("/ask-in-vain/silent.test");
     let port = resolving.server.port();
     Drive::check(1, move |evidence| {
@@ -251,36 +237,27 @@ const AT_ONCE: usize = 12;
 
 /// nginx asks for names between requests and goes on with whichever is answered: each lookup belongs to the request that
 /// wants its name, and what is called afterwards to that or, where it can't be known, to none.
-fn event_loop(stage: &Stage) -> Drive {
-    let resolving = match &stage.resolving {
-        Ok(resolving) => resolving,
-        Err(reason) => return Drive::Skip(reason.clone()),
-    };
+fn event_loop(resolving: &Resolving) -> Drive {
     let (nginx, server) = (resolving.nginx.port(), resolving.server.port());
     let pid = resolving.nginx.pid();
     std::thread::scope(|scope| {
         for number in 0..AT_ONCE {
-            scope.spawn(move || within(pid, || get(nginx, &format!("/via/n{number}"))));
+            scope.spawn(move || within(pid, || get(nginx, &format!("/via/n{number:02}"))));
         }
     });
     // Each is served by nginx and by its server.
     Drive::check(2 * AT_ONCE, move |evidence| {
         for number in 0..AT_ONCE {
-            let served = evidence.served(nginx, &format!("/via/n{number}"));
-            let served: Vec<_> = served
-                .iter()
-                .filter(|span| span.path() == format!("/via/n{number}"))
-                .collect();
+            let served = evidence.served(nginx, &format!("/via/n{number:02}"));
             assert_eq!(served.len(), 1, "{served:?}");
             let called = |span: &&Span| {
                 let url = span.attribute("url.full").as_str().unwrap_or_default();
-                span.kind() == "client" && url.ends_with(&format!(":{server}/named/n{number}"))
+                span.kind() == "client" && url.ends_with(&format!(":{server}/named/n{number:02}"))
             };
-            let name = format!("n{number}.here.test");
-            let asked = |span: &&Span| span.attribute("dns.question.name") == name.as_str();
+            let lookups = asked(evidence, &format!("n{number:02}.here.test"));
             let calls: Vec<&Span> = evidence.spans.iter().filter(called).collect();
             assert_eq!(calls.len(), 1, "{calls:?}");
-            for span in calls.into_iter().chain(evidence.spans.iter().filter(asked)) {
+            for span in calls.into_iter().chain(lookups) {
                 let parent = span.parent_span_id();
                 let right = parent.is_none() || parent == Some(served[0].span_id());
                 assert!(right, "{span:?} is not of {served:?}");
