@@ -14,7 +14,7 @@ fn kernel(version: &str) -> KernelTypes {
 }
 
 fn names(tier: Tier, version: &str) -> Vec<&'static str> {
-    let plan = tier.plan(&kernel(version)).expect("every hook");
+    let plan = tier.plan(&kernel(version), true).expect("every hook");
     plan.into_iter().map(|(name, _)| name).collect()
 }
 
@@ -219,7 +219,9 @@ fn pages_are_sent_on_their_own_before_6_5_only() {
 #[test]
 fn the_socket_tier_begins_with_6_3_and_sees_sends_begin_from_6_16() {
     for version in ["5.10", "6.1"] {
-        let missing = Tier::Socket.plan(&kernel(version)).expect_err(version);
+        let missing = Tier::Socket
+            .plan(&kernel(version), true)
+            .expect_err(version);
         assert_eq!(missing.to_string(), "this kernel has no sock_send_length");
     }
     assert!(!names(Tier::Socket, "6.12").contains(&"socket_tcp_sending"));

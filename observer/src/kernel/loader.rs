@@ -30,7 +30,7 @@ use super::{
     programs::{self, Loaded, Programs},
     reader::RecordRing,
     ring::{self, Followed},
-    tier::{Features, Hook, Tier, is_on_datagrams, with_spares},
+    tier::{Features, Hook, Tier, with_spares},
 };
 use crate::{config::Network, exchange::ConnectionKey};
 
@@ -226,10 +226,7 @@ impl Kernel {
             programs::try_entry(function, btf)
                 .with_context(|| format!("a program on {function}"))?;
         }
-        let mut wanted = tier.plan(candidate.types)?;
-        if !options.dns {
-            wanted.retain(|(name, _)| !is_on_datagrams(name));
-        }
+        let mut wanted = tier.plan(candidate.types, options.dns)?;
         if candidate.followed.setting() != 0 {
             wanted.extend(ring::PROGRAMS);
         }

@@ -46,19 +46,6 @@ impl Tier {
                 ("fentry_tcp_received_6", Hook::ExitIf("tcp_recvmsg", 6)),
                 ("fentry_unix_sent", Hook::Exit("unix_stream_sendmsg")),
                 ("fentry_unix_received", Hook::Exit("unix_stream_recvmsg")),
-                ("fentry_udp_sent", Hook::ExitIf("udp_sendmsg", 3)),
-                ("fentry_udp_received_4", Hook::ExitIf("udp_recvmsg", 4)),
-                ("fentry_udp_received_5", Hook::ExitIf("udp_recvmsg", 5)),
-                ("fentry_udp_received_6", Hook::ExitIf("udp_recvmsg", 6)),
-                ("fentry_udp_destroyed", Hook::EnterIf("udp_destroy_sock", 1)),
-                ("fentry_udp6_sent", Hook::ExitIf("udpv6_sendmsg", 3)),
-                ("fentry_udp6_received_4", Hook::ExitIf("udpv6_recvmsg", 4)),
-                ("fentry_udp6_received_5", Hook::ExitIf("udpv6_recvmsg", 5)),
-                ("fentry_udp6_received_6", Hook::ExitIf("udpv6_recvmsg", 6)),
-                (
-                    "fentry_udp6_destroyed",
-                    Hook::EnterIf("udpv6_destroy_sock", 1),
-                ),
                 ("fentry_accepted_2", Hook::ExitIf("inet_csk_accept", 2)),
                 ("fentry_accepted_4", Hook::ExitIf("inet_csk_accept", 4)),
             ],
@@ -92,18 +79,6 @@ impl Tier {
                 (
                     "kprobe_unix_received",
                     Hook::ProbeReturn("unix_stream_recvmsg"),
-                ),
-                ("kprobe_udp_sending", Hook::ProbeIf("udp_sendmsg", 3)),
-                ("kprobe_udp_sent", Hook::ProbeReturnIf("udp_sendmsg", 3)),
-                ("kprobe_udp_sending", Hook::ProbeIf("udpv6_sendmsg", 3)),
-                ("kprobe_udp_sent", Hook::ProbeReturnIf("udpv6_sendmsg", 3)),
-                ("kprobe_udp_receiving", Hook::ProbeIfThere("udp_recvmsg")),
-                ("kprobe_udp_receiving", Hook::ProbeIfThere("udpv6_recvmsg")),
-                ("kprobe_udp_consumed", Hook::ProbeIf("skb_consume_udp", 3)),
-                ("kprobe_udp_destroyed", Hook::ProbeIf("udp_destroy_sock", 1)),
-                (
-                    "kprobe_udp_destroyed",
-                    Hook::ProbeIf("udpv6_destroy_sock", 1),
                 ),
                 ("kprobe_accepted", Hook::ProbeReturn("inet_csk_accept")),
             ],
@@ -155,17 +130,56 @@ impl Tier {
         }
     }
 
-    /// What is loaded and attached for it on this kernel, and nothing else.
+    /// Its programs for DNS, on functions that a kernel may lack. The other tiers see datagrams by their own hooks.
+    const fn datagram_programs(self) -> &'static [(&'static str, Hook)] {
+        match self {
+            Self::Fentry => &[
+                ("fentry_udp_sent", Hook::ExitIf("udp_sendmsg", 3)),
+                ("fentry_udp_received_4", Hook::ExitIf("udp_recvmsg", 4)),
+                ("fentry_udp_received_5", Hook::ExitIf("udp_recvmsg", 5)),
+                ("fentry_udp_received_6", Hook::ExitIf("udp_recvmsg", 6)),
+                ("fentry_udp_destroyed", Hook::EnterIf("udp_destroy_sock", 1)),
+                ("fentry_udp6_sent", Hook::ExitIf("udpv6_sendmsg", 3)),
+                ("fentry_udp6_received_4", Hook::ExitIf("udpv6_recvmsg", 4)),
+                ("fentry_udp6_received_5", Hook::ExitIf("udpv6_recvmsg", 5)),
+                ("fentry_udp6_received_6", Hook::ExitIf("udpv6_recvmsg", 6)),
+                (
+                    "fentry_udp6_destroyed",
+                    Hook::EnterIf("udpv6_destroy_sock", 1),
+                ),
+            ],
+            Self::Kprobe => &[
+                ("kprobe_udp_sending", Hook::ProbeIf("udp_sendmsg", 3)),
+                ("kprobe_udp_sent", Hook::ProbeReturnIf("udp_sendmsg", 3)),
+                ("kprobe_udp_sending", Hook::ProbeIf("udpv6_sendmsg", 3)),
+                ("kprobe_udp_sent", Hook::ProbeReturnIf("udpv6_sendmsg", 3)),
+                ("kprobe_udp_receiving", Hook::ProbeIfThere("udp_recvmsg")),
+                ("kprobe_udp_receiving", Hook::ProbeIfThere("udpv6_recvmsg")),
+                ("kprobe_udp_consumed", Hook::ProbeIf("skb_consume_udp", 3)),
+                ("kprobe_udp_destroyed", Hook::ProbeIf("udp_destroy_sock", 1)),
+                (
+                    "kprobe_udp_destroyed",
+                    Hook::ProbeIf("udpv6_destroy_sock", 1),
+                ),
+            ],
+            Self::Socket | Self::Syscall => &[],
+        }
+    }
+
+    /// What is loaded and attached for it on this kernel, and nothing else; `dns`: for DNS, too.
     ///
     /// # Errors
     /// The hook that this kernel does not have.
     pub(crate) fn plan(
         self,
         types: &KernelTypes,
+        dns: bool,
     ) -> Result<Vec<(&'static str, Hook)>, MissingHook> {
+        let on_datagrams = if dns { self.datagram_programs() } else { &[] };
         let plan: Vec<_> = self
             .programs()
             .iter()
+            .chain(on_datagrams)
             .chain(SHARED_PROGRAMS)
             .copied()
             .filter(|(_, hook)| !hook.is_left_out(types))
@@ -196,12 +210,6 @@ pub(crate) const SHARED_PROGRAMS: &[(&str, Hook)] = &[
     ("process_fork", Hook::Tracepoint("sched_process_fork")),
     ("process_exit", Hook::Tracepoint("sched_process_exit")),
 ];
-
-/// Whether a program is there for DNS only.
-pub(crate) fn is_on_datagrams(program: &str) -> bool {
-    let rest = program.split_once('_').map_or("", |(_, rest)| rest);
-    rest.starts_with("udp")
-}
 
 /// Programs that have a spare, and its name: all that see data, connections or processes through trampolines and raw
 /// tracepoints. (A kprobe's programs cannot be preempted.)
