@@ -16,10 +16,12 @@ const SOURCES: [&str; 6] = [
     "observer-ebpf/src",
 ];
 
-/// The paths whose change should make cargo run the build script again.
+/// The paths whose change should make cargo run the build script again: those that are there, since cargo takes a path
+/// that is missing for one that has changed, and would build the daemon anew each time.
 #[allow(dead_code, reason = "the build script needs it, xtask does not")]
 pub(crate) fn watched(root: &Path) -> Vec<PathBuf> {
-    SOURCES.iter().map(|source| root.join(source)).collect()
+    let sources = SOURCES.iter().map(|source| root.join(source));
+    sources.filter(|source| source.exists()).collect()
 }
 
 /// SHA-256, as lowercase hex, over the sorted relative paths and contents of all sources. A source that is not
