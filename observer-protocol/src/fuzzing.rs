@@ -14,7 +14,13 @@ const HEAD_BYTES: usize = 512;
 
 /// A DNS message from a name server that means no good.
 pub fn dns(bytes: &[u8]) {
-    let Ok(message) = dns::parse(bytes) else {
+    let read = dns::parse(bytes);
+    let early = dns::parse(&bytes[..bytes.len() / 2]);
+    assert!(
+        early == Err(dns::Malformed::Truncated) || early == read,
+        "more bytes change what was understood"
+    );
+    let Ok(message) = read else {
         return;
     };
     if let Some(question) = message.question {

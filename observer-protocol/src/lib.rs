@@ -9,4 +9,6 @@ pub mod dns;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod http1;
+#[cfg(test)]
+mod mutation;
 pub mod trace_context;

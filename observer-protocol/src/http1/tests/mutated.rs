@@ -1,9 +1,6 @@
-//! The fuzz target's function over mutated messages, for a second in every test run. The seed is fixed.
+//! The fuzz target over mutated messages, and two ways of reading a head against each other.
 
-use std::{
-    panic::catch_unwind,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use super::corpus::{REQUESTS, RESPONSES};
 use crate::{
@@ -15,75 +12,41 @@ use crate::{
         request_head::RequestSyntax,
         response_head::ResponseSyntax,
     },
+    mutation::{self, Random},
 };
-
-/// xorshift64*, enough to mutate bytes.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        ((self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) as usize) % bound.max(1)
-    }
-}
 
 /// Bytes that decide something in HTTP/1.
 const TELLING: &[u8] = b"\r\n\0 :;,0123456789abcfG/\x80\xff\t";
 
-fn mutate(random: &mut Random, stream: &mut Vec<u8>) {
-    for _ in 0..random.below(6) {
-        let at = random.below(stream.len());
-        let to = (at + random.below(20)).min(stream.len());
-        match random.below(6) {
-            0 => stream[at] = TELLING[random.below(TELLING.len())],
-            1 => stream.insert(at, TELLING[random.below(TELLING.len())]),
-            2 => drop(stream.drain(at..to)),
-            3 => stream[at] ^= 1 << random.below(8),
-            4 => {
-                let copy = stream[at..to].to_vec();
-                stream.splice(at..at, copy);
-            }
-            _ => stream
-                .splice(at..at, vec![b'a'; random.below(700)])
-                .for_each(drop),
-        }
-        if stream.is_empty() {
-            stream.push(b'G');
-        }
-    }
+fn corpus() -> Vec<&'static [u8]> {
+    let requests = REQUESTS.iter().map(|case| case.bytes);
+    let responses = RESPONSES.iter().map(|case| case.bytes);
+    requests.chain(responses).collect()
 }
 
 #[test]
 fn parsers_keep_their_word_over_mutated_messages() {
-    let corpus: Vec<&[u8]> = REQUESTS
-        .iter()
-        .map(|case| case.bytes)
-        .chain(RESPONSES.iter().map(|case| case.bytes))
-        .collect();
-    let mut random = Random(0x0b5e_17e2_0000_0001);
-    let deadline = Instant::now() + Duration::from_secs(1);
-    let mut rounds = 0u32;
-    while rounds < 2000 || Instant::now() < deadline {
-        let mut stream: Vec<u8> = (0..1 + random.below(3))
-            .flat_map(|_| corpus[random.below(corpus.len())])
-            .copied()
-            .collect();
-        if random.below(20) == 0 {
-            stream = (0..random.below(300) + 1)
-                .map(|_| random.below(256) as u8)
+    let corpus = corpus();
+    mutation::keeps_its_word(
+        0x0b5e_17e2_0000_0001,
+        |random| {
+            let mut stream: Vec<u8> = (0..1 + random.below(3))
+                .flat_map(|_| corpus[random.below(corpus.len())])
+                .copied()
                 .collect();
-        }
-        mutate(&mut random, &mut stream);
-        let pairs = random.below(64);
-        let mut data = vec![(random.below(4) << 6 | pairs) as u8];
-        data.extend((0..2 * pairs).map(|_| random.below(256) as u8));
-        data.extend(&stream);
-        let outcome = catch_unwind(|| fuzzing::http1(&data));
-        assert!(outcome.is_ok(), "round {rounds}: {}", data.escape_ascii());
-        rounds += 1;
-    }
+            if random.below(20) == 0 {
+                let count = random.below(300) + 1;
+                stream = random.bytes(count);
+            }
+            random.mutate(&mut stream, TELLING);
+            let pairs = random.below(64);
+            let mut data = vec![(random.below(4) << 6 | pairs) as u8];
+            data.extend(random.bytes(2 * pairs));
+            data.extend(&stream);
+            data
+        },
+        fuzzing::http1,
+    );
 }
 
 /// Lines that observer asks for, which the corpus has not all of.
@@ -102,9 +65,7 @@ const LINES: &[&str] = &[
 /// A plain head is to httparse what it is to us, byte for byte of what is kept.
 #[test]
 fn plain_heads_are_what_httparse_takes_them_for() {
-    let requests = REQUESTS.iter().map(|case| case.bytes);
-    let responses = RESPONSES.iter().map(|case| case.bytes);
-    let corpus: Vec<&[u8]> = requests.chain(responses).collect();
+    let corpus = corpus();
     let mut random = Random(0x0b5e_17e2_0000_0002);
     let deadline = Instant::now() + Duration::from_secs(1);
     let (mut rounds, mut plain) = (0u32, 0u32);
@@ -115,7 +76,7 @@ fn plain_heads_are_what_httparse_takes_them_for() {
             let line = LINES[random.below(LINES.len())];
             bytes.splice(first + 1..first + 1, line.bytes());
         }
-        mutate(&mut random, &mut bytes);
+        random.mutate(&mut bytes, TELLING);
         let request = format!("{:?}", RequestSyntax.parse(&bytes, 7));
         let judged = format!("{:?}", RequestSyntax.parse_uncommon(&bytes, 7));
         assert_eq!(request, judged, "{}", bytes.escape_ascii());
