@@ -3,10 +3,14 @@
 //!
 //! Not for use by others; the functions panic where a parser is wrong.
 
-use crate::dns;
-use crate::http1::{
-    Limits, RequestEvent, RequestKind, RequestParser, ResponseEvent, ResponseParser, Segment,
-    detect,
+use crate::{
+    b3::parse_b3,
+    dns,
+    http1::{
+        Limits, RequestEvent, RequestKind, RequestParser, ResponseEvent, ResponseParser, Segment,
+        detect,
+    },
+    trace_context::{TraceParent, join_trace_state, parse_traceparent},
 };
 
 /// Most of the head that the parsers keep here: small, so that short inputs reach the limit.
@@ -29,6 +33,47 @@ pub fn dns(bytes: &[u8]) {
         assert!(question.name.bytes().all(|byte| byte.is_ascii_graphic()));
         assert!(!question.name.bytes().any(|byte| byte.is_ascii_uppercase()));
     }
+}
+
+/// The value of a header with a trace context, from a caller that means no good: what is read of it says the same when it
+/// is written as the specification has it.
+pub fn context(value: &[u8]) {
+    if let Ok(text) = std::str::from_utf8(value) {
+        if let Some(parent) = parse_traceparent(text) {
+            let (trace_id, parent_id) = ids(&parent);
+            let written = format!("00-{trace_id}-{parent_id}-{:02x}", parent.flags);
+            assert_eq!(parse_traceparent(&written), Some(parent));
+        }
+        if let Some(parent) = parse_b3(text) {
+            let (trace_id, parent_id) = ids(&parent);
+            let written = format!("{trace_id}-{parent_id}-{}", u8::from(parent.sampled()));
+            assert_eq!(parse_b3(&written), Some(parent));
+        }
+    }
+    // The first byte chooses how much there is room for.
+    let limit = value.first().copied().map_or(0, usize::from);
+    let join = |value, limit| join_trace_state(std::iter::once(value), limit);
+    if let Some(all) = join(value, usize::MAX) {
+        let some = join(value, limit);
+        assert_eq!(join(all.as_bytes(), limit), some);
+        let some = some.unwrap_or_default();
+        assert!(some.len() <= limit && all.split(',').count() <= 32);
+        let mut entries = all.split(',');
+        let kept = some.split(',').filter(|entry| !entry.is_empty());
+        assert!(
+            kept.into_iter()
+                .all(|kept| entries.any(|entry| entry == kept)),
+            "{some} is not of {all}"
+        );
+    }
+}
+
+/// Both in hex digits, of which neither is all zeros.
+fn ids(parent: &TraceParent) -> (String, String) {
+    let trace_id = u128::from_be_bytes(parent.trace_id);
+    let parent_id = u64::from_be_bytes(parent.parent_id);
+    assert!(trace_id != 0 && parent_id != 0);
+    (format!("{trace_id:032x}"), format!("{parent_id:016x}"))
 }
 
 /// A parser of either direction.

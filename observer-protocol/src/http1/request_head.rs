@@ -224,7 +224,7 @@ fn read<'b>(
             }
             14 if is(b"content-length") => lengths.content_length(value),
             17 if is(b"transfer-encoding") => lengths.transfer_encoding(value),
-            10..=12 if starts_with_b3(name) => b3_headers.note(name, value),
+            10..=12 => b3_headers.note(name, value),
             _ => {}
         }
     }
@@ -241,12 +241,6 @@ fn read<'b>(
     head.content_length = lengths.valid_length();
     head.chunked = lengths.coding() == Some(Coding::Chunked);
     Some((head, lengths))
-}
-
-/// `X-B3-` in any case: the headers' names have 10 to 12 bytes.
-fn starts_with_b3(name: &[u8]) -> bool {
-    name.get(..5)
-        .is_some_and(|start| start.eq_ignore_ascii_case(b"x-b3-"))
 }
 
 /// The authority of a target in absolute form, or of CONNECT (RFC 9112 section 3.2).

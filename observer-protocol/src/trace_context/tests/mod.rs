@@ -1,0 +1,4 @@
+//! What the headers' values say, at the bounds of the specification.
+
+mod parent;
+mod state;
