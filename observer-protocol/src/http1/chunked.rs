@@ -2,10 +2,10 @@
 
 use super::Malformed;
 
-/// Most bytes of a chunk-size line with its extensions.
-const MAX_LINE: u32 = 8 * 1024;
-/// Most bytes of the trailer section.
-const MAX_TRAILER: u32 = 64 * 1024;
+/// Most bytes of a chunk-size line, its extensions and its line end included.
+pub(super) const MAX_LINE: u32 = 8 * 1024;
+/// Most bytes of the trailer section, the empty line that ends it included.
+pub(super) const MAX_TRAILER: u32 = 64 * 1024;
 /// What follows the data of the last chunk that carries any, where there are no trailers: `CRLF 0 CRLF CRLF`.
 const SHORTEST_END: u64 = 7;
 
@@ -123,10 +123,17 @@ impl Chunked {
     /// One byte outside of data; `true` when it is the body's last.
     fn step(&mut self, byte: u8) -> Result<bool, Malformed> {
         self.line += 1;
+        let trailer = matches!(
+            self.phase,
+            Phase::TrailerStart | Phase::Trailer | Phase::End
+        );
+        match trailer {
+            true if self.line > MAX_TRAILER => return Err(Malformed::Trailer),
+            false if self.line > MAX_LINE => return Err(Malformed::ChunkSize),
+            _ => {}
+        }
         self.phase = match (self.phase, byte) {
-            (Phase::SizeStart | Phase::Size(_), b'0'..=b'9' | b'a'..=b'f' | b'A'..=b'F') => {
-                self.digit(byte)?
-            }
+            (Phase::SizeStart, _) => Phase::Size(digit(byte)?),
             (Phase::Size(size) | Phase::SizeSpace(size), b' ' | b'\t') => Phase::SizeSpace(size),
             (Phase::Size(size) | Phase::SizeSpace(size), b';') => Phase::Extension(size),
             (Phase::Size(size) | Phase::SizeSpace(size), b'\r') => Phase::SizeEnd(size),
@@ -139,6 +146,11 @@ impl Chunked {
             ) => {
                 return self.chunk(size).map(|()| false);
             }
+            (Phase::Size(size), _) => {
+                let size = size.checked_mul(16).ok_or(Malformed::ChunkSize)?;
+                Phase::Size(size + digit(byte)?)
+            }
+            (Phase::SizeSpace(_) | Phase::SizeEnd(_), _) => return Err(Malformed::ChunkSize),
             (Phase::Extension(size), _) => Phase::Extension(size),
             (Phase::DataEnd, b'\r') => Phase::DataEndLf,
             (Phase::DataEnd | Phase::DataEndLf, b'\n') => {
@@ -151,30 +163,10 @@ impl Chunked {
             (Phase::Trailer, b'\n') => Phase::TrailerStart,
             (Phase::TrailerStart | Phase::Trailer, _) => Phase::Trailer,
             (Phase::End, _) => return Err(Malformed::Trailer),
-            _ => return Err(Malformed::ChunkSize),
+            // Data is taken elsewhere.
+            (Phase::Data(_), _) => return Err(Malformed::ChunkSize),
         };
-        match self.phase {
-            Phase::TrailerStart | Phase::Trailer | Phase::End if self.line > MAX_TRAILER => {
-                Err(Malformed::Trailer)
-            }
-            Phase::TrailerStart | Phase::Trailer | Phase::End => Ok(false),
-            _ if self.line > MAX_LINE => Err(Malformed::ChunkSize),
-            _ => Ok(false),
-        }
-    }
-
-    fn digit(&self, byte: u8) -> Result<Phase, Malformed> {
-        let size = if let Phase::Size(size) = self.phase {
-            size
-        } else {
-            0
-        };
-        let digit = match byte {
-            b'0'..=b'9' => byte - b'0',
-            _ => (byte | 0x20) - b'a' + 10,
-        };
-        let size = size.checked_mul(16).ok_or(Malformed::ChunkSize)?;
-        Ok(Phase::Size(size | u64::from(digit)))
+        Ok(false)
     }
 
     /// A size line ended.
@@ -190,115 +182,8 @@ impl Chunked {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn feed(bytes: &[u8]) -> (Progress, u64) {
-        let mut chunked = Chunked::new();
-        (chunked.feed(bytes), chunked.size())
-    }
-
-    #[test]
-    fn chunks_extensions_and_trailers_are_crossed() {
-        for (body, size) in [
-            (&b"0\r\n\r\n"[..], 0),
-            (b"5\r\nhello\r\n0\r\n\r\n", 5),
-            (
-                b"5;a=b;c=\"d\"\r\nhello\r\n00a \r\n0123456789\r\n0;x\r\n\r\n",
-                15,
-            ),
-            (b"3\r\n\r\n\r\r\n0\r\nA: b\r\nC: d\r\n\r\n", 3),
-            (b"5\nhello\n0\n\n", 5),
-            (b"A\r\n0123456789\r\n0\r\n\r\n", 10),
-        ] {
-            assert_eq!(
-                feed(body),
-                (Progress::Done(body.len()), size),
-                "{}",
-                body.escape_ascii()
-            );
-            let followed = [body, b"GET"].concat();
-            assert_eq!(
-                feed(&followed).0,
-                Progress::Done(body.len()),
-                "stops at its end"
-            );
-            for cut in 0..body.len() {
-                let mut chunked = Chunked::new();
-                assert_eq!(chunked.feed(&body[..cut]), Progress::More);
-                assert_eq!(chunked.feed(&body[cut..]), Progress::Done(body.len() - cut));
-                assert_eq!(chunked.size(), size);
-            }
-        }
-    }
-
-    #[test]
-    fn what_is_not_chunked_is_malformed() {
-        for (body, reason) in [
-            (&b"\r\n"[..], Malformed::ChunkSize),
-            (b"g\r\n", Malformed::ChunkSize),
-            (b"-1\r\n", Malformed::ChunkSize),
-            (b"+1\r\n", Malformed::ChunkSize),
-            (b"0x5\r\n", Malformed::ChunkSize),
-            (b"5 5\r\n", Malformed::ChunkSize),
-            (b"5\rX", Malformed::ChunkSize),
-            (b"10000000000000000\r\n", Malformed::ChunkSize),
-            (b"1\r\naX", Malformed::ChunkEnd),
-            (b"1\r\na\rX", Malformed::ChunkEnd),
-            (b"0\r\n\rX", Malformed::Trailer),
-        ] {
-            assert_eq!(
-                feed(body).0,
-                Progress::Malformed(body.trim_ascii_end().len().max(1), reason).min_taken(body)
-            );
-        }
-        assert!(matches!(feed(b"ffffffffffffffff\r\n").0, Progress::More));
-        assert!(matches!(
-            feed(&vec![b'0'; 10_000]).0,
-            Progress::Malformed(_, Malformed::ChunkSize)
-        ));
-        let long = [&b"0\r\n"[..], &vec![b'a'; 70_000]].concat();
-        assert!(matches!(
-            feed(&long).0,
-            Progress::Malformed(_, Malformed::Trailer)
-        ));
-    }
-
-    impl Progress {
-        /// The same outcome with what feeding `body` really took: only the reason is compared.
-        fn min_taken(self, body: &[u8]) -> Self {
-            match (self, feed(body).0) {
-                (Self::Malformed(_, reason), Self::Malformed(taken, _)) => {
-                    Self::Malformed(taken, reason)
-                }
-                (other, _) => other,
-            }
-        }
-    }
-
-    #[test]
-    fn sizes_that_do_not_add_up_to_64_bits_are_malformed() {
-        let mut chunked = Chunked::new();
-        assert_eq!(chunked.feed(b"ffffffffffffffff\r\n"), Progress::More);
-        assert!(chunked.skip(u64::MAX));
-        assert!(matches!(
-            chunked.feed(b"\r\n1\r\n"),
-            Progress::Malformed(_, Malformed::ChunkSize)
-        ));
-    }
-
-    #[test]
-    fn a_gap_inside_a_chunk_keeps_the_framing_and_a_larger_one_does_not() {
-        let mut chunked = Chunked::new();
-        chunked.feed(b"a\r\n01");
-        assert_eq!(chunked.shortest_end(), Some((8 + 7, 10)));
-        let mut over = chunked.clone();
-        assert!(!over.skip(9));
-        assert!(chunked.skip(8));
-        assert_eq!(chunked.shortest_end(), None);
-        assert_eq!(chunked.feed(b"\r\n0\r\n\r\n"), Progress::Done(7));
-        assert_eq!(chunked.size(), 10);
-        assert!(!Chunked::new().skip(1));
-    }
+/// A hexadecimal digit of either case.
+fn digit(byte: u8) -> Result<u64, Malformed> {
+    let digit = char::from(byte).to_digit(16);
+    digit.map(u64::from).ok_or(Malformed::ChunkSize)
 }

@@ -4,7 +4,7 @@ use super::{
     corpus::{REQUESTS, RESPONSES},
     *,
 };
-use crate::http1::{Framing, tail_ends_chunked};
+use crate::http1::Framing;
 
 fn poll_request(
     parser: &mut RequestParser,
@@ -370,12 +370,4 @@ fn every_position_may_be_a_gap() {
             }
         }
     }
-}
-
-#[test]
-fn a_stream_tail_shows_the_end_of_chunks() {
-    assert!(tail_ends_chunked(u64::from_le_bytes(*b"x\r\n0\r\n\r\n")));
-    assert!(!tail_ends_chunked(u64::from_le_bytes(*b"\r\n0\r\n\r\nx")));
-    assert!(!tail_ends_chunked(u64::from_le_bytes(*b"x10\r\n\r\n\0")));
-    assert!(!tail_ends_chunked(0));
 }

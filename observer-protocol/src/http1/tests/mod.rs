@@ -1,9 +1,14 @@
 //! The parsers against real messages, cut everywhere, and against what is no HTTP.
 
+mod chunked;
 mod corpus;
+mod detect;
+mod framing;
 mod gaps;
 mod hostile;
 mod mutated;
+mod states;
+mod values;
 mod whole;
 
 use super::{
