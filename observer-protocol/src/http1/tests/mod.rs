@@ -5,6 +5,7 @@ mod corpus;
 mod detect;
 mod framing;
 mod gaps;
+mod heads;
 mod hostile;
 mod mutated;
 mod states;
