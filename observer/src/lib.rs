@@ -5,13 +5,14 @@
 //!
 //! [`kernel`] → [`stream`] → [`exchange`] → [`metrics`] and [`trace`] → [`export`]
 //!
-//! [`process`] tells which program is behind a socket; [`config`] and [`cli`] are what a person touches.
+//! [`identity`] has the keys that all stages share; [`process`] tells which program is behind a socket; [`config`] and [`cli`] are what a person touches.
 
 pub mod cli;
 pub mod config;
 pub mod daemon;
 pub mod exchange;
 pub mod export;
+pub mod identity;
 pub mod kernel;
 pub mod metrics;
 pub mod process;

@@ -12,7 +12,8 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use crate::exchange::{HeaderContext, InferredLink, Role};
+use crate::exchange::{HeaderContext, InferredLink};
+use crate::identity::Role;
 
 /// Span ids that are remembered, newest kept.
 const MOST: usize = 16_384;

@@ -11,11 +11,9 @@ use observer_abi::context::method;
 
 use super::{departures::Notice, feed::Feed, lineage::Lineage};
 use crate::{
-    exchange::{
-        Address, ConnectionKey, Exchange, HeaderContext, LinkMethod, ParentMethod, ProcessKey,
-        Role, Sink, Started, TraceContext,
-    },
+    exchange::{Exchange, HeaderContext, LinkMethod, ParentMethod, Sink, Started, TraceContext},
     export::otlp::OtlpExporter,
+    identity::{Address, ConnectionKey, ProcessKey, Role},
     kernel::loader::ConnectionMaps,
     metrics::{Registry, routes::Routes},
     process::{Evidence, Service, Table},

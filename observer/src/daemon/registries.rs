@@ -66,7 +66,7 @@ impl Registries {
 mod tests {
     use super::*;
     use crate::{
-        exchange::Role,
+        identity::Role,
         trace::samples::{exchange, service},
     };
 

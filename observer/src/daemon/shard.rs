@@ -7,7 +7,7 @@ use std::{
 
 use super::{HOUSEKEEPING_NS, now_ns, pipeline::Pipeline};
 use crate::{
-    exchange::ConnectionKey,
+    identity::ConnectionKey,
     kernel::reader::RecordRing,
     stream::{Shard, StreamCounters},
     trace::Clock,

@@ -13,9 +13,9 @@ use observer_abi::{
 use observer_protocol::dns::{self, Message, Question};
 
 use super::{
-    Address, ConnectionKey, DnsExchange, Exchange, Incomplete, Output, ProcessKey, Protocol, Role,
-    Sink, Times, TraceContext, context,
+    DnsExchange, Exchange, Incomplete, Output, Protocol, Sink, Times, TraceContext, context,
 };
+use crate::identity::{Address, ConnectionKey, ProcessKey, Role};
 
 /// Lookups that may be open; beyond, the oldest are given on as abandoned.
 const MOST_OPEN: usize = 4096;

@@ -5,6 +5,7 @@
 //! Owns: the central type; everything downstream reads it and knows nothing of bytes or sockets.
 
 mod context;
+mod counters;
 mod ids;
 mod lookups;
 mod open;
@@ -13,73 +14,18 @@ mod requests;
 mod responses;
 mod sink;
 
-use std::{
-    borrow::Cow,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    sync::Arc,
-};
+use std::borrow::Cow;
 
-use observer_abi::connection::family;
 use observer_protocol::dns::{Question, ResponseCode};
 
+pub use counters::StreamCounters;
 pub(crate) use ids::Ids;
 pub(crate) use lookups::Lookups;
 pub(crate) use open::{Call, Ends};
 pub(crate) use pairing::{Between, Output, Pairing, Side, Unseen};
 pub use sink::{HeaderContext, Sink, Started};
 
-/// A process that cannot be confused with a later one of the same id.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ProcessKey {
-    /// Process id in the initial pid namespace (the kernel's tgid).
-    pub tgid: u32,
-    /// Start of its leader, ns since boot (`task_struct.start_boottime`; `/proc/PID/stat` field 22 is this in clock
-    /// ticks, rounded down).
-    pub start_ns: u64,
-}
-
-/// A connection that cannot be confused with a later one at the same address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct ConnectionKey {
-    /// Kernel address of the `struct sock`.
-    pub sock: u64,
-    /// Generation that the kernel program gave it.
-    pub generation: u64,
-}
-
-/// The end of a connection at which an exchange was seen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Role {
-    /// The process sent the request.
-    Client,
-    /// The process answered it.
-    Server,
-}
-
-/// One end's address.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub enum Address {
-    /// TCP. A v4-mapped IPv6 address is given as IPv4.
-    Inet(SocketAddr),
-    /// A Unix socket; the path is empty where it has none or it is not known.
-    Unix(Arc<str>),
-    /// The connection's announcement was lost.
-    #[default]
-    Unknown,
-}
-
-impl Address {
-    /// As the kernel tells it: one of [`family`], and IPv4 in the first four bytes.
-    pub(crate) fn of_kernel(kind: u16, bytes: [u8; 16], port: u16) -> Self {
-        let ip = match kind {
-            family::UNIX => return Self::Unix("".into()),
-            family::INET => IpAddr::V4(Ipv4Addr::new(bytes[0], bytes[1], bytes[2], bytes[3])),
-            family::INET6 => Ipv6Addr::from(bytes).to_canonical(),
-            _ => return Self::Unknown,
-        };
-        Self::Inet(SocketAddr::new(ip, port))
-    }
-}
+use crate::identity::{Address, ConnectionKey, ProcessKey, Role};
 
 /// Points in time of an exchange: CLOCK_MONOTONIC ns, as seen at this end's socket calls.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

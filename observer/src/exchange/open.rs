@@ -2,10 +2,8 @@
 
 use observer_protocol::http1::{MessageEnd, RequestHead, RequestKind, ResponseHead};
 
-use super::{
-    Address, ConnectionKey, Exchange, HttpExchange, Incomplete, InferredLink, ProcessKey, Protocol,
-    Role, Times, TraceContext,
-};
+use super::{Exchange, HttpExchange, Incomplete, InferredLink, Protocol, Times, TraceContext};
+use crate::identity::{Address, ConnectionKey, ProcessKey, Role};
 
 /// What all exchanges of a connection have in common.
 #[derive(Clone, Debug)]

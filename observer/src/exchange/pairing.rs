@@ -12,11 +12,10 @@ use observer_protocol::http1::{
 };
 
 use super::{
-    Incomplete, InferredLink, Sink, Started,
+    Incomplete, InferredLink, Sink, Started, StreamCounters,
     ids::Ids,
     open::{Call, Ends, Open, Progress},
 };
-use crate::stream::StreamCounters;
 
 /// Requests of one connection that may wait for their responses; what is sent beyond is counted as incomplete.
 pub(super) const MAX_OPEN: usize = 512;

@@ -1,6 +1,7 @@
 //! What a shard gives on.
 
-use super::{ConnectionKey, Exchange, ProcessKey, Role};
+use super::Exchange;
+use crate::identity::{ConnectionKey, ProcessKey, Role};
 
 /// A request that is being answered, for `active_requests`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -32,7 +32,7 @@ use super::{
     ring::{self, Followed},
     tier::{Features, Hook, Tier, with_spares},
 };
-use crate::{config::Network, exchange::ConnectionKey};
+use crate::{config::Network, identity::ConnectionKey};
 
 pub(super) static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("OBSERVER_EBPF_OBJECT"));
 

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use super::Attributes;
 use crate::{
-    exchange::{Exchange, Protocol, Role},
+    exchange::{Exchange, Protocol},
+    identity::Role,
     process::Value,
     trace::conventions::{ErrorType, Method},
 };

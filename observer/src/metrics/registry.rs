@@ -13,7 +13,8 @@ use foldhash::HashMap;
 
 use super::series::{REASONS, ServiceSeries};
 use crate::{
-    exchange::{Exchange, Incomplete, Role},
+    exchange::{Exchange, Incomplete},
+    identity::Role,
     process::{Service, Value},
     trace::conventions::Method,
 };

@@ -4,7 +4,7 @@ use observer_protocol::dns::ResponseCode;
 
 use super::*;
 use crate::{
-    exchange::Address,
+    identity::Address,
     metrics::{HistogramPoint, Metric, Point, ServiceMetrics, Snapshot, snapshot},
     trace::samples::{dns, exchange, http, instance, lookup, service},
 };

@@ -11,7 +11,8 @@ use super::{
     instruments::{BYTES, SECONDS},
 };
 use crate::{
-    exchange::{Address, Exchange, HttpExchange, Protocol, Role},
+    exchange::{Exchange, HttpExchange, Protocol},
+    identity::{Address, Role},
     trace::conventions::{self, ErrorType, Method},
 };
 

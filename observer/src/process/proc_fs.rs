@@ -12,7 +12,7 @@ use std::{
 
 use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
 
-use crate::exchange::ProcessKey;
+use crate::identity::ProcessKey;
 
 /// Nanoseconds in one tick of `/proc`'s clock. USER_HZ is part of the kernel's ABI and is 100 on every architecture
 /// that Rust has a Linux target for.

@@ -25,7 +25,7 @@ use super::{
     proc_fs::{ProcFs, Stat},
     service::{Identifier, Subject},
 };
-use crate::exchange::ProcessKey;
+use crate::identity::ProcessKey;
 
 /// How long a process that ended is remembered, ns: its last exchanges are still under way.
 const GRACE_NS: u64 = 60_000_000_000;

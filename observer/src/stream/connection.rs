@@ -11,9 +11,9 @@ use observer_protocol::http1::{Detection, Limits, Segment, detect};
 
 use super::{StreamConfig, direction::Direction};
 use crate::exchange::{
-    Address, Between, Call, ConnectionKey, Ends, Incomplete, InferredLink, LinkMethod, Output,
-    Pairing, ProcessKey, Role, Side, Sink, Unseen,
+    Between, Call, Ends, Incomplete, InferredLink, LinkMethod, Output, Pairing, Side, Sink, Unseen,
 };
+use crate::identity::{Address, ConnectionKey, ProcessKey, Role};
 
 /// Runs that are no HTTP before a connection that was picked up in its middle is left alone: it may be in a body.
 const FOREIGN_RUNS: u32 = 16;

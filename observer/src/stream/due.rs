@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 
-use crate::exchange::ConnectionKey;
+use crate::identity::ConnectionKey;
 
 /// Delays from a connection's last sign of life to the reading of its entry, and between later readings, ns.
 const DELAYS: [u64; 7] = [

@@ -8,7 +8,6 @@
 
 mod config;
 mod connection;
-mod counters;
 mod direction;
 mod due;
 mod record;
@@ -18,8 +17,7 @@ mod shard;
 #[cfg(test)]
 mod tests;
 
-pub use crate::exchange::{Sink, Started};
+pub use crate::exchange::{Sink, Started, StreamCounters};
 pub use config::StreamConfig;
-pub use counters::StreamCounters;
 pub(crate) use record::read_pod;
 pub use shard::Shard;

@@ -11,7 +11,8 @@ use observer_abi::{
 };
 
 use super::{Shard, Sink, Started, StreamConfig};
-use crate::exchange::{ConnectionKey, Exchange, HeaderContext, ProcessKey, Role};
+use crate::exchange::{Exchange, HeaderContext};
+use crate::identity::{ConnectionKey, ProcessKey, Role};
 
 pub(super) const MS: u64 = 1_000_000;
 

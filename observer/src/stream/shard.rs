@@ -11,7 +11,8 @@ use super::{
     due::Due,
     record::{self, Record},
 };
-use crate::exchange::{ConnectionKey, Ids, Lookups, Output, ProcessKey};
+use crate::exchange::{Ids, Lookups, Output};
+use crate::identity::{ConnectionKey, ProcessKey};
 
 /// Processes that are remembered as seen.
 const MAX_PROCESSES: usize = 16 * 1024;

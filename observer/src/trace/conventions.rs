@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use observer_protocol::dns::ResponseCode;
 
-use crate::exchange::{Address, Exchange, HttpExchange, Incomplete, Protocol, Role};
+use crate::exchange::{Exchange, HttpExchange, Incomplete, Protocol};
+use crate::identity::{Address, Role};
 
 /// `http.request.method`: the methods of RFC 9110 and PATCH (RFC 5789), compared case-sensitively; anything else is
 /// `_OTHER`, so that a client cannot make series by inventing methods.

@@ -17,7 +17,8 @@ use std::sync::{
 };
 
 use super::{conventions::ErrorType, slow::Slowness};
-use crate::exchange::{Exchange, Incomplete, Protocol, Role};
+use crate::exchange::{Exchange, Incomplete, Protocol};
+use crate::identity::Role;
 
 /// How long the thresholds stay, ns.
 const WINDOW_NS: u64 = 250_000_000;

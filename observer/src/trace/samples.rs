@@ -5,10 +5,8 @@ use std::sync::Arc;
 use observer_protocol::dns::{Question, RecordType, ResponseCode};
 
 use crate::{
-    exchange::{
-        Address, ConnectionKey, DnsExchange, Exchange, HttpExchange, ParentMethod, ProcessKey,
-        Protocol, Role, Times, TraceContext,
-    },
+    exchange::{DnsExchange, Exchange, HttpExchange, ParentMethod, Protocol, Times, TraceContext},
+    identity::{Address, ConnectionKey, ProcessKey, Role},
     process::{Service, Value},
 };
 

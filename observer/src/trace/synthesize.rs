@@ -28,9 +28,8 @@ use super::{
     conventions::{self, ErrorType, Method},
 };
 use crate::{
-    exchange::{
-        Address, DnsExchange, Exchange, HttpExchange, Incomplete, InferredLink, Protocol, Role,
-    },
+    exchange::{DnsExchange, Exchange, HttpExchange, Incomplete, InferredLink, Protocol},
+    identity::{Address, Role},
     process::{Service, Value},
 };
 

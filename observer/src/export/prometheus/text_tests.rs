@@ -8,7 +8,8 @@ use std::{
 
 use super::*;
 use crate::{
-    exchange::{Incomplete, Role},
+    exchange::Incomplete,
+    identity::Role,
     metrics::{Registry, snapshot},
     process::Value,
     trace::samples::{exchange, http, service},

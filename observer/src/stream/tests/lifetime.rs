@@ -3,7 +3,8 @@
 use observer_abi::{connection::family, record::RecordHeader};
 
 use crate::{
-    exchange::{Address, Incomplete},
+    exchange::Incomplete,
+    identity::Address,
     stream::{
         Shard, StreamConfig,
         script::{Collected, GET, MS, OK, Script},

@@ -10,7 +10,8 @@ use super::super::{
     Shard, StreamConfig,
     script::{Collected, MS, bytes_of},
 };
-use crate::exchange::{Address, DnsExchange, Exchange, Incomplete, ParentMethod, Protocol, Role};
+use crate::exchange::{DnsExchange, Exchange, Incomplete, ParentMethod, Protocol};
+use crate::identity::{Address, Role};
 
 /// A name, what the answer said, what is missing, and how long it took, ms.
 type Outcome<'a> = (

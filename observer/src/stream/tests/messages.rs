@@ -3,7 +3,8 @@
 use observer_abi::record;
 
 use crate::{
-    exchange::{Incomplete, ParentMethod, Role},
+    exchange::{Incomplete, ParentMethod},
+    identity::Role,
     stream::script::{GET, MS, OK, Script},
 };
 

@@ -6,7 +6,7 @@ use observer_abi::{
 };
 
 use crate::{
-    exchange::Role,
+    identity::Role,
     stream::script::{GET, OK, Script},
 };
 

@@ -1,6 +1,6 @@
-//! What the stream stage counts: every way in which bytes or exchanges are lost has a name here.
+//! What a shard counts, of connections and of exchanges: every way in which bytes or exchanges are lost has a name here.
 
-use crate::exchange::Incomplete;
+use super::Incomplete;
 
 /// Counts since the shard began, except where a field says "now". Plain numbers: the owner of the shard publishes them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
