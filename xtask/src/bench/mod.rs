@@ -10,6 +10,7 @@ mod http;
 mod kernel;
 mod load;
 mod observer;
+mod pipeline;
 mod report;
 mod server;
 pub(crate) use http::Page;
@@ -41,6 +42,9 @@ pub(crate) struct Options {
     /// Measure this daemon instead of building one
     #[arg(long, value_name = "FILE")]
     binary: Option<PathBuf>,
+    /// Replay ring records on one core instead: exchanges a second and instructions an exchange, for each protocol
+    #[arg(long, conflicts_with_all = ["tiers", "json", "binary"])]
+    pipeline: bool,
     #[command(flatten)]
     tiers: tiers::TierOptions,
 }
@@ -50,6 +54,9 @@ pub(crate) struct Options {
 /// # Errors
 /// When a program can't be installed, built or started, or answers something that can't be read.
 pub(crate) fn run(options: &Options) -> Result<()> {
+    if options.pipeline {
+        return pipeline::run();
+    }
     debian::install(&[
         ("bpftool", "bpftool"),
         ("nginx", "nginx-light"),
