@@ -1,23 +1,23 @@
 //! Networks, in CIDR notation.
 
-use std::{fmt, net::IpAddr, str::FromStr};
+use std::{
+    fmt,
+    net::{IpAddr, Ipv6Addr},
+    str::FromStr,
+};
+
+use ipnet::IpNet;
 
 use super::{Rejected, text::deserialize_from_str};
 
-/// A network: an address, and how many of its leading bits count (RFC 4632, RFC 4291 section 2.3).
+/// A network as a person writes it (RFC 4632, RFC 4291 section 2.3): its first address and the length of its prefix, or
+/// one address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Network {
-    address: IpAddr,
-    bits: u8,
-}
+pub struct Network(IpNet);
 
-impl Network {
-    /// The address as IPv6, IPv4 mapped into it, and how many of its 128 bits count.
-    pub fn mapped(self) -> ([u8; 16], u32) {
-        match self.address {
-            IpAddr::V4(address) => (address.to_ipv6_mapped().octets(), 96 + u32::from(self.bits)),
-            IpAddr::V6(address) => (address.octets(), u32::from(self.bits)),
-        }
+impl From<Network> for IpNet {
+    fn from(network: Network) -> Self {
+        network.0
     }
 }
 
@@ -25,7 +25,7 @@ impl FromStr for Network {
     type Err = Rejected;
 
     fn from_str(text: &str) -> Result<Self, Rejected> {
-        parse(text).ok_or_else(|| {
+        parse(text).map(Self).ok_or_else(|| {
             Rejected::new(
                 text,
                 "a network",
@@ -35,30 +35,23 @@ impl FromStr for Network {
     }
 }
 
-fn parse(text: &str) -> Option<Network> {
-    let (address, bits) = match text.split_once('/') {
-        Some((address, bits)) => (address, Some(bits)),
-        None => (text, None),
+fn parse(text: &str) -> Option<IpNet> {
+    let network = match text.contains('/') {
+        true => text.parse().ok()?,
+        false => IpNet::from(text.parse::<IpAddr>().ok()?),
     };
-    let address: IpAddr = address.parse().ok()?;
-    let (number, width) = match address {
-        IpAddr::V4(address) => (u128::from(address.to_bits()) << 96, 32),
-        // Written so, 0.0.0.0/0 and its like would mean all of IPv6, too.
-        IpAddr::V6(address) if address.to_ipv4_mapped().is_some() => return None,
-        IpAddr::V6(address) => (address.to_bits(), 128),
-    };
-    let bits = match bits {
-        Some(bits) if bits.bytes().all(|byte| byte.is_ascii_digit()) => bits.parse().ok()?,
-        Some(_) => return None,
-        None => width,
-    };
-    let rest = number.checked_shl(u32::from(bits)).unwrap_or(0);
-    (bits <= width && rest == 0).then_some(Network { address, bits })
+    // A network of mapped addresses is written as one of IPv4: as `::ffff:0.0.0.0/0` it would mean all of IPv6, too.
+    let is_mapped = matches!(network, IpNet::V6(network) if is_mapped(network.addr()));
+    (!is_mapped && network == network.trunc()).then_some(network)
+}
+
+fn is_mapped(address: Ipv6Addr) -> bool {
+    address.to_ipv4_mapped().is_some()
 }
 
 impl fmt::Display for Network {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.address, self.bits)
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(formatter)
     }
 }
 
@@ -70,25 +63,17 @@ mod tests {
 
     #[test]
     fn networks_have_an_address_and_a_prefix() {
-        for (text, shown, bits) in [
-            ("10.0.0.0/8", "10.0.0.0/8", 104),
-            ("0.0.0.0/0", "0.0.0.0/0", 96),
-            ("192.0.2.7", "192.0.2.7/32", 128),
-            ("fd00:1::/32", "fd00:1::/32", 32),
-            ("::/0", "::/0", 0),
-            ("2001:db8::1", "2001:db8::1/128", 128),
+        for (text, shown) in [
+            ("10.0.0.0/8", "10.0.0.0/8"),
+            ("0.0.0.0/0", "0.0.0.0/0"),
+            ("192.0.2.7", "192.0.2.7/32"),
+            ("fd00:1::/32", "fd00:1::/32"),
+            ("::/0", "::/0"),
+            ("2001:db8::1", "2001:db8::1/128"),
         ] {
             let network: Network = text.parse().unwrap();
-            assert_eq!(
-                (network.to_string().as_str(), network.mapped().1),
-                (shown, bits)
-            );
+            assert_eq!(network.to_string(), shown);
         }
-        let (address, _) = "10.0.0.0/8".parse::<Network>().unwrap().mapped();
-        assert_eq!(
-            address,
-            [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 10, 0, 0, 0]
-        );
     }
 
     #[test]
@@ -103,6 +88,9 @@ mod tests {
             "fd00::1/32",
             "::/129",
             "::ffff:10.0.0.0/104",
+            "::ffff:10.0.0.1",
+            "10.0.0.0/08",
+            " 10.0.0.0/8",
             "host/8",
             "10.0.0.0/8/8",
         ] {

@@ -15,7 +15,7 @@ use observer_abi::process::{ProcessEvent, event};
 use rustix::event::{EventfdFlags, eventfd};
 
 use crate::{
-    kernel::{loader::PolicyMaps, reader},
+    kernel::{PolicyMaps, reader},
     process::{PolicyPlan, Table},
     stream::read_pod,
 };

@@ -6,7 +6,7 @@ use crate::{
     config::InjectHeaders,
     kernel::{
         Features, Kernel,
-        inject::{self, Injection, Leaving},
+        inject::{self, Injection, Leaving, Test},
     },
 };
 
@@ -48,13 +48,16 @@ impl Plan {
         if !self.possible {
             return Ok(None);
         }
-        match inject::begin(kernel, self.wish) {
+        let test = match self.wish {
+            InjectHeaders::Force => Test::No,
+            _ => Test::First,
+        };
+        match inject::begin(kernel, test) {
             Injection::On => {
                 tracing::info!("traceparent is injected into HTTP/1 requests");
                 Leaving::of(kernel).map(Some)
             }
             Injection::Off(reason) => refuse(self.wish, &reason).map(|()| None),
-            Injection::NotAskedFor => Ok(None),
         }
     }
 }

@@ -14,7 +14,7 @@ use crate::{
     exchange::{Exchange, HeaderContext, LinkMethod, ParentMethod, Sink, Started, TraceContext},
     export::otlp::OtlpExporter,
     identity::{Address, ConnectionKey, ProcessKey, Role},
-    kernel::loader::ConnectionMaps,
+    kernel::ConnectionMaps,
     metrics::{Registry, routes::Routes},
     process::{Evidence, Service, Table},
     trace::{Clock, Sampler, Span, synthesize},

@@ -2,11 +2,11 @@
 
 use crate::{
     config::Network,
-    kernel::{Kernel, loader::TcpOption},
+    kernel::{Kernel, tcp_option::TcpOption},
 };
 
 /// Logs what was decided; where options are on, servers that listen already answer from now on. `can_adopt` is
-/// [`can_adopt`](crate::kernel::option::can_adopt).
+/// [`can_adopt`](crate::kernel::tcp_option::can_adopt).
 pub(super) fn begin(kernel: &mut Kernel, peers: &[Network], can_adopt: bool) {
     match kernel.tcp_option() {
         TcpOption::Off => return,

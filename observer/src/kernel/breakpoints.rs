@@ -8,11 +8,7 @@ use aya::programs::{
     uprobe::{UProbeLink, UProbeScope},
 };
 
-use super::{
-    loader::{Kernel, OBJECT, map_descriptor},
-    programs::Programs,
-    uprobes::PROGRAMS,
-};
+use super::{load::object::OBJECT, maps, programs::Programs, running::Kernel};
 
 /// Places in one executable where one program runs, until this is dropped.
 #[expect(dead_code, reason = "held for what dropping does")]
@@ -28,20 +24,20 @@ impl Kernel {
     ///
     /// # Errors
     /// When the kernel refuses one.
-    pub fn load_uprobes(&mut self) -> Result<()> {
-        let names = PROGRAMS;
+    pub fn load_uprobes(&mut self, names: &[&'static str]) -> Result<()> {
+        let attached = &mut self.attached;
         if self.has_many_uprobes {
-            let descriptor = |name: &str| map_descriptor(self.ebpf.map(name)?);
+            let descriptor = |name: &str| maps::number_of(&attached.ebpf, name);
             let programs = Programs::new(OBJECT, descriptor)?;
             for name in names {
                 let loaded = programs.load_for_executables(name);
                 let loaded = loaded.with_context(|| (*name).to_owned())?;
-                self.loaded.push((*name, loaded));
+                attached.programs.push((*name, loaded));
             }
             return Ok(());
         }
         for name in names {
-            let program: &mut UProbe = self
+            let program: &mut UProbe = attached
                 .ebpf
                 .program_mut(name)
                 .ok_or_else(|| anyhow!("the object has no program {name}"))?
@@ -61,11 +57,17 @@ impl Kernel {
         file: &Path,
         offsets: &[u64],
     ) -> Result<Breakpoints> {
-        if let Some((_, loaded)) = self.loaded.iter().find(|(known, _)| *known == name) {
+        if let Some((_, loaded)) = self
+            .attached
+            .programs
+            .iter()
+            .find(|(known, _)| *known == name)
+        {
             let link = loaded.attach_at(file, offsets);
             return Ok(Breakpoints::Together(link.context(name.to_owned())?));
         }
         let program: &mut UProbe = self
+            .attached
             .ebpf
             .program_mut(name)
             .ok_or_else(|| anyhow!("the object has no program {name}"))?

@@ -1,6 +1,10 @@
-//! The daemon's view of the kernel's counters: what counts as loss.
+//! The kernel's counters: what they say, and which of them tell of loss.
 
-use observer_abi::loss::Counter;
+use anyhow::Result;
+use aya::{Ebpf, maps::PerCpuArray};
+use observer_abi::loss::{self, Counter};
+
+use super::maps;
 
 /// Whether a counter tells of something that was lost, rather than of work done.
 pub const fn is_loss(counter: Counter) -> bool {
@@ -15,4 +19,18 @@ pub const fn is_loss(counter: Counter) -> bool {
             | Counter::UnitTableFull
             | Counter::DatagramMissed
     )
+}
+
+/// Each counter's sum over the CPUs.
+pub(super) fn sums(ebpf: &Ebpf) -> Result<Vec<(Counter, &'static str, u64)>> {
+    let map = ebpf
+        .map("COUNTERS")
+        .ok_or_else(|| maps::missing("COUNTERS"))?;
+    let counters: PerCpuArray<_, u64> = PerCpuArray::try_from(map)?;
+    let mut sums = Vec::with_capacity(loss::COUNTERS as usize);
+    for (counter, name) in Counter::ALL {
+        let values = counters.get(&(counter as u32), 0)?;
+        sums.push((counter, name, values.iter().sum()));
+    }
+    Ok(sums)
 }

@@ -7,18 +7,22 @@
 use std::{
     collections::HashMap,
     net::{Ipv4Addr, TcpListener, TcpStream},
-    os::fd::{AsRawFd as _, BorrowedFd, OwnedFd},
+    os::fd::{AsRawFd as _, OwnedFd},
     path::Path,
 };
 
 use anyhow::{Context as _, Result, bail};
 
 use super::{
-    loader::{Kernel, OBJECT, attach, load_probe, map_descriptor},
-    modules,
-    offsets::KernelTypes,
+    attach::{attach, load_probe},
+    attached::Attached,
+    hook::Hook,
+    load::object::OBJECT,
+    maps, modules,
     programs::{Programs, Target},
-    tier::{Hook, Tier, with_spares},
+    refusal::brief,
+    tier::{Tier, with_spares},
+    types::KernelTypes,
 };
 
 const MODULE: &str = "tls";
@@ -40,7 +44,8 @@ pub enum KernelTls {
 
 /// State of the hooks, and what attaching them later takes.
 pub(super) struct TlsHooks {
-    pub(super) state: KernelTls,
+    state: KernelTls,
+    tier: Tier,
     preemptible: bool,
     maps: HashMap<String, OwnedFd>,
 }
@@ -48,13 +53,11 @@ pub(super) struct TlsHooks {
 impl TlsHooks {
     /// Keeps the maps, which may be taken from `kernel` before the module comes.
     pub(super) fn of(tier: Tier, preemptible: bool, ebpf: &aya::Ebpf) -> Result<Self> {
-        let mut maps = HashMap::new();
+        let mut kept = HashMap::new();
         if tier == Tier::Fentry {
             for (name, map) in ebpf.maps() {
-                if let Some(descriptor) = map_descriptor(map) {
-                    // SAFETY: the descriptor is open: the map holds it.
-                    let borrowed = unsafe { BorrowedFd::borrow_raw(descriptor) };
-                    maps.insert(name.to_owned(), borrowed.try_clone_to_owned()?);
+                if let Some(descriptor) = maps::descriptor(map) {
+                    kept.insert(name.to_owned(), descriptor.try_clone_to_owned()?);
                 }
             }
         }
@@ -65,8 +68,9 @@ impl TlsHooks {
         };
         Ok(Self {
             state,
+            tier,
             preemptible,
-            maps,
+            maps: kept,
         })
     }
 }
@@ -79,52 +83,52 @@ fn connect_to_itself() -> std::io::Result<()> {
     Ok(())
 }
 
-impl Kernel {
+impl TlsHooks {
     /// Whether kernel TLS is seen.
-    pub fn kernel_tls(&self) -> &KernelTls {
-        &self.tls.state
+    pub(super) fn state(&self) -> &KernelTls {
+        &self.state
     }
 
-    /// Attaches the hooks of kernel TLS if they are awaited and can be had by now. Asking costs next to nothing.
-    pub fn look_for_tls(&mut self) {
-        if self.tls.state != KernelTls::Awaited || !Path::new(LOADED).exists() {
+    /// Attaches the hooks if they are awaited and can be had by now. Asking costs next to nothing.
+    pub(super) fn look(&mut self, attached: &mut Attached) {
+        if self.state != KernelTls::Awaited || !Path::new(LOADED).exists() {
             return;
         }
         let types = KernelTypes::of_running_kernel().map_err(anyhow::Error::from);
-        match types.and_then(|types| self.attach_tls(&types)) {
+        match types.and_then(|types| self.attach(attached, &types)) {
             Ok(()) => tracing::info!("kernel TLS: attached"),
             Err(error) => tracing::info!(error = format!("{error:#}"), "no kernel TLS"),
         }
     }
 
     /// The same while the daemon starts, with the kernel's types at hand.
-    pub(super) fn begin_tls(&mut self, types: &KernelTypes) {
+    pub(super) fn begin(&mut self, attached: &mut Attached, types: &KernelTypes) {
         if let Err(error) = connect_to_itself() {
             tracing::debug!(%error, "no connection on loopback; the next one shows TCP's own calls");
         }
         let is_there = types.has_function("tls_sw_sendmsg") || Path::new(LOADED).exists();
-        if self.tls.state == KernelTls::Awaited
+        if self.state == KernelTls::Awaited
             && is_there
-            && let Err(error) = self.attach_tls(types)
+            && let Err(error) = self.attach(attached, types)
         {
             tracing::info!(error = format!("{error:#}"), "no kernel TLS");
         }
     }
 
-    fn attach_tls(&mut self, types: &KernelTypes) -> Result<()> {
-        let attached = match self.tier() {
-            Tier::Fentry => self.attach_tls_entries(types),
-            _ => self.attach_tls_probes(types),
+    fn attach(&mut self, attached: &mut Attached, types: &KernelTypes) -> Result<()> {
+        let done = match self.tier {
+            Tier::Fentry => self.attach_entries(attached, types),
+            _ => self.attach_probes(attached, types),
         };
-        self.tls.maps.clear();
-        self.tls.state = match &attached {
+        self.maps.clear();
+        self.state = match &done {
             Ok(()) => KernelTls::Attached,
-            Err(error) => KernelTls::Refused(super::loader::brief(error)),
+            Err(error) => KernelTls::Refused(brief(error)),
         };
-        attached
+        done
     }
 
-    fn attach_tls_entries(&mut self, kernel: &KernelTypes) -> Result<()> {
+    fn attach_entries(&self, attached: &mut Attached, kernel: &KernelTypes) -> Result<()> {
         let is_module = !kernel.has_function("tls_sw_sendmsg");
         let (module, object) = if is_module {
             let types = kernel.of_module(MODULE)?;
@@ -136,11 +140,11 @@ impl Kernel {
         if types.arguments("tls_sw_recvmsg") != kernel.arguments("tcp_recvmsg") {
             bail!("tls_sw_recvmsg has other arguments than tcp_recvmsg");
         }
-        let mut plan = self.tls_plan(types);
-        if self.tls.preemptible {
+        let mut plan = self.plan(types);
+        if self.preemptible {
             plan = with_spares(plan);
         }
-        let descriptor = |name: &str| Some(self.tls.maps.get(name)?.as_raw_fd());
+        let descriptor = |name: &str| Some(self.maps.get(name)?.as_raw_fd());
         let programs = Programs::new(OBJECT, descriptor)?;
         let mut loaded = Vec::new();
         for (name, hook) in &plan {
@@ -156,24 +160,24 @@ impl Kernel {
                 program.with_context(|| format!("{name} on {}", hook.name()))?,
             ));
         }
-        self.attach_while_running(loaded, &plan)
+        attached.attach_while_running(loaded, &plan)
     }
 
-    fn attach_tls_probes(&mut self, kernel: &KernelTypes) -> Result<()> {
-        let plan = self.tls_plan(kernel);
+    fn attach_probes(&self, attached: &mut Attached, kernel: &KernelTypes) -> Result<()> {
+        let plan = self.plan(kernel);
         for (name, hook) in &plan {
-            load_probe(&mut self.ebpf, name)
+            load_probe(&mut attached.ebpf, name)
                 .with_context(|| format!("{name} on {}", hook.name()))?;
         }
         for (name, hook) in &plan {
-            attach(&mut self.ebpf, name, *hook)
+            attach(&mut attached.ebpf, name, *hook)
                 .with_context(|| format!("{name} on {}", hook.name()))?;
         }
         Ok(())
     }
 
-    fn tls_plan(&self, types: &KernelTypes) -> Vec<(&'static str, Hook)> {
-        let programs = self.tier().tls_programs().iter().copied();
+    fn plan(&self, types: &KernelTypes) -> Vec<(&'static str, Hook)> {
+        let programs = self.tier.tls_programs().iter().copied();
         programs
             .filter(|(_, hook)| !hook.is_left_out(types))
             .collect()

@@ -3,24 +3,46 @@
 //! In: the kernel's BTF and its answers to trial loads; the committed eBPF object.
 //! Out: records and process events from the rings, entries and counters from the maps.
 //! Owns: every program, link and map; nothing is pinned, so all of it goes with the daemon.
+//!
+//! From below to above: what the kernel is (`types`, `offsets`, `features`), where programs attach (`hook`, `tier`,
+//! `uring`), single programs (`programs`, `attach`), all of them (`attached`, `ktls`), the whole (`running`), how it comes
+//! to be (`load`), and what is added while it works (`inject`, `breakpoints`, `uprobes`).
 
+mod attach;
+mod attached;
 mod breakpoints;
 pub mod counters;
+mod features;
+mod hook;
 pub mod inject;
 mod ktls;
-pub mod loader;
+mod load;
+mod maps;
 mod modules;
-pub mod offsets;
-pub mod option;
+mod offsets;
 mod parallel;
 mod preemption;
 mod programs;
 pub mod reader;
-pub mod ring;
+mod refusal;
+mod running;
+mod statistics;
 mod system_call;
-pub mod tier;
+pub mod tcp_option;
+mod tier;
+mod types;
 pub mod uprobes;
+pub mod uring;
 
-pub use ktls::KernelTls;
-pub use loader::{Kernel, LoadOptions};
-pub use tier::{Features, Tier};
+pub use self::{
+    features::Features,
+    ktls::KernelTls,
+    load::{LoadOptions, try_tcp_option},
+    maps::{connections::ConnectionMaps, policy::PolicyMaps},
+    offsets::offsets,
+    running::Kernel,
+    statistics::ProgramStats,
+    tier::Tier,
+    types::{KernelTypes, TypesError},
+};
+pub(crate) use refusal::brief;

@@ -23,7 +23,7 @@ use aya_obj::{
     generated::{bpf_attach_type, bpf_attr, bpf_cmd, bpf_insn, bpf_prog_type},
 };
 
-use super::{system_call::bpf_descriptor, tier::Hook};
+use super::{hook::Hook, system_call::bpf_descriptor};
 
 /// The object's programs, with their maps and calls in place.
 pub(super) struct Programs {

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Reduces a kernel's BTF to what `kernel/offsets.rs`, `kernel/tier.rs` and `kernel/ring.rs` ask of it.
+"""Reduces a kernel's BTF to what `kernel/offsets.rs`, `kernel/tier/` and `kernel/uring.rs` ask of it.
 
     reduce.py /sys/kernel/btf/vmlinux 6.18.btf [struct.field...]
 

@@ -2,9 +2,8 @@
 
 use super::{Finding, State};
 use crate::kernel::{
-    Features, Tier,
-    offsets::KernelTypes,
-    ring::{Followed, Lack},
+    Features, KernelTypes, Tier, offsets,
+    uring::{Followed, Lack},
 };
 
 /// Nothing where no tier works, or the kernel's types have not what every tier needs: others say so.
@@ -16,7 +15,7 @@ pub(super) fn finding(
     let tier = Tier::AUTOMATIC
         .into_iter()
         .find(|tier| chosen == Some(tier.as_str()))?;
-    let followed = Followed::of(tier, types, &types.offsets().ok()?, features);
+    let followed = Followed::of(tier, types, &offsets(types).ok()?, features);
     let lack = match followed {
         Followed::NoRings => {
             let detail = "no process may use it (kernel.io_uring_disabled)";

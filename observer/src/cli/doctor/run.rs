@@ -14,13 +14,10 @@ use crate::{
         palette::Palette,
         privileges::{Lacking, Privileges},
     },
-    config::InjectHeaders,
     kernel::{
-        Features, Kernel, KernelTls, LoadOptions, Tier,
-        inject::{self, Injection},
-        loader::brief,
-        offsets::KernelTypes,
-        option,
+        Features, Kernel, KernelTls, KernelTypes, LoadOptions, Tier, brief,
+        inject::{self, Injection, Test},
+        offsets, tcp_option, try_tcp_option, uprobes,
     },
 };
 
@@ -48,7 +45,7 @@ fn probe() -> anyhow::Result<Report> {
             return Ok(unusable(findings));
         }
     };
-    match types.offsets() {
+    match offsets(&types) {
         Ok(_) => findings.push(Finding::ok(
             "kernel type information",
             "every field that the programs need was found",
@@ -79,7 +76,7 @@ fn probe() -> anyhow::Result<Report> {
             let tried = Kernel::try_tier(tier, &types, &features, &options);
             let refused = match tried {
                 Ok(mut kernel) => {
-                    breakpoints.get_or_insert_with(|| kernel.load_uprobes());
+                    breakpoints.get_or_insert_with(|| kernel.load_uprobes(uprobes::PROGRAMS));
                     encrypted.push((tier.as_str(), kernel.kernel_tls().clone()));
                     None
                 }
@@ -100,7 +97,7 @@ fn probe() -> anyhow::Result<Report> {
     syscall(&tiers, &types, &features, &mut findings);
     send_hook(chosen, &features, &mut findings);
     findings.extend(rings::finding(chosen, &types, &features));
-    tcp_option(&types, &features, &mut findings);
+    hand_over(&types, &features, &mut findings);
     preemption(&features, &mut findings);
     let of_chosen = encrypted
         .into_iter()
@@ -232,7 +229,7 @@ fn injection(
     };
     let tried = inject::precondition(features).and_then(|()| {
         let mut kernel = Kernel::load(types, features, &options).map_err(|error| brief(&error))?;
-        match inject::begin(&mut kernel, InjectHeaders::Auto) {
+        match inject::begin(&mut kernel, Test::First) {
             Injection::Off(reason) => Err(reason),
             _ => Ok(()),
         }
@@ -252,13 +249,13 @@ fn injection(
 }
 
 /// Off unless somebody names networks; whether it could be used is tried, with a network that nobody has.
-fn tcp_option(types: &KernelTypes, features: &Features, findings: &mut Vec<Finding>) {
+fn hand_over(types: &KernelTypes, features: &Features, findings: &mut Vec<Finding>) {
     let name = "TCP option";
     // RFC 5737: an example's network.
     let tried = "192.0.2.0/24"
         .parse()
         .map_err(anyhow::Error::from)
-        .and_then(|network| Kernel::try_option(types, features, &[network]));
+        .and_then(|network| try_tcp_option(types, features, &[network]));
     findings.push(match tried {
         Err(error) => Finding::lacking(
             name,
@@ -266,7 +263,7 @@ fn tcp_option(types: &KernelTypes, features: &Features, findings: &mut Vec<Findi
             format!("cannot be used: {}", brief(&error)),
             "nothing, unless traces are to go on between hosts without a header (--tcp-option-peers)",
         ),
-        Ok(()) if option::can_adopt(types) => Finding::ok(
+        Ok(()) if tcp_option::can_adopt(types) => Finding::ok(
             name,
             "can hand trace context to other hosts; off unless --tcp-option-peers names them",
         ),

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::kernel::{Features, Kernel, LoadOptions, Tier, offsets::KernelTypes};
+use crate::kernel::{Features, Kernel, KernelTypes, LoadOptions, Tier};
 
 /// Calls in one sample: about a millisecond.
 const CALLS: u32 = 4000;

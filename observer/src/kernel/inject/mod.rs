@@ -4,31 +4,23 @@
 //! Owns: the wish (off, auto, force) until it is decided, and what has to leave the socket map.
 
 mod cgroup;
-mod object;
 mod self_test;
 
 use std::fmt;
 
 use anyhow::{Context as _, Result, anyhow};
 use aya::{
-    maps::{Array, Map, MapData, RingBuf, SockHash},
+    maps::{Array, MapData, RingBuf, SockHash},
     programs::{CgroupAttachMode, Program, SkMsg, SockOps},
 };
 use observer_abi::control::{InjectionControl, injection};
+use rustix::thread::{CapabilitySet, capabilities};
 
-use super::{Features, Kernel, loader::brief};
-use crate::config::InjectHeaders;
-
-pub(super) use object::without_socket_map;
-
-/// `CAP_NET_ADMIN` (capability.h), without which the kernel makes no socket map.
-const NET_ADMIN: u32 = 12;
+use super::{Features, Kernel, maps, refusal::brief};
 
 /// Whether headers are injected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Injection {
-    /// Nobody asked for it.
-    NotAskedFor,
     /// They are, into requests of captured processes.
     On,
     /// They are not, for this reason.
@@ -38,11 +30,19 @@ pub enum Injection {
 impl fmt::Display for Injection {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NotAskedFor => formatter.write_str("off"),
             Self::On => formatter.write_str("on"),
             Self::Off(reason) => write!(formatter, "off: {reason}"),
         }
     }
+}
+
+/// Whether injection is tried on a connection of observer's own before any of others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Test {
+    /// It is, and does not begin where that fails.
+    First,
+    /// It is not.
+    No,
 }
 
 /// What speaks against it before anything is loaded.
@@ -56,7 +56,8 @@ pub fn precondition(features: &Features) -> Result<(), String> {
                 .to_owned(),
         );
     }
-    if !has_capability(NET_ADMIN) {
+    let may = capabilities(None).is_ok_and(|own| own.effective.contains(CapabilitySet::NET_ADMIN));
+    if !may {
         return Err(
             "CAP_NET_ADMIN is missing: without it the kernel makes no socket map".to_owned(),
         );
@@ -64,18 +65,10 @@ pub fn precondition(features: &Features) -> Result<(), String> {
     cgroup::root().map(drop)
 }
 
-fn has_capability(number: u32) -> bool {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    status
-        .lines()
-        .find_map(|line| u64::from_str_radix(line.strip_prefix("CapEff:")?.trim(), 16).ok())
-        .is_some_and(|set| set & (1 << number) != 0)
-}
-
 /// Attaches the programs of a kernel that was loaded with [`super::LoadOptions::inject`], tries them, and leaves them on
-/// where they work. With `Force` the self-test is left out.
-pub fn begin(kernel: &mut Kernel, wish: InjectHeaders) -> Injection {
-    match attempt(kernel, wish) {
+/// where they work. Those who insist on it leave the test out.
+pub fn begin(kernel: &mut Kernel, test: Test) -> Injection {
+    match attempt(kernel, test) {
         Ok(()) => Injection::On,
         Err(error) => {
             tracing::debug!(error = format!("{error:#}"), "header injection refused");
@@ -85,9 +78,9 @@ pub fn begin(kernel: &mut Kernel, wish: InjectHeaders) -> Injection {
     }
 }
 
-fn attempt(kernel: &mut Kernel, wish: InjectHeaders) -> Result<()> {
+fn attempt(kernel: &mut Kernel, test: Test) -> Result<()> {
     attach(kernel)?;
-    if wish != InjectHeaders::Force {
+    if test == Test::First {
         set(kernel, injection::SELF_TEST)?;
         let tested = self_test::run();
         set(kernel, injection::OFF)?;
@@ -101,6 +94,7 @@ fn attach(kernel: &mut Kernel) -> Result<()> {
     let group = cgroup::root().map_err(|reason| anyhow!(reason))?;
     let map: SockHash<_, u64> = SockHash::try_from(
         kernel
+            .attached
             .ebpf
             .map("INJECTED")
             .ok_or_else(|| anyhow!("the object has no map INJECTED"))?,
@@ -132,6 +126,7 @@ fn detach(kernel: &mut Kernel) {
 
 fn program<'a>(kernel: &'a mut Kernel, name: &str) -> Result<&'a mut Program> {
     kernel
+        .attached
         .ebpf
         .program_mut(name)
         .ok_or_else(|| anyhow!("the object has no program {name}"))
@@ -139,6 +134,7 @@ fn program<'a>(kernel: &'a mut Kernel, name: &str) -> Result<&'a mut Program> {
 
 fn set(kernel: &mut Kernel, mode: u32) -> Result<()> {
     let map = kernel
+        .attached
         .ebpf
         .map_mut("INJECTION_CONTROL")
         .ok_or_else(|| anyhow!("the object has no map INJECTION_CONTROL"))?;
@@ -159,15 +155,10 @@ impl Leaving {
     /// # Errors
     /// When the object is not as expected.
     pub fn of(kernel: &mut Kernel) -> Result<Self> {
-        let mut take = |name: &str| -> Result<Map> {
-            kernel
-                .ebpf
-                .take_map(name)
-                .ok_or_else(|| anyhow!("the object has no map {name}"))
-        };
+        let ebpf = &mut kernel.attached.ebpf;
         Ok(Self {
-            told: RingBuf::try_from(take("LEAVING")?)?,
-            sockets: SockHash::try_from(take("INJECTED")?)?,
+            told: RingBuf::try_from(maps::take(ebpf, "LEAVING")?)?,
+            sockets: SockHash::try_from(maps::take(ebpf, "INJECTED")?)?,
         })
     }
 

@@ -5,10 +5,7 @@ use std::fmt;
 
 use observer_abi::offsets::Offsets;
 
-use super::{
-    offsets::KernelTypes,
-    tier::{Features, Hook, Tier},
-};
+use super::{features::Features, hook::Hook, tier::Tier, types::KernelTypes};
 
 /// The programs, which are the same in every tier. (A tracepoint that is older is not named here: 5.10's has other
 /// arguments.)
@@ -96,11 +93,4 @@ impl Followed {
             Self::Every => 2,
         }
     }
-}
-
-/// Whether processes may make rings. (`kernel.io_uring_disabled`, 6.6: 2 refuses them to all. Who allows them later
-/// restarts observer.)
-pub(super) fn are_allowed() -> bool {
-    std::fs::read_to_string("/proc/sys/kernel/io_uring_disabled")
-        .map_or(true, |value| value.trim() != "2")
 }

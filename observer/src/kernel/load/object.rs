@@ -1,14 +1,19 @@
-//! The object for those who inject nothing: the socket map as a plain one, which takes no further capability.
+//! The object that is built into the daemon; and, for those who inject nothing, a copy with the socket map as a plain one,
+//! which takes no further capability.
 
 use anyhow::{Result, anyhow};
 use aya_obj::generated::bpf_map_type;
 use object::{Object as _, ObjectSection as _, ObjectSymbol as _};
 
+/// What `cargo xtask ebpf` built.
+pub(in crate::kernel) static OBJECT: &[u8] =
+    aya::include_bytes_aligned!(env!("OBSERVER_EBPF_OBJECT"));
+
 /// The map whose type is changed.
 const MAP: &str = "INJECTED";
 
 /// A copy of the object in which the socket map is a hash map. No program that wants it otherwise may be loaded from it.
-pub(in crate::kernel) fn without_socket_map(bytes: &[u8]) -> Result<Vec<u8>> {
+pub(super) fn without_socket_map(bytes: &[u8]) -> Result<Vec<u8>> {
     let missing = || anyhow!("the object has no map {MAP}");
     let file = object::File::parse(bytes)?;
     let symbol = file.symbol_by_name(MAP).ok_or_else(missing)?;

@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use super::*;
-use crate::kernel::offsets::KernelTypes;
+use crate::kernel::{features::Features, offsets::offsets as table};
 
 fn kernel(version: &str) -> KernelTypes {
     let path: PathBuf = [env!("CARGO_MANIFEST_DIR"), "testdata/btf"]
@@ -23,7 +23,7 @@ const KERNELS: [&str; 5] = ["5.10", "6.1", "6.12", "6.18", "7.2"];
 #[test]
 fn every_kernel_has_every_offset() {
     for version in KERNELS {
-        let offsets = kernel(version).offsets().expect(version);
+        let offsets = table(&kernel(version)).expect(version);
         assert_eq!(offsets.sock_daddr, 0, "{version}");
         assert_ne!(offsets.tcp_write_seq, offsets.tcp_copied_seq, "{version}");
         assert_ne!(offsets.iter_offset, offsets.iter_count, "{version}");
@@ -33,7 +33,7 @@ fn every_kernel_has_every_offset() {
 #[test]
 fn a_message_names_its_io_uring_request_until_7() {
     for (version, names) in KERNELS.into_iter().zip([true, true, true, true, false]) {
-        let offsets = kernel(version).offsets().expect(version);
+        let offsets = table(&kernel(version)).expect(version);
         assert_eq!(offsets.msg_iocb != u32::MAX, names, "{version}");
         assert_ne!(offsets.io_rw_address, u32::MAX, "{version}");
     }
@@ -42,7 +42,7 @@ fn a_message_names_its_io_uring_request_until_7() {
 #[test]
 fn a_request_of_io_uring_is_read_as_the_kernel_lays_it_out() {
     let layouts = KERNELS.map(|version| {
-        let offsets = kernel(version).offsets().expect(version);
+        let offsets = table(&kernel(version)).expect(version);
         (
             offsets.request_operation,
             offsets.request_prepared,
@@ -69,7 +69,7 @@ fn a_request_of_io_uring_is_read_as_the_kernel_lays_it_out() {
 
 #[test]
 fn requests_of_io_uring_are_followed_where_the_tier_needs_them_and_the_kernel_lets_them_be_read() {
-    use crate::kernel::ring::{Followed, Lack};
+    use crate::kernel::uring::{Followed, Lack};
 
     let allowed = Features {
         release: String::new(),
@@ -86,7 +86,7 @@ fn requests_of_io_uring_are_followed_where_the_tier_needs_them_and_the_kernel_le
     };
     let of = |tier, version, features: &Features| {
         let types = kernel(version);
-        Followed::of(tier, &types, &types.offsets().expect(version), features)
+        Followed::of(tier, &types, &table(&types).expect(version), features)
     };
     for version in ["6.12", "6.18", "7.2"] {
         assert_eq!(of(Tier::Socket, version, &allowed), Followed::Every);
@@ -169,7 +169,7 @@ fn the_kprobe_reads_the_flags_of_a_receive_where_they_are() {
 #[test]
 fn an_iterator_is_read_as_the_kernel_lays_it_out() {
     let layouts = KERNELS.map(|version| {
-        let offsets = kernel(version).offsets().expect(version);
+        let offsets = table(&kernel(version)).expect(version);
         (
             offsets.iter_type_size,
             offsets.iter_iovec,
@@ -191,7 +191,7 @@ fn an_iterator_is_read_as_the_kernel_lays_it_out() {
         ]
     );
     for version in KERNELS {
-        let offsets = kernel(version).offsets().expect(version);
+        let offsets = table(&kernel(version)).expect(version);
         // A union: an array and a single buffer are never both there.
         if offsets.iter_ubuf != none {
             assert_eq!(offsets.iter_ubuf_pointer, offsets.iter_iov, "{version}");

@@ -16,10 +16,10 @@ use aya::{
     maps::lpm_trie::{Key, LpmTrie},
     programs::{CgroupAttachMode, Iter, ProgramError, SockOps},
 };
+use ipnet::IpNet;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
-use super::offsets::KernelTypes;
-use crate::config::Network;
+use super::types::KernelTypes;
 
 /// Networks that the kernel's table holds, as `OPTION_PEERS` declares it.
 const MOST_NETWORKS: usize = 1024;
@@ -28,11 +28,22 @@ const ROOT_INODE: u64 = 1;
 /// Network namespaces whose servers are looked for, at most.
 const MOST_NAMESPACES: usize = 4096;
 
+/// Trace context in TCP options.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TcpOption {
+    /// Nobody asked for it.
+    Off,
+    /// In use.
+    On,
+    /// Asked for, and not possible here: why.
+    Refused(String),
+}
+
 /// Loads the program, tells it the networks, and puts it on the root control group until the object is dropped.
 ///
 /// # Errors
 /// Why options can't be used here.
-pub(crate) fn attach(ebpf: &mut Ebpf, types: &KernelTypes, peers: &[Network]) -> Result<()> {
+pub(crate) fn attach(ebpf: &mut Ebpf, types: &KernelTypes, peers: &[IpNet]) -> Result<()> {
     if !types.has_helper("reserve_hdr_opt") {
         bail!("this kernel's programs cannot write TCP options (5.10 and later can)");
     }
@@ -48,7 +59,7 @@ pub(crate) fn attach(ebpf: &mut Ebpf, types: &KernelTypes, peers: &[Network]) ->
     let map = map.ok_or_else(|| anyhow!("the object has no map OPTION_PEERS"))?;
     let mut known: LpmTrie<_, [u8; 16], u32> = LpmTrie::try_from(map)?;
     for network in peers {
-        let (address, bits) = network.mapped();
+        let (address, bits) = mapped(*network);
         known
             .insert(&Key::new(bits, address), 1, 0)
             .with_context(|| format!("cannot tell the kernel about {network}"))?;
@@ -65,6 +76,15 @@ pub(crate) fn attach(ebpf: &mut Ebpf, types: &KernelTypes, peers: &[Network]) ->
         .map_err(explain)
         .with_context(|| format!("cannot attach to the control group at {}", root.display()))?;
     Ok(())
+}
+
+/// A network's address as IPv6, IPv4 mapped into it (RFC 4291 section 2.5.5.2), and how many of its 128 bits count.
+fn mapped(network: IpNet) -> ([u8; 16], u32) {
+    let bits = u32::from(network.prefix_len());
+    match network {
+        IpNet::V4(network) => (network.network().to_ipv6_mapped().octets(), 96 + bits),
+        IpNet::V6(network) => (network.network().octets(), bits),
+    }
 }
 
 fn explain(error: ProgramError) -> anyhow::Error {
@@ -219,6 +239,18 @@ mod tests {
         fs::remove_dir(&folder).unwrap();
         assert!(error.to_string().contains("is not the root"), "{error}");
         assert!(error.to_string().contains("observer group"), "{error}");
+    }
+
+    #[test]
+    fn a_network_of_ipv4_is_one_of_mapped_addresses() {
+        let of = |text: &str| mapped(text.parse().unwrap());
+        assert_eq!(
+            of("10.0.0.0/8"),
+            ([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 10, 0, 0, 0], 104)
+        );
+        assert_eq!(of("0.0.0.0/0").1, 96);
+        assert_eq!(of("::/0"), ([0; 16], 0));
+        assert_eq!(of("fd00:1::/32").1, 32);
     }
 
     #[test]
