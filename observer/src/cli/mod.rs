@@ -16,11 +16,8 @@ pub mod privileges;
 pub(crate) mod run;
 #[cfg(test)]
 mod samples;
-mod sink;
 
 use std::{env, process::ExitCode};
-
-pub use sink::SpanSink;
 
 use self::args::{Arguments, Command};
 use crate::{

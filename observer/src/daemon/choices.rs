@@ -105,6 +105,29 @@ pub(super) fn otlp(settings: &Settings) -> Result<Option<OtlpConfig>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{config::RoutePattern, metrics::routes::Routes};
+
+    #[test]
+    fn each_route_that_the_settings_accept_can_be_used() {
+        // All of up to four of these, one after another.
+        let parts = ["/", "a", "{id}", "{", "}", "*", ":", "{}", "?", "é", "."];
+        let mut texts = vec![String::new()];
+        let mut accepted = 0;
+        for _ in 0..4 {
+            let longer = texts
+                .iter()
+                .flat_map(|text| parts.map(|part| format!("{text}{part}")));
+            texts = longer.collect();
+            for text in &texts {
+                if let Ok(pattern) = text.parse::<RoutePattern>() {
+                    accepted += 1;
+                    let used = Routes::new(&[pattern.as_str()], 1);
+                    assert!(used.is_ok(), "{text}");
+                }
+            }
+        }
+        assert!(accepted > 100, "{accepted}");
+    }
 
     #[test]
     fn maps_fit_the_host_and_never_exceed_the_settings() {

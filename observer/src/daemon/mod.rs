@@ -19,6 +19,7 @@ mod runtimes;
 mod shard;
 mod show;
 mod signals;
+mod sink;
 mod tcp_option;
 mod threads;
 
@@ -36,6 +37,7 @@ use anyhow::{Context as _, Result, bail};
 use rustix::time::{ClockId, clock_gettime};
 use tokio::sync::watch;
 
+pub use self::sink::SpanSink;
 use self::{
     departures::Departures,
     feed::Feed,
@@ -46,13 +48,12 @@ use self::{
     threads::spawn,
 };
 use crate::{
-    cli::SpanSink,
     config::{self, Settings},
     export::{
         otlp::{OtlpExporter, OwnMetrics},
         prometheus,
     },
-    kernel::{Features, Kernel, LoadOptions, Tier, offsets::KernelTypes, option},
+    kernel::{self, Features, Kernel, KernelTypes, LoadOptions, Tier},
     metrics::{Snapshot, routes::Routes},
     process::{self, Identifier, PolicyPlan, ProcFs, Table},
     stream::{Shard, StreamConfig, StreamCounters},
@@ -135,14 +136,20 @@ impl Daemon {
             rings,
             ring_bytes: sizes.ring_bytes,
             connections: sizes.connections,
-            option_peers: settings.tcp_option.peers.clone(),
+            option_peers: settings
+                .tcp_option
+                .peers
+                .iter()
+                .copied()
+                .map(Into::into)
+                .collect(),
             inferred_links: settings.spans.breakpoints == config::Breakpoints::On
                 && settings.spans.inferred_links == config::InferredLinks::On,
             dns: settings.dns == config::Dns::On,
             ..LoadOptions::default()
         };
         let mut kernel = Kernel::load(&types, &features, &options)?;
-        let can_adopt = option::can_adopt(&types);
+        let can_adopt = kernel::tcp_option::can_adopt(&types);
         let breakpoints =
             settings.spans.breakpoints == config::Breakpoints::On && load_breakpoints(&mut kernel);
         // Takes maps out of the object, which programs that are loaded need to find there.
@@ -471,11 +478,11 @@ fn now_ns() -> u64 {
 
 /// Loads the programs that executables get breakpoints for; says why there are none.
 fn load_breakpoints(kernel: &mut Kernel) -> bool {
-    match kernel.load_uprobes() {
+    match kernel.load_uprobes(kernel::uprobes::PROGRAMS) {
         Ok(()) => true,
         Err(error) => {
             tracing::info!(
-                error = crate::kernel::loader::brief(&error),
+                error = kernel::brief(&error),
                 "no breakpoints: calls of event loops, goroutines, asyncio, puma and tokio have no parents"
             );
             false

@@ -10,8 +10,8 @@ use std::{
 
 use tokio::sync::watch;
 
-use super::SHOW_METRICS;
-use crate::{cli::SpanSink, metrics::Snapshot, trace::Span};
+use super::{SHOW_METRICS, SpanSink};
+use crate::{metrics::Snapshot, trace::Span};
 
 pub(super) fn run_sink(
     mut sink: Box<dyn SpanSink>,

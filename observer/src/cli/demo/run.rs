@@ -4,9 +4,9 @@ use std::{process::ExitCode, time::Instant};
 
 use super::{Screen, Services};
 use crate::{
-    cli::{SpanSink, args::DemoArguments, log, run::announce},
+    cli::{args::DemoArguments, log, run::announce},
     config::{Pid, Settings},
-    daemon::{Daemon, Show},
+    daemon::{Daemon, Show, SpanSink},
 };
 
 /// Runs `observer demo`.

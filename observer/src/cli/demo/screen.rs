@@ -11,7 +11,8 @@ use super::{
     tree,
 };
 use crate::{
-    cli::{SpanSink, palette::Palette, print::Output},
+    cli::{palette::Palette, print::Output},
+    daemon::SpanSink,
     metrics::Snapshot,
     trace::Span,
 };

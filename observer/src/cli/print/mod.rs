@@ -10,8 +10,8 @@ pub(super) mod text;
 use std::io::{self, Write};
 
 pub(in crate::cli) use self::output::Output;
-use super::{SpanSink, palette::Palette};
-use crate::{config::Print, trace::Span};
+use super::palette::Palette;
+use crate::{config::Print, daemon::SpanSink, trace::Span};
 
 /// Bytes after which lines are handed to the writing thread without waiting for the next tick.
 const BATCH_BYTES: usize = 16 * 1024;
