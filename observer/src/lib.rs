@@ -10,11 +10,13 @@
 pub mod cli;
 pub mod config;
 pub mod daemon;
+mod elf;
 pub mod exchange;
 pub mod export;
 pub mod identity;
 pub mod kernel;
 pub mod metrics;
+mod percent;
 pub mod process;
 pub mod stream;
 pub mod trace;

@@ -2,7 +2,8 @@
 
 use std::fs::File;
 
-use super::{elf::Sections, naming::Runtime};
+use super::naming::Runtime;
+use crate::elf::Elf;
 
 /// A program's language and runtime; empty where unknown.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -46,10 +47,11 @@ impl Language {
 
     /// From the file's sections: Go's build information, the compiler's note, the libraries it needs.
     pub(super) fn of_file(file: &File) -> Self {
-        let Some(sections) = Sections::read(file) else {
+        let Some(elf) = Elf::read(file) else {
             return Self::default();
         };
-        if let Some(section) = sections.get(".go.buildinfo", 4096) {
+        let beginning = |name, limit| elf.beginning(elf.section(name)?, limit);
+        if let Some(section) = beginning(".go.buildinfo", 4096) {
             let version = go_version(&section);
             return Self {
                 language: Some("go"),
@@ -57,14 +59,14 @@ impl Language {
                 version,
             };
         }
-        if sections.get(".note.go.buildid", 64).is_some() {
+        if beginning(".note.go.buildid", 64).is_some() {
             return Self {
                 language: Some("go"),
                 runtime: Some("go"),
                 version: None,
             };
         }
-        let comment = sections.get(".comment", 4096).unwrap_or_default();
+        let comment = beginning(".comment", 4096).unwrap_or_default();
         let comment = String::from_utf8_lossy(&comment);
         if let Some((_, rest)) = comment.split_once("rustc version ") {
             let version = rest
@@ -79,7 +81,7 @@ impl Language {
             };
         }
         // The dynamic strings hold the names of the libraries that the program needs.
-        let strings = sections.get(".dynstr", 256 << 10).unwrap_or_default();
+        let strings = beginning(".dynstr", 256 << 10).unwrap_or_default();
         let needs = |library: &[u8]| {
             strings
                 .split(|byte| *byte == 0)

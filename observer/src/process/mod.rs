@@ -5,7 +5,6 @@
 //! Owns: the table of processes, identity rules, selectors and the policy that follows from them.
 
 mod container;
-mod elf;
 mod environment;
 #[cfg(test)]
 mod fixture;

@@ -1,28 +1,23 @@
 //! An executable file, read as far as probes need it: where symbols are, and where an address lies in the file.
 //!
-//! As for every stranger's file, each read has a limit, and what does not fit is `None`.
+//! Each read has a limit, and what does not fit is `None`.
 
 use std::{
     collections::{HashMap, HashSet},
     fs::File,
     ops::Range,
-    os::unix::fs::FileExt,
 };
 
-use object::{Endianness, elf, pod, read::elf::FileHeader};
+use object::{Endianness, elf, pod};
 
-/// Most sections and segments that are looked at.
-const MOST_HEADERS: usize = 512;
-/// Most bytes of section names.
-const MOST_NAMES: u64 = 64 << 10;
+use crate::elf::{Elf, Section, Segment, bytes_at};
+
 /// Most bytes of one symbol or string table; Node has some tens of MB.
 const MOST_TABLE: u64 = 192 << 20;
 
 /// A 64-bit ELF file of this machine's byte order.
 pub(super) struct Image<'a> {
-    file: &'a File,
-    sections: Vec<Section>,
-    segments: Vec<Segment>,
+    elf: Elf<'a>,
     /// It may be loaded anywhere.
     pub(super) relocatable: bool,
     /// Bytes of thread-local storage.
@@ -31,91 +26,35 @@ pub(super) struct Image<'a> {
     pub(super) thread_local_alignment: u64,
 }
 
-pub(super) struct Section {
-    name: String,
-    address: u64,
-    offset: u64,
-    size: u64,
-    link: usize,
-}
-
-struct Segment {
-    address: u64,
-    offset: u64,
-    size: u64,
-}
-
 impl<'a> Image<'a> {
     /// Reads the headers; `None` for what is no x86-64 ELF file.
     pub(super) fn read(file: &'a File) -> Option<Self> {
-        let head = read_at(file, 0, size_of::<elf::FileHeader64<Endianness>>() as u64)?;
-        let head = elf::FileHeader64::<Endianness>::parse(&head[..]).ok()?;
-        let endian = head.endian().ok()?;
-        if head.e_machine.get(endian) != elf::EM_X86_64 {
-            return None;
-        }
-        let count = usize::from(head.e_phnum.get(endian)).min(MOST_HEADERS);
-        let size = size_of::<elf::ProgramHeader64<Endianness>>();
-        let table = read_at(file, head.e_phoff.get(endian), (count * size) as u64)?;
-        let (programs, _) =
-            pod::slice_from_bytes::<elf::ProgramHeader64<Endianness>>(&table, count).ok()?;
-        let of_kind = |kind| {
-            programs
-                .iter()
-                .filter(move |program| program.p_type.get(endian) == kind)
+        let elf = Elf::read(file).filter(|elf| elf.machine == elf::EM_X86_64)?;
+        let of_threads = || {
+            let segments = elf.segments.iter();
+            segments.filter(|segment| segment.kind == elf::PT_TLS)
         };
-        let segments = of_kind(elf::PT_LOAD)
-            .map(|program| Segment {
-                address: program.p_vaddr.get(endian),
-                offset: program.p_offset.get(endian),
-                size: program.p_filesz.get(endian),
-            })
-            .collect();
-        let thread_local = of_kind(elf::PT_TLS)
-            .map(|program| program.p_memsz.get(endian))
-            .sum();
-        let thread_local_alignment = of_kind(elf::PT_TLS)
-            .map(|program| program.p_align.get(endian))
-            .fold(1, u64::max);
-
-        let count = usize::from(head.e_shnum.get(endian)).min(MOST_HEADERS);
-        let size = size_of::<elf::SectionHeader64<Endianness>>();
-        let table = read_at(file, head.e_shoff.get(endian), (count * size) as u64)?;
-        let (headers, _) =
-            pod::slice_from_bytes::<elf::SectionHeader64<Endianness>>(&table, count).ok()?;
-        let names = headers.get(usize::from(head.e_shstrndx.get(endian).0))?;
-        let names = read_at(
-            file,
-            names.sh_offset.get(endian),
-            names.sh_size.get(endian).min(MOST_NAMES),
-        )?;
-        let sections = headers
-            .iter()
-            .map(|header| Section {
-                name: text_at(&names, header.sh_name.get(endian) as usize).unwrap_or_default(),
-                address: header.sh_addr.get(endian),
-                offset: header.sh_offset.get(endian),
-                size: if header.sh_type.get(endian) == elf::SHT_NOBITS {
-                    0
-                } else {
-                    header.sh_size.get(endian)
-                },
-                link: header.sh_link.get(endian) as usize,
-            })
-            .collect();
         Some(Self {
-            file,
-            sections,
-            segments,
-            relocatable: head.e_type.get(endian) == elf::ET_DYN,
-            thread_local,
-            thread_local_alignment,
+            relocatable: elf.relocatable,
+            thread_local: of_threads()
+                .map(|segment| segment.memory)
+                .fold(0, u64::saturating_add),
+            thread_local_alignment: of_threads()
+                .map(|segment| segment.alignment)
+                .fold(1, u64::max),
+            elf,
         })
+    }
+
+    /// The segments that are loaded.
+    fn loaded(&self) -> impl Iterator<Item = &Segment> {
+        let segments = self.elf.segments.iter();
+        segments.filter(|segment| segment.kind == elf::PT_LOAD)
     }
 
     /// Where in the file the byte at an address lies.
     pub(super) fn file_offset(&self, address: u64) -> Option<u64> {
-        self.segments.iter().find_map(|segment| {
+        self.loaded().find_map(|segment| {
             let within = address.checked_sub(segment.address)?;
             (within < segment.size).then(|| segment.offset.wrapping_add(within))
         })
@@ -123,13 +62,14 @@ impl<'a> Image<'a> {
 
     /// The lowest address that is loaded.
     pub(super) fn lowest_address(&self) -> u64 {
-        let addresses = self.segments.iter().map(|segment| segment.address);
+        let addresses = self.loaded().map(|segment| segment.address);
         addresses.min().unwrap_or(0) & !0xfff
     }
 
     /// `size` bytes at an address.
     pub(super) fn bytes(&self, address: u64, size: u64) -> Option<Vec<u8>> {
-        read_at(self.file, self.file_offset(address)?, size.min(MOST_TABLE))
+        self.elf
+            .bytes(self.file_offset(address)?, size.min(MOST_TABLE))
     }
 
     /// A section's address.
@@ -139,8 +79,7 @@ impl<'a> Image<'a> {
 
     /// A section's bytes, if they are not more than `limit`.
     pub(super) fn section_bytes(&self, name: &str, limit: u64) -> Option<Vec<u8>> {
-        let section = self.section(name)?;
-        (section.size <= limit).then(|| read_at(self.file, section.offset, section.size))?
+        self.elf.whole(self.section(name)?, limit)
     }
 
     /// Addresses of the symbols with these names that are defined, from the full table or the dynamic one.
@@ -194,7 +133,7 @@ impl<'a> Image<'a> {
             let Some(section) = self.section(name) else {
                 continue;
             };
-            let strings = self.sections.get(section.link);
+            let strings = self.names_of(section);
             let Some((table, strings)) =
                 strings.and_then(|strings| Some((self.whole(section)?, self.whole(strings)?)))
             else {
@@ -254,7 +193,7 @@ impl<'a> Image<'a> {
 
     /// The section with the names of another one's symbols.
     pub(super) fn names_of(&self, section: &Section) -> Option<&Section> {
-        self.sections.get(section.link)
+        self.elf.linked(section)
     }
 
     /// A section with its address.
@@ -265,40 +204,18 @@ impl<'a> Image<'a> {
 
     /// All bytes of a section, if they are not too many.
     pub(super) fn whole(&self, section: &Section) -> Option<Vec<u8>> {
-        (section.size <= MOST_TABLE).then(|| read_at(self.file, section.offset, section.size))?
+        self.elf.whole(section, MOST_TABLE)
     }
 
     pub(super) fn section(&self, name: &str) -> Option<&Section> {
-        self.sections.iter().find(|section| section.name == name)
+        self.elf.section(name)
     }
-}
-
-/// The NUL-terminated text at a position.
-fn text_at(bytes: &[u8], start: usize) -> Option<String> {
-    Some(
-        std::str::from_utf8(bytes_at(bytes, start)?)
-            .ok()?
-            .to_owned(),
-    )
-}
-
-/// The bytes from a position to the next NUL.
-pub(super) fn bytes_at(bytes: &[u8], start: usize) -> Option<&[u8]> {
-    bytes.get(start..)?.split(|byte| *byte == 0).next()
-}
-
-/// Exactly `size` bytes; callers bound it.
-fn read_at(file: &File, offset: u64, size: u64) -> Option<Vec<u8>> {
-    if offset.checked_add(size)? > file.metadata().ok()?.len() {
-        return None;
-    }
-    let mut bytes = vec![0; usize::try_from(size).ok()?];
-    file.read_exact_at(&mut bytes, offset).ok()?;
-    Some(bytes)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::FileExt as _;
+
     use super::*;
 
     #[test]

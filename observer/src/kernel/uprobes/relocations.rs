@@ -2,7 +2,8 @@
 
 use object::{Endianness, elf, pod};
 
-use super::image::{Image, bytes_at};
+use super::image::Image;
+use crate::elf::bytes_at;
 
 impl Image<'_> {
     /// The address that the dynamic linker is to fill in this way for the symbol.
