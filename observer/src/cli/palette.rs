@@ -1,6 +1,8 @@
 //! Colour, where there is someone to see it.
 
-use std::{env, io::IsTerminal};
+use std::{env, fmt::Write as _, io::IsTerminal};
+
+use anstyle::{AnsiColor, Reset, Style};
 
 /// Colours of the sixteen that every terminal has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,6 +13,19 @@ pub(in crate::cli) enum Colour {
     Cyan,
     Dim,
     Bold,
+}
+
+impl Colour {
+    const fn style(self) -> Style {
+        match self {
+            Self::Red => AnsiColor::Red.on_default(),
+            Self::Green => AnsiColor::Green.on_default(),
+            Self::Yellow => AnsiColor::Yellow.on_default(),
+            Self::Cyan => AnsiColor::Cyan.on_default(),
+            Self::Dim => Style::new().dimmed(),
+            Self::Bold => Style::new().bold(),
+        }
+    }
 }
 
 /// Whether to colour, and how.
@@ -44,21 +59,15 @@ impl Palette {
     /// Switches a colour on.
     pub(in crate::cli) fn start(self, out: &mut String, colour: Colour) {
         if self.on {
-            out.push_str(match colour {
-                Colour::Red => "\x1b[31m",
-                Colour::Green => "\x1b[32m",
-                Colour::Yellow => "\x1b[33m",
-                Colour::Cyan => "\x1b[36m",
-                Colour::Dim => "\x1b[2m",
-                Colour::Bold => "\x1b[1m",
-            });
+            // Writing to a String cannot fail.
+            let _ = write!(out, "{}", colour.style());
         }
     }
 
     /// Back to how it was.
     pub(in crate::cli) fn end(self, out: &mut String) {
         if self.on {
-            out.push_str("\x1b[0m");
+            let _ = write!(out, "{Reset}");
         }
     }
 
@@ -67,5 +76,23 @@ impl Palette {
         self.start(out, colour);
         out.push_str(text);
         self.end(out);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn colours_are_those_of_every_terminal_and_end() {
+        let painted = |palette: Palette, colour| {
+            let mut out = String::new();
+            palette.paint(&mut out, colour, "x");
+            out
+        };
+        assert_eq!(painted(Palette::COLOURED, Colour::Red), "\x1b[31mx\x1b[0m");
+        assert_eq!(painted(Palette::COLOURED, Colour::Dim), "\x1b[2mx\x1b[0m");
+        assert_eq!(painted(Palette::COLOURED, Colour::Bold), "\x1b[1mx\x1b[0m");
+        assert_eq!(painted(Palette::PLAIN, Colour::Red), "x");
     }
 }

@@ -2,6 +2,8 @@
 
 use std::{fmt, fs, io};
 
+use rustix::thread::{CapabilitySet, capabilities, capability_is_in_bounding_set};
+
 /// A Linux capability that tracing needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Capability {
@@ -40,14 +42,13 @@ impl Capability {
         }
     }
 
-    /// Bit in `CapEff` (include/uapi/linux/capability.h).
-    const fn bit(self) -> u32 {
+    const fn flag(self) -> CapabilitySet {
         match self {
-            Self::DacReadSearch => 2,
-            Self::SysPtrace => 19,
-            Self::SysAdmin => 21,
-            Self::Perfmon => 38,
-            Self::Bpf => 39,
+            Self::DacReadSearch => CapabilitySet::DAC_READ_SEARCH,
+            Self::SysPtrace => CapabilitySet::SYS_PTRACE,
+            Self::SysAdmin => CapabilitySet::SYS_ADMIN,
+            Self::Perfmon => CapabilitySet::PERFMON,
+            Self::Bpf => CapabilitySet::BPF,
         }
     }
 }
@@ -55,10 +56,9 @@ impl Capability {
 /// What this process may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Privileges {
-    /// `CapEff`, a bit a capability.
-    effective: u64,
-    /// The highest capability that the kernel knows (`/proc/sys/kernel/cap_last_cap`).
-    last: u32,
+    effective: CapabilitySet,
+    /// The kernel knows CAP_BPF and CAP_PERFMON (5.8).
+    has_bpf: bool,
     /// In the initial user namespace: the only one whose capabilities count for BPF.
     initial_user_namespace: bool,
 }
@@ -76,31 +76,14 @@ impl Privileges {
     /// Reads this process's own.
     ///
     /// # Errors
-    /// `/proc` is not mounted or says something else than Linux does.
+    /// `/proc` is not mounted.
     pub fn read() -> io::Result<Self> {
-        Self::parse(
-            &fs::read_to_string("/proc/self/status")?,
-            &fs::read_to_string("/proc/sys/kernel/cap_last_cap")?,
-            &fs::read_to_string("/proc/self/uid_map")?,
-        )
-    }
-
-    fn parse(status: &str, last: &str, uid_map: &str) -> io::Result<Self> {
-        let unreadable = |what: &str| {
-            io::Error::new(
-                io::ErrorKind::InvalidData,
-                format!("cannot read capabilities: {what}"),
-            )
-        };
-        let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
-        let effective = effective.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok());
+        let uid_map = fs::read_to_string("/proc/self/uid_map")?;
         Ok(Self {
-            effective: effective.ok_or_else(|| unreadable("no CapEff in /proc/self/status"))?,
-            last: last
-                .trim()
-                .parse()
-                .map_err(|_| unreadable("/proc/sys/kernel/cap_last_cap is not a number"))?,
-            initial_user_namespace: uid_map.split_whitespace().eq(["0", "0", "4294967295"]),
+            effective: capabilities(None)?.effective,
+            // The kernel refuses to speak of one that it does not know.
+            has_bpf: capability_is_in_bounding_set(CapabilitySet::BPF).is_ok(),
+            initial_user_namespace: is_initial(&uid_map),
         })
     }
 
@@ -108,9 +91,8 @@ impl Privileges {
     /// kernel has it.
     pub fn lacking(&self) -> Option<Lacking> {
         use Capability::{Bpf, DacReadSearch, Perfmon, SysAdmin, SysPtrace};
-        let has = |capability: Capability| self.effective >> capability.bit() & 1 == 1;
-        let known = self.last >= Bpf.bit();
-        let load: &[Capability] = match (has(SysAdmin), known) {
+        let has = |capability: Capability| self.effective.contains(capability.flag());
+        let load: &[Capability] = match (has(SysAdmin), self.has_bpf) {
             (true, _) => &[],
             (false, true) => &[Bpf, Perfmon],
             (false, false) => &[SysAdmin],
@@ -123,6 +105,11 @@ impl Privileges {
             (true, true) => None,
         }
     }
+}
+
+/// Of the initial user namespace, every user id maps to itself.
+fn is_initial(uid_map: &str) -> bool {
+    uid_map.split_whitespace().eq(["0", "0", "4294967295"])
 }
 
 /// Goes ahead only where this process may trace.
@@ -208,34 +195,35 @@ impl fmt::Display for Lacking {
 mod tests {
     use super::*;
 
-    fn privileges(effective: u64, last: u32, uid_map: &str) -> Privileges {
-        let status =
-            format!("Name:\tobserver\nCapInh:\t0000000000000000\nCapEff:\t{effective:016x}\n");
-        Privileges::parse(&status, &format!("{last}\n"), uid_map).unwrap()
+    fn privileges(effective: CapabilitySet, has_bpf: bool) -> Privileges {
+        Privileges {
+            effective,
+            has_bpf,
+            initial_user_namespace: true,
+        }
     }
 
-    const INITIAL: &str = "         0          0 4294967295\n";
+    const ALWAYS: CapabilitySet = CapabilitySet::SYS_PTRACE.union(CapabilitySet::DAC_READ_SEARCH);
 
     #[test]
     fn root_lacks_nothing() {
-        assert_eq!(privileges(0x1ff_ffff_ffff, 40, INITIAL).lacking(), None);
+        let root = CapabilitySet::from_bits_retain(0x1ff_ffff_ffff);
+        assert_eq!(privileges(root, true).lacking(), None);
     }
 
     #[test]
     fn the_four_capabilities_are_enough() {
-        assert_eq!(
-            privileges(1 << 39 | 1 << 38 | 1 << 19 | 1 << 2, 40, INITIAL).lacking(),
-            None
-        );
-        assert_eq!(
-            privileges(1 << 21 | 1 << 19 | 1 << 2, 40, INITIAL).lacking(),
-            None
-        );
+        for load in [
+            CapabilitySet::BPF | CapabilitySet::PERFMON,
+            CapabilitySet::SYS_ADMIN,
+        ] {
+            assert_eq!(privileges(ALWAYS | load, true).lacking(), None);
+        }
     }
 
     #[test]
     fn exactly_what_is_missing_is_named() {
-        let lacking = privileges(1 << 39 | 1 << 19, 40, INITIAL)
+        let lacking = privileges(CapabilitySet::BPF | CapabilitySet::SYS_PTRACE, true)
             .lacking()
             .unwrap();
         assert_eq!(
@@ -254,7 +242,7 @@ AmbientCapabilities= (systemd), --cap-add PERFMON --cap-add DAC_READ_SEARCH (a c
 
     #[test]
     fn an_old_kernel_wants_sys_admin() {
-        let lacking = privileges(1 << 19 | 1 << 2, 37, INITIAL).lacking();
+        let lacking = privileges(ALWAYS, false).lacking();
         assert_eq!(
             lacking,
             Some(Lacking::Capabilities(vec![Capability::SysAdmin]))
@@ -263,15 +251,24 @@ AmbientCapabilities= (systemd), --cap-add PERFMON --cap-add DAC_READ_SEARCH (a c
 
     #[test]
     fn capabilities_of_a_user_namespace_do_not_count() {
-        let lacking = privileges(0x1ff_ffff_ffff, 40, "0 100000 65536\n").lacking();
-        assert_eq!(lacking, Some(Lacking::UserNamespace));
+        assert!(is_initial("         0          0 4294967295\n"));
+        assert!(!is_initial("         0     100000      65536\n"));
+        assert!(!is_initial(""));
+        let rootless = Privileges {
+            initial_user_namespace: false,
+            ..privileges(CapabilitySet::from_bits_retain(0x1ff_ffff_ffff), true)
+        };
+        assert_eq!(rootless.lacking(), Some(Lacking::UserNamespace));
     }
 
     #[test]
-    fn what_is_not_understood_is_an_error() {
-        assert!(Privileges::parse("CapEff:\tzz\n", "40", INITIAL).is_err());
-        assert!(Privileges::parse("Name: x\n", "40", INITIAL).is_err());
-        assert!(Privileges::parse("CapEff:\t0\n", "", INITIAL).is_err());
-        Privileges::read().unwrap();
+    fn this_process_has_what_proc_says() {
+        let status = fs::read_to_string("/proc/self/status").unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+        let bits = u64::from_str_radix(line.unwrap().trim(), 16).unwrap();
+        let own = Privileges::read().unwrap();
+        assert_eq!(own.effective.bits(), bits);
+        let last = fs::read_to_string("/proc/sys/kernel/cap_last_cap").unwrap();
+        assert_eq!(own.has_bpf, last.trim().parse::<u32>().unwrap() >= 39);
     }
 }

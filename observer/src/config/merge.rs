@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{Endpoint, File, OtlpVariables, Settings, file::OtlpSection};
+use crate::percent;
 
 const ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
 /// Variables of which one, set, names an OTLP endpoint.
@@ -79,24 +80,11 @@ fn variables(otlp: OtlpSection) -> OtlpVariables {
     if let Some(headers) = otlp.headers.filter(|headers| !headers.is_empty()) {
         let pairs: Vec<String> = headers
             .iter()
-            .map(|(name, value)| format!("{name}={}", percent_encoded(value)))
+            .map(|(name, value)| format!("{name}={}", percent::encode(value)))
             .collect();
         variables.insert("OTEL_EXPORTER_OTLP_HEADERS", pairs.join(","));
     }
     OtlpVariables(variables)
-}
-
-/// A header's value as W3C baggage has it, which is how the variable carries it.
-fn percent_encoded(value: &str) -> String {
-    value.bytes().fold(String::new(), |mut out, byte| {
-        match byte {
-            b'%' | b',' | b';' | b'=' | b'"' | b'\\' | 0..=b' ' | 0x7f.. => {
-                out.push_str(&format!("%{byte:02X}"))
-            }
-            _ => out.push(char::from(byte)),
-        }
-        out
-    })
 }
 
 #[cfg(test)]

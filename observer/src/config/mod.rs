@@ -29,12 +29,14 @@ pub use value::{
 
 /// A value that is not accepted: what was written and what may be.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{given}` is not {what}: write {accepted}")]
+#[error("`{given}` is not {what}{}: write {accepted}", .problem.as_ref().map(|problem| format!(" ({problem})")).unwrap_or_default())]
 pub struct Rejected {
     /// What was written, escaped.
     pub given: String,
     /// What it should have been, with an article, e.g. `a duration`.
     pub what: &'static str,
+    /// What is wrong with it, where that can be said.
+    pub problem: Option<String>,
     /// The accepted form, with an example.
     pub accepted: &'static str,
 }
@@ -49,7 +51,15 @@ impl Rejected {
         Self {
             given,
             what,
+            problem: None,
             accepted,
+        }
+    }
+
+    fn because(self, problem: String) -> Self {
+        Self {
+            problem: Some(problem),
+            ..self
         }
     }
 }

@@ -2,6 +2,8 @@
 
 use std::{fmt, net::SocketAddr, str::FromStr, time::Duration};
 
+use url::Url;
+
 use super::{
     Rejected,
     text::{choice, deserialize_from_str},
@@ -203,29 +205,31 @@ impl FromStr for Endpoint {
         if text == "off" {
             return Ok(Self::Off);
         }
-        let rest = text
-            .strip_prefix("http://")
-            .or_else(|| text.strip_prefix("https://"));
-        let authority = rest
-            .and_then(|rest| rest.split(['/', '?', '#']).next())
-            .unwrap_or_default();
-        let host_is_there = !authority.is_empty() && !authority.starts_with(':');
-        let clean = text.chars().all(|c| !c.is_whitespace() && !c.is_control());
-        let port_is_right = match authority.rsplit_once(':') {
-            Some((host, port)) if !host.starts_with('[') || host.ends_with(']') => {
-                port.parse::<u16>().is_ok_and(|p| p > 0)
-            }
-            _ => true,
-        };
-        if host_is_there && clean && port_is_right {
-            Ok(Self::Url(text.to_owned()))
-        } else {
-            Err(Rejected::new(
+        match problem_of(text) {
+            None => Ok(Self::Url(text.to_owned())),
+            Some(problem) => Err(Rejected::new(
                 text,
                 "an OTLP endpoint",
                 "a URL, e.g. http://localhost:4317 or https://otlp.example.com; or off",
-            ))
+            )
+            .because(problem)),
         }
+    }
+}
+
+/// Why a text is no URL of a collector.
+fn problem_of(text: &str) -> Option<String> {
+    if !(text.starts_with("http://") || text.starts_with("https://")) {
+        return Some("it begins with neither http:// nor https://".to_owned());
+    }
+    // Such characters the URL standard leaves out, and means another host.
+    if text.chars().any(|c| c.is_whitespace() || c.is_control()) {
+        return Some("a space, or a character that does not show".to_owned());
+    }
+    match Url::parse(text) {
+        Err(error) => Some(error.to_string()),
+        Ok(url) if url.port() == Some(0) => Some("port 0".to_owned()),
+        Ok(_) => None,
     }
 }
 
@@ -330,9 +334,22 @@ mod tests {
             "http://a:0",
             "http://a:70000",
             "http://a:x",
+            "http://[::1",
+            "http://[::1:4317",
+            "http://[::g]",
+            "http://a\tb",
+            "http:a",
+            "http://a%",
+            "http://1.2.3.256",
         ] {
             assert!(wrong.parse::<Endpoint>().is_err(), "{wrong}");
         }
+        let message = "http://[::1".parse::<Endpoint>().unwrap_err().to_string();
+        assert_eq!(
+            message,
+            "`http://[::1` is not an OTLP endpoint (invalid IPv6 address): write a URL, e.g. http://localhost:4317 or \
+             https://otlp.example.com; or off"
+        );
     }
 
     #[test]

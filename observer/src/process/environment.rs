@@ -5,6 +5,8 @@
 
 use std::collections::HashMap;
 
+use crate::percent;
+
 /// Most attributes that are taken from one process.
 const MOST_ATTRIBUTES: usize = 64;
 /// Longest key or value, bytes.
@@ -96,31 +98,17 @@ pub fn parse_attributes(text: &str) -> Option<Vec<(String, String)>> {
     pairs
         .map(|pair| {
             let (key, value) = pair.split_once('=')?;
-            let key = percent_decode(key.trim())?;
-            let value = percent_decode(value.trim())?;
+            let key = decode(key.trim())?;
+            let value = decode(value.trim())?;
             (!key.is_empty() && key.len() <= LONGEST && value.len() <= LONGEST)
                 .then_some((key, value))
         })
         .collect()
 }
 
-fn percent_decode(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((first, tail)) = rest.split_first() {
-        rest = tail;
-        if *first != b'%' {
-            bytes.push(*first);
-            continue;
-        }
-        let (digits, tail) = rest.split_at_checked(2)?;
-        if !digits.iter().all(u8::is_ascii_hexdigit) {
-            return None;
-        }
-        bytes.push(u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?);
-        rest = tail;
-    }
-    String::from_utf8(bytes)
+fn decode(text: &str) -> Option<String> {
+    let bytes = percent::decode(text).ok()?;
+    String::from_utf8(bytes.into_owned())
         .ok()
         .filter(|text| !text.contains(char::is_control))
 }

@@ -3,6 +3,7 @@
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 
 use super::variables::{ConfigError, Found};
+use crate::percent;
 
 const ACCEPTED: &str =
     "name=value pairs separated by commas, values percent-encoded, e.g. api-key=abc,tenant=a%20b";
@@ -19,9 +20,12 @@ pub(super) fn parse(found: &Found) -> Result<HeaderMap, ConfigError> {
         let (name, value) = item
             .split_once('=')
             .ok_or_else(|| found.secret_error(format!("item {position} has no '='"), ACCEPTED))?;
-        insert(&mut headers, name.trim(), &percent_decode(value.trim())).map_err(|problem| {
-            found.secret_error(format!("item {position}: {problem}"), ACCEPTED)
-        })?;
+        percent::decode(value.trim())
+            .map_err(|error| error.to_string())
+            .and_then(|value| insert(&mut headers, name.trim(), &value))
+            .map_err(|problem| {
+                found.secret_error(format!("item {position}: {problem}"), ACCEPTED)
+            })?;
     }
     Ok(headers)
 }
@@ -53,27 +57,6 @@ fn insert(headers: &mut HeaderMap, name: &str, value: &[u8]) -> Result<(), Strin
     Ok(())
 }
 
-/// RFC 3986 section 2.1; a `%` that no two hexadecimal digits follow stays.
-fn percent_decode(text: &str) -> Vec<u8> {
-    let bytes = text.as_bytes();
-    let mut decoded = Vec::with_capacity(bytes.len());
-    let mut at = 0;
-    while let Some(&byte) = bytes.get(at) {
-        let escaped = (byte == b'%')
-            .then(|| Some(hex(*bytes.get(at + 1)?)? << 4 | hex(*bytes.get(at + 2)?)?))
-            .flatten();
-        decoded.push(escaped.unwrap_or(byte));
-        at += if escaped.is_some() { 3 } else { 1 };
-    }
-    decoded
-}
-
-fn hex(digit: u8) -> Option<u8> {
-    (digit as char)
-        .to_digit(16)
-        .and_then(|value| u8::try_from(value).ok())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -89,7 +72,7 @@ mod tests {
     #[test]
     fn pairs_are_split_trimmed_and_decoded() {
         let headers = parse(&found(
-            "api-key = abc%2C%20d , Authorization=Basic%20dTpw==,,x=50%",
+            "api-key = abc%2C%20d , Authorization=Basic%20dTpw==,,x=50%25",
         ))
         .unwrap();
         assert_eq!(headers["api-key"], "abc, d");
@@ -108,6 +91,8 @@ mod tests {
             "a=1,secretvalue",
             "a=1,b c=secretvalue",
             "a=1,b=secretvalue%0Ax",
+            "a=1,b=secretvalue%",
+            "a=1,b=secretvalue%4g",
             "a=1,b-bin=secretvalue",
         ] {
             let message = parse(&found(bad)).unwrap_err().to_string();
