@@ -6,7 +6,7 @@ use super::{Endpoint, File, OtlpVariables, Settings, file::OtlpSection};
 use crate::percent;
 
 const ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
-/// Variables of which one, set, names an OTLP endpoint.
+/// Variables that name an OTLP endpoint.
 const ENDPOINT_VARIABLES: [&str; 3] = [
     ENDPOINT,
     "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",

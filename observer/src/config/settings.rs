@@ -148,7 +148,7 @@ pub struct TcpOption {
 /// Bounds of memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Bytes of each ring between kernel and daemon; there is one for each CPU, rounded up to a power of two, at most eight.
+    /// Bytes of each ring between kernel and daemon: there is one; two from 9 CPUs on, four from 33.
     pub ring_bytes: RingSize,
     /// Connections tracked at once.
     pub max_connections: ConnectionLimit,

@@ -222,7 +222,7 @@ fn problem_of(text: &str) -> Option<String> {
     if !(text.starts_with("http://") || text.starts_with("https://")) {
         return Some("it begins with neither http:// nor https://".to_owned());
     }
-    // Such characters the URL standard leaves out, and means another host.
+    // The URL standard drops such characters: what is left may name another host.
     if text.chars().any(|c| c.is_whitespace() || c.is_control()) {
         return Some("a space, or a character that does not show".to_owned());
     }

@@ -11,7 +11,7 @@ use aya::programs::{
 use super::{load::object::OBJECT, maps, programs::Programs, running::Kernel};
 
 /// Places in one executable where one program runs, until this is dropped.
-#[expect(dead_code, reason = "held for what dropping does")]
+#[expect(dead_code, reason = "dropping it removes the breakpoints")]
 pub(crate) enum Breakpoints {
     /// In one link.
     Together(OwnedFd),

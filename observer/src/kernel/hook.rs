@@ -11,11 +11,11 @@ pub(crate) enum Hook {
     TracepointIfThere(&'static str),
     /// Function entry.
     Enter(&'static str),
-    /// Entry of a function with this many arguments; left out where the kernel's has another number, or none such.
+    /// Entry of a function with this many arguments; left out where the kernel's has another number, or there is no such function.
     EnterIf(&'static str, u32),
     /// Function exit.
     Exit(&'static str),
-    /// Exit of a function with this many arguments; left out where the kernel's has another number, or none such.
+    /// Exit of a function with this many arguments; left out where the kernel's has another number, or there is no such function.
     ExitIf(&'static str, u32),
     /// Function entry by kprobe.
     Probe(&'static str),
@@ -61,7 +61,7 @@ impl Hook {
         )
     }
 
-    /// Whether this kernel's version of the function is another one's business.
+    /// Whether the hook is for another version of the kernel, or the kernel may lack it.
     pub(crate) fn is_left_out(self, types: &KernelTypes) -> bool {
         match self {
             Self::TracepointIfThere(name) => !types.has_tracepoint(name),

@@ -11,6 +11,7 @@
 mod attach;
 mod attached;
 mod breakpoints;
+mod control_group;
 pub mod counters;
 mod features;
 mod hook;

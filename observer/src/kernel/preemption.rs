@@ -1,5 +1,5 @@
 //! Whether tasks may lose their CPU in the middle of kernel code: `none` and `voluntary` keep them, `lazy`, `full` and
-//! real-time kernels do not. Where nothing tells, it is taken for possible, which costs little.
+//! real-time kernels do not. Where nothing says so, preemption counts as possible, which costs little.
 
 use std::{fs, io::Read as _};
 
@@ -46,7 +46,7 @@ fn by(
     }
 }
 
-/// The kernel's configuration, where it is told.
+/// The kernel's configuration, where the kernel or the distribution shows it.
 fn configuration(release: &str) -> Option<String> {
     if let Ok(file) = fs::File::open("/proc/config.gz") {
         let mut text = String::new();

@@ -1,7 +1,7 @@
 //! Loading past aya (0.14), which does not know three things; maps, and everything else, stay its own.
 //!
 //! - Under `lockdown=confidentiality` the kernel refuses `bpf_probe_read_kernel`. aya takes that for a kernel from before
-//!   5.5 and rewrites every call of `bpf_probe_read_user`, which is allowed, to `bpf_probe_read`, which is not.
+//!   5.5 and rewrites every call of `bpf_probe_read_user`, which is allowed, to `bpf_probe_read`, which is not allowed.
 //! - Uprobes at many places in one link (`BPF_TRACE_UPROBE_MULTI`, 6.6). One by one each waits, when it goes, for all
 //!   programs that may still be at work, and all wait for each other: seconds on a busy machine.
 //! - Functions of modules (`attach_btf_obj_fd`, 5.11).
@@ -31,7 +31,7 @@ pub(super) struct Programs {
     types: Option<OwnedFd>,
 }
 
-/// Of a verifier's log, what an error shows: the last bytes.
+/// Bytes of a verifier's log that an error shows: its end.
 const LOG_SHOWN: usize = 4096;
 
 /// A loaded program; attached it stays while the link lives.
@@ -174,7 +174,7 @@ impl Programs {
 /// Loads a program that does nothing for a function's entry.
 ///
 /// # Errors
-/// Why the kernel refuses it. Some refuse all of that kind, whatever they do, and this is quickly asked.
+/// Why the kernel refuses it. Some kernels refuse every program of this kind; this finds out quickly.
 pub(super) fn try_entry(function: &str, kernel: &Btf) -> Result<()> {
     // r0 = 0; exit
     let instruction = |code| bpf_insn {

@@ -1,4 +1,4 @@
-//! `bpf(2)`, for what aya (0.14) has no words for.
+//! `bpf(2)`, for what aya (0.14) does not offer.
 
 use std::{
     io,

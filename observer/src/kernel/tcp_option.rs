@@ -6,8 +6,7 @@ use std::{
     collections::HashSet,
     fs::{self, File},
     io::Read,
-    os::{fd::AsFd, unix::fs::MetadataExt},
-    path::PathBuf,
+    os::fd::AsFd,
 };
 
 use anyhow::{Context as _, Result, anyhow, bail};
@@ -19,12 +18,10 @@ use aya::{
 use ipnet::IpNet;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
-use super::types::KernelTypes;
+use super::{control_group, types::KernelTypes};
 
 /// Networks that the kernel's table holds, as `OPTION_PEERS` declares it.
 const MOST_NETWORKS: usize = 1024;
-/// Inode number of a control group hierarchy's root.
-const ROOT_INODE: u64 = 1;
 /// Network namespaces whose servers are looked for, at most.
 const MOST_NAMESPACES: usize = 4096;
 
@@ -47,8 +44,7 @@ pub(crate) fn attach(ebpf: &mut Ebpf, types: &KernelTypes, peers: &[IpNet]) -> R
     if !types.has_helper("reserve_hdr_opt") {
         bail!("this kernel's programs cannot write TCP options (5.10 and later can)");
     }
-    let root =
-        root_group(&fs::read_to_string("/proc/mounts").context("cannot read /proc/mounts")?)?;
+    let group = control_group::root()?;
     if peers.len() > MOST_NETWORKS {
         bail!(
             "{} networks are too many: name {MOST_NETWORKS} at most",
@@ -69,12 +65,11 @@ pub(crate) fn attach(ebpf: &mut Ebpf, types: &KernelTypes, peers: &[IpNet]) -> R
         .ok_or_else(|| anyhow!("the object has no program option_callback"))?
         .try_into()?;
     program.load().map_err(explain)?;
-    let group = File::open(&root).with_context(|| format!("cannot open {}", root.display()))?;
     // What other programs are on the group stays: links allow several.
     program
         .attach(group, CgroupAttachMode::Single)
         .map_err(explain)
-        .with_context(|| format!("cannot attach to the control group at {}", root.display()))?;
+        .context("cannot attach to the root control group")?;
     Ok(())
 }
 
@@ -98,44 +93,6 @@ fn explain(error: ProgramError) -> anyhow::Error {
         Some(libc::EPERM) => error.context("the kernel refuses it (is CAP_NET_ADMIN missing?)"),
         _ => error,
     }
-}
-
-/// Where the whole control group hierarchy (v2) is mounted: on hybrid hosts usually at `/sys/fs/cgroup/unified`.
-fn root_group(mounts: &str) -> Result<PathBuf> {
-    let mut partial = None;
-    for line in mounts.lines() {
-        let mut fields = line.split(' ').skip(1);
-        let (Some(place), Some("cgroup2")) = (fields.next(), fields.next()) else {
-            continue;
-        };
-        let place = PathBuf::from(unescaped(place));
-        if fs::metadata(&place).is_ok_and(|group| group.ino() == ROOT_INODE) {
-            return Ok(place);
-        }
-        partial = Some(place);
-    }
-    match partial {
-        Some(place) => bail!(
-            "{} is not the root of the control groups but a part: run observer in the host's control group namespace \
-             (--cgroupns=host), or mount the host's /sys/fs/cgroup",
-            place.display()
-        ),
-        None => bail!("no cgroup v2 is mounted: mount -t cgroup2 none /sys/fs/cgroup/unified"),
-    }
-}
-
-/// A path as `/proc/mounts` writes it: space, tab, newline and backslash are three octal digits (proc_mounts(5)).
-fn unescaped(path: &str) -> String {
-    [
-        ("\\040", " "),
-        ("\\011", "\t"),
-        ("\\012", "\n"),
-        ("\\134", "\\"),
-    ]
-    .iter()
-    .fold(path.to_owned(), |path, (code, character)| {
-        path.replace(code, character)
-    })
 }
 
 /// What became of servers that listened already.
@@ -222,24 +179,6 @@ fn namespaces() -> Vec<File> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn without_a_mount_the_reason_says_what_to_do() {
-        let error =
-            root_group("proc /proc proc rw 0 0\ncgroup /sys/fs/cgroup/cpu cgroup rw,cpu 0 0\n");
-        assert!(error.unwrap_err().to_string().contains("mount -t cgroup2"));
-    }
-
-    #[test]
-    fn a_part_of_the_hierarchy_is_not_taken_for_its_root() {
-        let folder = std::env::temp_dir().join(format!("observer group {}", std::process::id()));
-        fs::create_dir(&folder).unwrap();
-        let shown = folder.display().to_string().replace(' ', "\\040");
-        let error = root_group(&format!("none {shown} cgroup2 rw 0 0\n")).unwrap_err();
-        fs::remove_dir(&folder).unwrap();
-        assert!(error.to_string().contains("is not the root"), "{error}");
-        assert!(error.to_string().contains("observer group"), "{error}");
-    }
 
     #[test]
     fn a_network_of_ipv4_is_one_of_mapped_addresses() {

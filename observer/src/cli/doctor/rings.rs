@@ -6,7 +6,7 @@ use crate::kernel::{
     uring::{Followed, Lack},
 };
 
-/// Nothing where no tier works, or the kernel's types have not what every tier needs: others say so.
+/// `None` where no tier works or the kernel's types lack a field: other findings say so.
 pub(super) fn finding(
     chosen: Option<&str>,
     types: &KernelTypes,

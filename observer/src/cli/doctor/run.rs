@@ -153,7 +153,7 @@ fn lockdown(features: &Features, findings: &mut Vec<Finding>) {
     });
 }
 
-/// The tier that nobody gets unasked: what it would cost everybody.
+/// What the tier costs that is taken only when it is asked for.
 fn syscall(
     tiers: &[TierReport],
     types: &KernelTypes,
@@ -206,7 +206,7 @@ fn send_hook(chosen: Option<&str>, features: &Features, findings: &mut Vec<Findi
     });
 }
 
-/// What `--inject-headers auto` would come to, tried.
+/// Tries what `--inject-headers auto` does.
 fn injection(
     chosen: Option<&str>,
     types: &KernelTypes,
@@ -248,7 +248,7 @@ fn injection(
     });
 }
 
-/// Off unless somebody names networks; whether it could be used is tried, with a network that nobody has.
+/// Off unless somebody names networks. Tries it with a network that nobody has.
 fn hand_over(types: &KernelTypes, features: &Features, findings: &mut Vec<Finding>) {
     let name = "TCP option";
     // RFC 5737: an example's network.

@@ -14,7 +14,7 @@ use std::{
 /// Batches that wait, at most: with batches of 16 KiB about 16 MiB.
 const WAITING: usize = 1024;
 /// How long [`Output::finish`] waits for a reader that has stopped reading.
-const PATIENCE: Duration = Duration::from_secs(2);
+const LONGEST_DRAIN: Duration = Duration::from_secs(2);
 
 /// The near end of the writing thread.
 #[derive(Debug)]
@@ -69,10 +69,11 @@ impl Output {
         self.dropped
     }
 
-    /// Waits until everything is written, at most [`PATIENCE`].
+    /// Waits until everything is written, at most [`LONGEST_DRAIN`].
     pub(in crate::cli) fn finish(&mut self) {
         if self.batches.take().is_some() {
-            let late = self.ended.recv_timeout(PATIENCE) == Err(mpsc::RecvTimeoutError::Timeout);
+            let late =
+                self.ended.recv_timeout(LONGEST_DRAIN) == Err(mpsc::RecvTimeoutError::Timeout);
             if late {
                 tracing::warn!(
                     "standard output is not being read: the last spans were not printed"

@@ -1,9 +1,8 @@
 //! Header injection: the programs that insert `traceparent` into HTTP/1 requests, and whether they may.
 //!
 //! In: the programs of the loaded object, the root control group. Out: attached programs, or the reason why not.
-//! Owns: the wish (off, auto, force) until it is decided, and what has to leave the socket map.
+//! Owns: the self-test, and the list of connections that have to leave the socket map.
 
-mod cgroup;
 mod self_test;
 
 use std::fmt;
@@ -16,7 +15,7 @@ use aya::{
 use observer_abi::control::{InjectionControl, injection};
 use rustix::thread::{CapabilitySet, capabilities};
 
-use super::{Features, Kernel, maps, refusal::brief};
+use super::{Features, Kernel, control_group, maps, refusal::brief};
 
 /// Whether headers are injected.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,7 +35,7 @@ impl fmt::Display for Injection {
     }
 }
 
-/// Whether injection is tried on a connection of observer's own before any of others.
+/// Whether injection is tried on connections of observer's own before it touches any other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Test {
     /// It is, and does not begin where that fails.
@@ -45,10 +44,10 @@ pub enum Test {
     No,
 }
 
-/// What speaks against it before anything is loaded.
+/// Whether it can work here at all, before anything is loaded.
 ///
 /// # Errors
-/// The reason.
+/// Why not.
 pub fn precondition(features: &Features) -> Result<(), String> {
     if !features.may_probe_read() {
         return Err(
@@ -62,11 +61,13 @@ pub fn precondition(features: &Features) -> Result<(), String> {
             "CAP_NET_ADMIN is missing: without it the kernel makes no socket map".to_owned(),
         );
     }
-    cgroup::root().map(drop)
+    control_group::root()
+        .map(drop)
+        .map_err(|error| format!("{error:#}"))
 }
 
 /// Attaches the programs of a kernel that was loaded with [`super::LoadOptions::inject`], tries them, and leaves them on
-/// where they work. Those who insist on it leave the test out.
+/// where they work.
 pub fn begin(kernel: &mut Kernel, test: Test) -> Injection {
     match attempt(kernel, test) {
         Ok(()) => Injection::On,
@@ -89,9 +90,9 @@ fn attempt(kernel: &mut Kernel, test: Test) -> Result<()> {
     set(kernel, injection::ON)
 }
 
-/// Loads both programs and attaches them, taking in nothing yet.
+/// Loads both programs and attaches them. They take no connection yet.
 fn attach(kernel: &mut Kernel) -> Result<()> {
-    let group = cgroup::root().map_err(|reason| anyhow!(reason))?;
+    let group = control_group::root()?;
     let map: SockHash<_, u64> = SockHash::try_from(
         kernel
             .attached
@@ -143,9 +144,9 @@ fn set(kernel: &mut Kernel, mode: u32) -> Result<()> {
         .context("cannot switch header injection")
 }
 
-/// Takes connections out of the socket map into which nothing will be injected any more.
+/// Takes connections out of the socket map once nothing more is injected into them.
 pub struct Leaving {
-    told: RingBuf<MapData>,
+    named: RingBuf<MapData>,
     sockets: SockHash<MapData, u64>,
 }
 
@@ -157,14 +158,14 @@ impl Leaving {
     pub fn of(kernel: &mut Kernel) -> Result<Self> {
         let ebpf = &mut kernel.attached.ebpf;
         Ok(Self {
-            told: RingBuf::try_from(maps::take(ebpf, "LEAVING")?)?,
+            named: RingBuf::try_from(maps::take(ebpf, "LEAVING")?)?,
             sockets: SockHash::try_from(maps::take(ebpf, "INJECTED")?)?,
         })
     }
 
-    /// Those that were told since the last time. One that was closed meanwhile is gone from the map already.
+    /// Removes the connections that the programs named since the last call. One that closed meanwhile is gone already.
     pub fn drain(&mut self) {
-        while let Some(key) = self.told.next() {
+        while let Some(key) = self.named.next() {
             if let Ok(bytes) = <[u8; 8]>::try_from(&key[..]) {
                 let _ = self.sockets.remove(&u64::from_ne_bytes(bytes));
             }

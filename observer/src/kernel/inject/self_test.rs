@@ -18,7 +18,7 @@ use rustix::{
 };
 
 /// How long anything on loopback may take.
-const PATIENCE: Duration = Duration::from_secs(10);
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
 /// A body that does not fit into socket buffers at once, bytes.
 const LARGE: usize = 3 << 20;
 /// Bytes that wait when FIONREAD is asked.
@@ -57,8 +57,8 @@ fn connection() -> io::Result<(TcpStream, TcpStream)> {
     let client = TcpStream::connect(listener.local_addr()?)?;
     let (server, _) = listener.accept()?;
     for end in [&client, &server] {
-        end.set_read_timeout(Some(PATIENCE))?;
-        end.set_write_timeout(Some(PATIENCE))?;
+        end.set_read_timeout(Some(LONGEST_WAIT))?;
+        end.set_write_timeout(Some(LONGEST_WAIT))?;
     }
     Ok((client, server))
 }
@@ -192,7 +192,7 @@ fn woken() -> io::Result<Outcome> {
 fn wait(set: impl AsFd) -> io::Result<EventFlags> {
     let mut events = Vec::with_capacity(1);
     let patience = rustix::time::Timespec {
-        tv_sec: PATIENCE.as_secs() as i64,
+        tv_sec: LONGEST_WAIT.as_secs() as i64,
         tv_nsec: 0,
     };
     epoll::wait(

@@ -1,5 +1,5 @@
-//! The object that is built into the daemon; and, for those who inject nothing, a copy with the socket map as a plain one,
-//! which takes no further capability.
+//! The object that is built into the daemon. Where nothing is injected it is loaded with the socket map as a plain hash map,
+//! which needs no further capability.
 
 use anyhow::{Result, anyhow};
 use aya_obj::generated::bpf_map_type;
@@ -12,7 +12,7 @@ pub(in crate::kernel) static OBJECT: &[u8] =
 /// The map whose type is changed.
 const MAP: &str = "INJECTED";
 
-/// A copy of the object in which the socket map is a hash map. No program that wants it otherwise may be loaded from it.
+/// A copy of the object in which the socket map is a hash map. Programs that need the socket map do not load from it.
 pub(super) fn without_socket_map(bytes: &[u8]) -> Result<Vec<u8>> {
     let missing = || anyhow!("the object has no map {MAP}");
     let file = object::File::parse(bytes)?;

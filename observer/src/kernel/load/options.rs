@@ -1,4 +1,4 @@
-//! What a load is asked for.
+//! What the daemon asks for when it loads the programs.
 
 use ipnet::IpNet;
 use observer_abi::control::MAX_RINGS;
@@ -29,7 +29,7 @@ pub struct LoadOptions {
     pub inject: bool,
     /// Hosts with which trace context is exchanged in TCP options; none turns that off.
     pub option_peers: Vec<IpNet>,
-    /// Calls of Node without a parent are told which request they may have been made for.
+    /// Calls of Node without a parent get a link to the request that they may have been made for.
     pub inferred_links: bool,
     /// DNS lookups are seen.
     pub dns: bool,

@@ -1,4 +1,4 @@
-//! What the programs are told before they are loaded, as read-only data.
+//! The programs' settings: read-only data, written before they are loaded.
 
 use observer_abi::control::Settings;
 

@@ -10,7 +10,7 @@ use std::{
 /// Longest head line and body that is read, bytes.
 const MOST: u64 = 64 * 1024;
 /// How long a client waits for an answer.
-const PATIENCE: Duration = Duration::from_secs(5);
+const LONGEST_SILENCE: Duration = Duration::from_secs(5);
 
 pub(super) struct Request {
     pub(super) method: String,
@@ -149,7 +149,7 @@ impl Client {
             None => {
                 let stream = TcpStream::connect(self.address)?;
                 stream.set_nodelay(true)?;
-                stream.set_read_timeout(Some(PATIENCE))?;
+                stream.set_read_timeout(Some(LONGEST_SILENCE))?;
                 BufReader::new(stream)
             }
         };
