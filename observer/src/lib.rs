@@ -20,3 +20,7 @@ mod percent;
 pub mod process;
 pub mod stream;
 pub mod trace;
+
+#[cfg(test)]
+#[path = "arrows_tests.rs"]
+mod arrows;
