@@ -1,7 +1,8 @@
 //! `traceparent`: versions, digits, flags.
 
 use crate::{
-    fuzzing, mutation,
+    fuzzing,
+    mutation::{self, Random},
     trace_context::{TraceParent, parse_traceparent},
 };
 
@@ -154,7 +155,8 @@ fn the_parsers_of_contexts_keep_their_word_over_mutated_values() {
         b"congo=t61rcWkgMzE,rojo=00f067aa0ba902b7, t@v=x ,,a=1",
     ];
     mutation::keeps_its_word(
-        0x0b5e_17e2_0000_0004,
+        Random(0x0b5e_17e2_0000_0004),
+        10_000,
         |random| {
             let mut value = VALUES[random.below(VALUES.len())].to_vec();
             random.mutate(&mut value, b"0-9afgFA,= \t\xff\x7f@+");
