@@ -8,6 +8,7 @@ mod gaps;
 mod heads;
 mod hostile;
 mod mutated;
+mod runs;
 mod states;
 mod values;
 mod whole;
