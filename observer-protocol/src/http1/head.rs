@@ -144,6 +144,18 @@ mod tests {
     fn text_is_cut_between_characters() {
         assert_eq!(&*text(b"abc", 2), "ab");
         assert_eq!(&*text("aé".as_bytes(), 2), "a");
+        assert_eq!(&*text("aé".as_bytes(), 3), "aé");
+        assert_eq!(&*text("a😀".as_bytes(), 4), "a", "three of its four bytes");
+        assert_eq!(
+            &*text(b"a\xf0\x9f\x98", 4),
+            "a\u{fffd}",
+            "not cut, and no UTF-8"
+        );
+        assert_eq!(
+            &*text(b"\xff\xc3\xa9", 4),
+            "\u{fffd}",
+            "what replaces it is longer"
+        );
         assert_eq!(&*text(b"a\xff", 8), "a\u{fffd}");
         assert_eq!(&*text(b"a\xff", 2), "a");
         assert_eq!(&*text(b"a\xc3", 8), "a\u{fffd}");

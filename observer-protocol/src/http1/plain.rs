@@ -6,9 +6,9 @@
 //! beyond ASCII in the first line, more lines than are usual. A test compares the two over mutated heads.
 
 /// Header lines that are usual; a head with more is left to httparse.
-const FEW_HEADERS: usize = 64;
+pub(super) const FEW_HEADERS: usize = 64;
 /// Header lines of interest for which there is room; a head with more is left to httparse.
-const MOST_FIELDS: usize = 16;
+pub(super) const MOST_FIELDS: usize = 16;
 
 /// A name and its value, without the space around it.
 pub(super) type Field<'b> = (&'b [u8], &'b [u8]);
@@ -113,7 +113,7 @@ impl Initials {
     }
 
     /// Says yes to some bytes that are no letters, too.
-    const fn have(self, byte: u8) -> bool {
+    pub(super) const fn have(self, byte: u8) -> bool {
         self.0 >> (byte & 31) & 1 != 0
     }
 }
@@ -122,7 +122,7 @@ const ONES: u64 = u64::MAX / 255;
 
 /// Where the first colon is.
 #[inline]
-fn colon(line: &[u8]) -> Option<usize> {
+pub(super) fn colon(line: &[u8]) -> Option<usize> {
     let mut at = 0;
     while let Some(word) = line[at..].first_chunk::<8>() {
         let other = u64::from_le_bytes(*word) ^ (ONES * b':' as u64);
@@ -149,18 +149,17 @@ pub(super) fn is_name(name: &[u8], known: &[u8]) -> bool {
     if name.len() != known.len() {
         return false;
     }
-    match name.len() {
-        0..8 => name.eq_ignore_ascii_case(known),
-        8..=16 => same(0) && same(name.len() - 8),
-        17..=24 => same(0) && same(8) && same(name.len() - 8),
-        _ => name.eq_ignore_ascii_case(known),
-    }
+    // Three words, which overlap, hold up to 24 bytes.
+    let Some(last) = name.len().checked_sub(8).filter(|last| *last <= 16) else {
+        return name.eq_ignore_ascii_case(known);
+    };
+    same(0) && same(last.min(8)) && same(last)
 }
 
 /// Where the line that begins at `from` ends, if that is before a CR and an LF and no control character comes before
 /// (TAB is one, and so is DEL).
 #[inline]
-fn line_end(bytes: &[u8], from: usize) -> Option<usize> {
+pub(super) fn line_end(bytes: &[u8], from: usize) -> Option<usize> {
     let mut at = from;
     while let Some(word) = bytes.get(at..).and_then(<[u8]>::first_chunk::<8>) {
         let word = u64::from_le_bytes(*word);
@@ -178,110 +177,4 @@ fn line_end(bytes: &[u8], from: usize) -> Option<usize> {
     let control = |byte: &u8| *byte < 0x20 || *byte == 0x7f;
     at += bytes.get(at..)?.iter().position(control)?;
     bytes[at..].starts_with(b"\r\n").then_some(at)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_line_ends_before_its_crlf_and_nowhere_else() {
-        for length in 0..40 {
-            let text = "x".repeat(length);
-            let whole = format!("{text}\r\nyyyyyyyyyyyyyyyyyyyy");
-            assert_eq!(line_end(whole.as_bytes(), 0), Some(length));
-            assert_eq!(
-                line_end(format!("ab{whole}").as_bytes(), 2),
-                Some(length + 2)
-            );
-            assert_eq!(line_end(text.as_bytes(), 0), None);
-            for other in [
-                "\n", "\t\r\n", "\0\r\n", "\x7f\r\n", "\r", "\rx\n", "\x1f\r\n",
-            ] {
-                let whole = format!("{text}{other}yyyyyyyyyyyyyyyyyyyy\r\n");
-                assert_eq!(line_end(whole.as_bytes(), 0), None, "{whole:?}");
-            }
-        }
-        assert_eq!(line_end("é\u{7e}\u{80}ÿ \r\n".as_bytes(), 0), Some(8));
-    }
-
-    #[test]
-    fn a_colon_is_found_wherever_it_is() {
-        for length in 0..40 {
-            let text = "x;9".repeat(length);
-            assert_eq!(colon(text.as_bytes()), None);
-            let line = format!("{text}:y::zzzzzzzzzzzzzz");
-            assert_eq!(colon(line.as_bytes()), Some(text.len()));
-        }
-    }
-
-    #[test]
-    fn a_name_is_itself_in_any_case_and_nothing_else() {
-        let known = [
-            "b3",
-            "host",
-            "upgrade",
-            "user-agent",
-            "content-type",
-            "content-length",
-            "transfer-encoding",
-            "a-name-of-twenty-five-let",
-        ];
-        for name in known {
-            let known = name.as_bytes();
-            assert!(is_name(known, known));
-            assert!(is_name(name.to_uppercase().as_bytes(), known));
-            for index in 0..known.len() {
-                for byte in 0x20..0x7f {
-                    let mut other = known.to_vec();
-                    other[index] = byte;
-                    assert_eq!(
-                        is_name(&other, known),
-                        other.eq_ignore_ascii_case(known),
-                        "{:?}",
-                        other.escape_ascii().to_string()
-                    );
-                }
-            }
-            assert!(!is_name(&known[1..], known));
-            assert!(!is_name(b"", known));
-        }
-    }
-
-    #[test]
-    fn fields_are_those_asked_for() {
-        let head = b"first\r\nAb: 1\r\nCd:  2 \r\nno header\r\ncolon\r\nca:\r\nC:x:y\r\n\r\nbody";
-        let plain = Plain::read(head, Initials::new(b"c")).unwrap();
-        assert_eq!(
-            (plain.first_line(), plain.length()),
-            (&b"first"[..], head.len() - 4)
-        );
-        let fields: Vec<_> = plain.fields().collect();
-        let expected: [Field<'_>; 3] = [(b"Cd", b"2"), (b"ca", b""), (b"C", b"x:y")];
-        assert_eq!(fields, expected);
-    }
-
-    #[test]
-    fn what_is_uncommon_is_left_to_others() {
-        let initials = Initials::new(b"c");
-        for head in [
-            "first\r\nC: d\r\n",
-            "first\r\nC: d\r\n\r",
-            "first\nC: d\r\n\r\n",
-            "first\r\nC: d\r\n e\r\n\r\n",
-            "first\r\nC: d\r\n\te\r\n\r\n",
-            "first\r\nC : d\r\n\r\n",
-            "first\r\nX: d\te\r\n\r\n",
-            "first",
-            "",
-        ] {
-            assert!(Plain::read(head.as_bytes(), initials).is_none(), "{head:?}");
-        }
-        let lines = |count: usize| format!("first\r\n{}\r\n", "C: d\r\n".repeat(count));
-        assert!(Plain::read(lines(MOST_FIELDS).as_bytes(), initials).is_some());
-        assert!(Plain::read(lines(MOST_FIELDS + 1).as_bytes(), initials).is_none());
-        let other = Initials::new(b"x");
-        assert!(Plain::read(lines(FEW_HEADERS).as_bytes(), other).is_some());
-        assert!(Plain::read(lines(FEW_HEADERS + 1).as_bytes(), other).is_none());
-    }
 }

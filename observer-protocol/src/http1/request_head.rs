@@ -92,7 +92,7 @@ impl RequestSyntax {
                 start,
                 length,
             ),
-            Err(httparse::Error::Token) if request.method.is_some() => {
+            Err(httparse::Error::Token) => {
                 let length = head::length(bytes, 0)?;
                 let legible = legible_target(&bytes[..length])?;
                 let parsed = self.parse(&legible, start)?;
@@ -120,10 +120,10 @@ fn legible_target(bytes: &[u8]) -> Option<Vec<u8>> {
 }
 
 /// Method, target and minor version.
-type Line<'b> = (&'b str, &'b str, u8);
+pub(super) type Line<'b> = (&'b str, &'b str, u8);
 
 /// A method in capitals, a target in ASCII and a version, with one space between them; `None` for anything else.
-fn request_line(line: &[u8]) -> Option<Line<'_>> {
+pub(super) fn request_line(line: &[u8]) -> Option<Line<'_>> {
     let (line, version) = line.split_last_chunk::<9>()?;
     let minor_version = match version {
         b" HTTP/1.1" => 1,
@@ -198,7 +198,7 @@ fn read<'b>(
     });
     let mut lengths = LengthHeaders::default();
     let mut trace_parents = 0u32;
-    let mut trace_states = 0u32;
+    let mut has_trace_state = false;
     let mut b3_headers = b3::Multiple::default();
     for (name, value) in fields.clone() {
         let is = |known: &[u8]| is_name(name, known);
@@ -217,7 +217,7 @@ fn read<'b>(
                     .take()
                     .or_else(|| Some(text(value, MAX_TEXT)));
             }
-            10 if is(b"tracestate") => trace_states += 1,
+            10 if is(b"tracestate") => has_trace_state = true,
             11 if is(b"traceparent") => {
                 trace_parents += 1;
                 head.traceparent = (trace_parents == 1).then(|| text(value, MAX_TRACE_PARENT));
@@ -228,7 +228,7 @@ fn read<'b>(
             _ => {}
         }
     }
-    if trace_states > 0 && head.traceparent.is_some() {
+    if has_trace_state && head.traceparent.is_some() {
         let states = fields.filter(|(name, _)| name.eq_ignore_ascii_case(b"tracestate"));
         head.tracestate = join_trace_state(states.map(|(_, value)| value), MAX_TRACE_STATE);
     }

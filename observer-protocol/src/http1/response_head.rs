@@ -157,7 +157,7 @@ impl ResponseSyntax {
 }
 
 /// Version, space, three digits, and a space if there is a reason; `None` for anything else.
-fn status_line(line: &[u8]) -> Option<(u16, u8)> {
+pub(super) fn status_line(line: &[u8]) -> Option<(u16, u8)> {
     let [minor @ (b'0' | b'1'), b' ', rest @ ..] = line.strip_prefix(b"HTTP/1.")? else {
         return None;
     };

@@ -1,8 +1,8 @@
 //! What is read of a head, and where it is cut. Each head is read twice: as nearly all peers write it, and with LF alone,
 //! which is read another way.
 
-use super::{only_request, only_response};
-use crate::http1::{RequestHead, RequestKind, ResponseHead};
+use super::{only_request, only_response, requests};
+use crate::http1::{RequestEvent, RequestHead, RequestKind, ResponseHead};
 
 /// Both ways must give the same, but for positions.
 fn request(line: &str, headers: &[&str]) -> RequestHead {
@@ -50,6 +50,10 @@ fn a_request_line_is_method_target_and_version() {
         request(&format!("{longest} / HTTP/1.1"), &[]).method,
         longest
     );
+    for end in ["\r\n\r\n", "\n\n"] {
+        let longer = format!("M{longest} / HTTP/1.1{end}");
+        assert_eq!(requests(&[longer.as_bytes()]), [RequestEvent::NotHttp]);
+    }
 }
 
 #[test]
@@ -130,29 +134,44 @@ fn a_body_may_wait_where_the_expectation_is_100_continue() {
 
 #[test]
 fn a_header_is_its_whole_name() {
-    for name in [
+    // Names of other headers, each as long as one that is read.
+    let names = [
         "b4",
-        "hosts",
-        "xhost",
         "hast",
-        "upgrades",
-        "Upgrade2",
-        "user-agents",
+        "expext",
+        "upgrage",
         "user_agent",
+        "tracestat3",
         "trace-state",
-        "traceparents",
-        "tracepatent",
+        "traceparen_",
         "content_length",
         "xontent-length",
         "transfer_encoding",
+        "hosts",
         "x-b3-traceidx",
-    ] {
-        let head = request("GET / HTTP/1.1", &[&format!("{name}: 1")]);
-        let nothing = RequestHead {
-            end: head.end,
-            ..request("GET / HTTP/1.1", &[])
-        };
-        assert_eq!(head, nothing, "{name}");
+    ];
+    for name in names {
+        for value in ["1", "chunked", "100-continue"] {
+            let head = request(
+                "GET / HTTP/1.1",
+                &["traceparent: 00-x", &format!("{name}: {value}")],
+            );
+            let nothing = RequestHead {
+                end: head.end,
+                ..request("GET / HTTP/1.1", &["traceparent: 00-x"])
+            };
+            assert_eq!(head, nothing, "{name}: {value}");
+        }
+    }
+    for name in ["content-typo", "content_length", "transfer_encoding"] {
+        for value in ["1", "chunked", "text/event-stream"] {
+            let head = response("HTTP/1.1 200 OK", &[&format!("{name}: {value}")]);
+            let nothing = ResponseHead {
+                end: head.end,
+                ..response("HTTP/1.1 200 OK", &[])
+            };
+            assert_eq!(head, nothing, "{name}: {value}");
+        }
     }
 }
 

@@ -8,6 +8,7 @@ mod gaps;
 mod heads;
 mod hostile;
 mod mutated;
+mod plain;
 mod runs;
 mod states;
 mod values;
