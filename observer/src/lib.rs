@@ -5,7 +5,8 @@
 //!
 //! [`kernel`] → [`stream`] → [`exchange`] → [`metrics`] and [`trace`] → [`export`]
 //!
-//! [`identity`] has the keys that all stages share; [`process`] tells which program is behind a socket; [`config`] and [`cli`] are what a person touches.
+//! [`identity`] has the keys that all stages share; [`protocol`] tells what the exchanges of each protocol mean,
+//! [`process`] which program is behind a socket; [`config`] and [`cli`] are what a person touches.
 
 pub mod cli;
 pub mod config;
@@ -18,6 +19,7 @@ pub mod kernel;
 pub mod metrics;
 mod percent;
 pub mod process;
+pub mod protocol;
 pub mod stream;
 pub mod trace;
 

@@ -281,7 +281,7 @@ impl Pipeline {
 }
 
 /// A lookup that belongs to no request would be a trace of its own: metrics tell of it.
-const fn is_worth_a_span(exchange: &Exchange) -> bool {
+fn is_worth_a_span(exchange: &Exchange) -> bool {
     exchange.http().is_some() || exchange.context.parent_span_id.is_some()
 }
 

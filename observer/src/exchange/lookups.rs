@@ -12,10 +12,11 @@ use observer_abi::{
 };
 use observer_protocol::dns::{self, Message, Question};
 
-use super::{
-    DnsExchange, Exchange, Incomplete, Output, Protocol, Sink, Times, TraceContext, context,
+use super::{Common, Exchange, Incomplete, Output, Sink, Times, TraceContext, context};
+use crate::{
+    identity::{Address, ConnectionKey, ProcessKey, Role},
+    protocol::dns::DnsExchange,
 };
-use crate::identity::{Address, ConnectionKey, ProcessKey, Role};
 
 /// Lookups that may be open; beyond, the oldest are given on as abandoned.
 const MOST_OPEN: usize = 4096;
@@ -328,22 +329,25 @@ impl Lookup {
         out.counters.lookups += 1;
         out.counters.count_exchange(incomplete);
         out.sink.exchange(Exchange {
-            role: Role::Client,
-            process: self.process,
-            tid: self.tid,
-            connection,
-            netns: self.netns,
-            local: self.local,
-            peer: self.server,
-            tls: false,
-            times: self.times,
-            context: self.context,
-            incomplete,
-            protocol: Protocol::Dns(DnsExchange {
+            common: Common {
+                role: Role::Client,
+                process: self.process,
+                tid: self.tid,
+                connection,
+                netns: self.netns,
+                local: self.local,
+                peer: self.server,
+                tls: false,
+                times: self.times,
+                context: self.context,
+                incomplete,
+            },
+            detail: DnsExchange {
                 question: self.question,
                 response_code,
                 attempts: self.attempts,
-            }),
+            }
+            .into(),
         });
     }
 }

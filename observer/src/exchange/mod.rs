@@ -14,9 +14,7 @@ mod requests;
 mod responses;
 mod sink;
 
-use std::borrow::Cow;
-
-use observer_protocol::dns::{Question, ResponseCode};
+use std::ops::{Deref, DerefMut};
 
 pub use counters::StreamCounters;
 pub(crate) use ids::Ids;
@@ -25,7 +23,10 @@ pub(crate) use open::{Call, Ends};
 pub(crate) use pairing::{Between, Output, Pairing, Side, Unseen};
 pub use sink::{HeaderContext, Sink, Started};
 
-use crate::identity::{Address, ConnectionKey, ProcessKey, Role};
+use crate::{
+    identity::{Address, ConnectionKey, ProcessKey, Role},
+    protocol::{Detail, http1::HttpExchange},
+};
 
 /// Points in time of an exchange: CLOCK_MONOTONIC ns, as seen at this end's socket calls.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -177,55 +178,34 @@ pub struct TraceContext {
     pub trace_state: Option<Box<str>>,
 }
 
-/// What an HTTP exchange adds.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct HttpExchange {
-    /// Method token as it was sent.
-    pub method: Cow<'static, str>,
-    /// Request target as it was sent (origin, absolute, authority or asterisk form), at most 2 KiB, **query
-    /// included**: what leaves the daemon must cut it off at the `?`.
-    pub target: Box<str>,
-    /// Minor version: 0 for HTTP/1.0, 1 for HTTP/1.1.
-    pub minor_version: u8,
-    /// `Host` header (or the authority of an absolute target), as it was sent.
-    pub host: Option<Box<str>>,
-    /// `User-Agent` header, at most 256 bytes.
-    pub user_agent: Option<Box<str>>,
-    /// Status code of the final response; `None` when none was seen.
-    pub status: Option<u16>,
-    /// Body bytes of the request; `None` where the framing was not seen whole.
-    pub request_body_size: Option<u64>,
-    /// Body bytes of the response; `None` where the framing was not seen whole.
-    pub response_body_size: Option<u64>,
-    /// The connection became a tunnel (101, or 2xx to CONNECT).
-    pub upgraded: bool,
-    /// The response is a stream of server-sent events.
-    pub event_stream: bool,
-}
-
-/// What a DNS lookup adds: a query and its answer over UDP, seen where it is made.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DnsExchange {
-    /// What was asked.
-    pub question: Question,
-    /// What the name server answered; `None` where no answer was seen.
-    pub response_code: Option<ResponseCode>,
-    /// How often the query was sent.
-    pub attempts: u32,
-}
-
-/// Protocol and what only it has.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Protocol {
-    /// HTTP/1.0 or 1.1.
-    Http(HttpExchange),
-    /// DNS.
-    Dns(DnsExchange),
-}
-
-/// One request and its response at one end of one connection.
+/// One request and its response at one end of one connection: what every exchange has, and what its protocol adds.
+///
+/// What they have in common is read and written as the exchange's own: `exchange.role`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Exchange {
+    /// What every exchange has.
+    pub common: Common,
+    /// What its protocol adds.
+    pub detail: Detail,
+}
+
+impl Deref for Exchange {
+    type Target = Common;
+
+    fn deref(&self) -> &Common {
+        &self.common
+    }
+}
+
+impl DerefMut for Exchange {
+    fn deref_mut(&mut self) -> &mut Common {
+        &mut self.common
+    }
+}
+
+/// What is known of an exchange whatever its protocol.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Common {
     /// The end at which it was seen.
     pub role: Role,
     /// The process at this end.
@@ -248,11 +228,9 @@ pub struct Exchange {
     pub context: TraceContext,
     /// What is missing, if anything.
     pub incomplete: Option<Incomplete>,
-    /// Protocol attributes.
-    pub protocol: Protocol,
 }
 
-impl Exchange {
+impl Common {
     /// Request's first byte to response's last, ns; `None` when the end is not known. For an exchange that was cut
     /// off ([`Incomplete::Closed`], [`Incomplete::Reset`]) `response_end` is the time of the cut.
     pub fn duration_ns(&self) -> Option<u64> {
@@ -262,12 +240,14 @@ impl Exchange {
                 .saturating_sub(self.times.request_start),
         )
     }
+}
 
+impl Exchange {
     /// The HTTP attributes, of an HTTP exchange.
     pub const fn http(&self) -> Option<&HttpExchange> {
-        match &self.protocol {
-            Protocol::Http(http) => Some(http),
-            Protocol::Dns(_) => None,
+        match &self.detail {
+            Detail::Http1(http) => Some(http),
+            Detail::Dns(_) => None,
         }
     }
 }

@@ -2,8 +2,11 @@
 
 use observer_protocol::http1::{MessageEnd, RequestHead, RequestKind, ResponseHead};
 
-use super::{Exchange, HttpExchange, Incomplete, InferredLink, Protocol, Times, TraceContext};
-use crate::identity::{Address, ConnectionKey, ProcessKey, Role};
+use super::{Common, Exchange, Incomplete, InferredLink, Times, TraceContext};
+use crate::{
+    identity::{Address, ConnectionKey, ProcessKey, Role},
+    protocol::http1::{HttpExchange, HttpVersion},
+};
 
 /// What all exchanges of a connection have in common.
 #[derive(Clone, Debug)]
@@ -84,9 +87,11 @@ impl Open {
             },
             request_chunked: head.chunked,
             http: HttpExchange {
+                // The head of a request that could not be read says nothing, its version least.
+                version: (!head.method.is_empty())
+                    .then(|| HttpVersion::of_minor(head.minor_version)),
                 method: head.method,
                 target: head.target,
-                minor_version: head.minor_version,
                 host: head.host,
                 user_agent: head.user_agent,
                 ..HttpExchange::default()
@@ -165,18 +170,20 @@ impl Open {
     /// The exchange as it now stands.
     pub(super) fn into_exchange(self, ends: &Ends) -> Exchange {
         Exchange {
-            role: ends.role,
-            process: self.call.process,
-            tid: self.call.tid,
-            connection: ends.key,
-            netns: ends.netns,
-            local: ends.local.clone(),
-            peer: ends.peer.clone(),
-            tls: ends.tls,
-            times: self.times,
-            context: self.context,
-            incomplete: self.incomplete,
-            protocol: Protocol::Http(self.http),
+            common: Common {
+                role: ends.role,
+                process: self.call.process,
+                tid: self.call.tid,
+                connection: ends.key,
+                netns: ends.netns,
+                local: ends.local.clone(),
+                peer: ends.peer.clone(),
+                tls: ends.tls,
+                times: self.times,
+                context: self.context,
+                incomplete: self.incomplete,
+            },
+            detail: self.http.into(),
         }
     }
 }

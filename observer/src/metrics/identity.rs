@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use super::Attributes;
 use crate::{
-    exchange::{Exchange, Protocol},
+    exchange::Exchange,
     identity::Role,
     process::Value,
+    protocol::{Detail, http1::HttpVersion},
     trace::conventions::{ErrorType, Method},
 };
 
@@ -36,11 +37,11 @@ impl Group {
     /// How many there are.
     pub(super) const COUNT: usize = 3;
 
-    pub(super) const fn of(exchange: &Exchange) -> Self {
-        match (&exchange.protocol, exchange.role) {
-            (Protocol::Dns(_), _) => Self::Lookups,
-            (Protocol::Http(_), Role::Server) => Self::Server,
-            (Protocol::Http(_), Role::Client) => Self::Client,
+    pub(super) fn of(exchange: &Exchange) -> Self {
+        match (&exchange.detail, exchange.role) {
+            (Detail::Dns(_), _) => Self::Lookups,
+            (Detail::Http1(_), Role::Server) => Self::Server,
+            (Detail::Http1(_), Role::Client) => Self::Client,
         }
     }
 }
@@ -59,7 +60,7 @@ pub(super) struct Http {
     pub(super) method: Method,
     pub(super) status: Option<u16>,
     pub(super) error: Option<ErrorType>,
-    pub(super) version: &'static str,
+    pub(super) version: Option<HttpVersion>,
     pub(super) scheme: &'static str,
     /// Server only.
     pub(super) route: Option<Arc<str>>,
@@ -105,7 +106,12 @@ impl Identity {
             out.push(("http.route", Value::Text(route.clone())));
         }
         // network.protocol.name is only wanted where it is not `http`.
-        out.push(("network.protocol.version", Value::Text(http.version.into())));
+        if let Some(version) = http.version {
+            out.push((
+                "network.protocol.version",
+                Value::Text(version.as_str().into()),
+            ));
+        }
         if let Some(address) = &http.server.0 {
             out.push(("server.address", Value::Text(address.clone())));
         }

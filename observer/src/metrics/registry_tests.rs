@@ -6,6 +6,7 @@ use super::*;
 use crate::{
     identity::Address,
     metrics::{HistogramPoint, Metric, Point, ServiceMetrics, Snapshot, snapshot},
+    protocol::http1::HttpVersion,
     trace::samples::{dns, exchange, http, instance, lookup, service},
 };
 
@@ -175,7 +176,7 @@ fn series_differ_exactly_where_their_attributes_do() {
     vary(&|e| http(e).status = Some(201));
     vary(&|e| http(e).status = None);
     vary(&|e| http(e).method = "POST".into());
-    vary(&|e| http(e).minor_version = 0);
+    vary(&|e| http(e).version = Some(HttpVersion::V1_0));
     vary(&|e| http(e).host = Some("other".into()));
     vary(&|e| http(e).host = None);
     vary(&|e| e.peer = Address::Inet("10.0.0.1:81".parse().unwrap()));

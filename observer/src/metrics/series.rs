@@ -11,8 +11,9 @@ use super::{
     instruments::{BYTES, SECONDS},
 };
 use crate::{
-    exchange::{Exchange, HttpExchange, Protocol},
+    exchange::Exchange,
     identity::{Address, Role},
+    protocol::{Detail, http1::HttpExchange},
     trace::conventions::{self, ErrorType, Method},
 };
 
@@ -109,9 +110,9 @@ impl ServiceSeries {
         now: u64,
         (cap, spare): (usize, usize),
     ) -> usize {
-        let http = match &exchange.protocol {
-            Protocol::Http(http) => http,
-            Protocol::Dns(dns) => {
+        let http = match &exchange.detail {
+            Detail::Http1(http) => http,
+            Detail::Dns(dns) => {
                 let before = self.len();
                 let error = ErrorType::of(exchange);
                 let name = dns.question.name.clone();
@@ -165,12 +166,13 @@ impl ServiceSeries {
         };
         let method = Method::of(&http.method) as u32;
         let role = u32::from(exchange.role == Role::Client);
+        let version = http.version.map_or(0, |version| version as u32 + 1);
         Some(CacheKey {
             route: route.map_or(0, |route| Arc::as_ptr(route).cast::<u8>() as usize),
             server,
             port,
             status: http.status.unwrap_or(0),
-            packed: role | error << 1 | u32::from(http.minor_version == 0) << 3 | method << 4,
+            packed: role | error << 1 | version << 3 | method << 8,
         })
     }
 
@@ -254,7 +256,7 @@ fn identity(exchange: &Exchange, http: &HttpExchange, route: Option<&Arc<str>>) 
         method: Method::of(&http.method),
         status: http.status,
         error: ErrorType::of(exchange),
-        version: conventions::protocol_version(http),
+        version: http.version,
         scheme: conventions::scheme(exchange),
         route: route.cloned(),
         server: match exchange.role {

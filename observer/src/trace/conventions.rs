@@ -6,8 +6,11 @@ use std::sync::Arc;
 
 use observer_protocol::dns::ResponseCode;
 
-use crate::exchange::{Exchange, HttpExchange, Incomplete, Protocol};
-use crate::identity::{Address, Role};
+use crate::{
+    exchange::{Exchange, Incomplete},
+    identity::{Address, Role},
+    protocol::{Detail, http1::HttpExchange},
+};
 
 /// `http.request.method`: the methods of RFC 9110 and PATCH (RFC 5789), compared case-sensitively; anything else is
 /// `_OTHER`, so that a client cannot make series by inventing methods.
@@ -110,12 +113,12 @@ impl ErrorType {
             Role::Server => 500,
             Role::Client => 400,
         };
-        let told = match &exchange.protocol {
-            Protocol::Http(http) => http
+        let told = match &exchange.detail {
+            Detail::Http1(http) => http
                 .status
                 .filter(|status| *status >= first_error)
                 .map(Self::Status),
-            Protocol::Dns(dns) => dns
+            Detail::Dns(dns) => dns
                 .response_code
                 .filter(|code| *code != ResponseCode::NO_ERROR)
                 .map(Self::Dns),
@@ -147,22 +150,13 @@ impl ErrorType {
 }
 
 /// `url.scheme` of an exchange.
-pub const fn scheme(exchange: &Exchange) -> &'static str {
+pub fn scheme(exchange: &Exchange) -> &'static str {
     if exchange.tls { "https" } else { "http" }
 }
 
 /// The port that a URL of the exchange's scheme leaves out (RFC 9110 section 4.2).
-pub const fn default_port(exchange: &Exchange) -> u16 {
+pub fn default_port(exchange: &Exchange) -> u16 {
     if exchange.tls { 443 } else { 80 }
-}
-
-/// `network.protocol.version`.
-pub const fn protocol_version(http: &HttpExchange) -> &'static str {
-    if http.minor_version == 0 {
-        "1.0"
-    } else {
-        "1.1"
-    }
 }
 
 /// The path of a request target, without query and fragment; `None` for the authority form (CONNECT), the asterisk

@@ -17,8 +17,11 @@ use std::sync::{
 };
 
 use super::{conventions::ErrorType, slow::Slowness};
-use crate::exchange::{Exchange, Incomplete, Protocol};
-use crate::identity::Role;
+use crate::{
+    exchange::{Exchange, Incomplete},
+    identity::Role,
+    protocol::Detail,
+};
 
 /// How long the thresholds stay, ns.
 const WINDOW_NS: u64 = 250_000_000;
@@ -185,9 +188,9 @@ impl Sampler {
         let kind = match (exchange.role, route) {
             (Role::Server, Some(route)) => Arc::as_ptr(route).cast::<u8>() as u64,
             (role, _) => {
-                let role = match exchange.protocol {
-                    Protocol::Http(_) => u64::from(role == Role::Client) + 1,
-                    Protocol::Dns(_) => 3,
+                let role = match exchange.detail {
+                    Detail::Http1(_) => u64::from(role == Role::Client) + 1,
+                    Detail::Dns(_) => 3,
                 };
                 exchange.process.start_ns.rotate_left(20)
                     ^ u64::from(exchange.process.tgid) << 2

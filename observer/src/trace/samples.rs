@@ -5,9 +5,14 @@ use std::sync::Arc;
 use observer_protocol::dns::{Question, RecordType, ResponseCode};
 
 use crate::{
-    exchange::{DnsExchange, Exchange, HttpExchange, ParentMethod, Protocol, Times, TraceContext},
+    exchange::{Common, Exchange, ParentMethod, Times, TraceContext},
     identity::{Address, ConnectionKey, ProcessKey, Role},
     process::{Service, Value},
+    protocol::{
+        Detail,
+        dns::DnsExchange,
+        http1::{HttpExchange, HttpVersion},
+    },
 };
 
 /// A GET of `/users/42?q=secret` that took 30 ms and got 200.
@@ -18,43 +23,45 @@ pub(crate) fn exchange(role: Role) -> Exchange {
     );
     let (local, peer) = if role == Role::Server { (a, b) } else { (b, a) };
     Exchange {
-        role,
-        process: ProcessKey {
-            tgid: 7,
-            start_ns: 1,
+        common: Common {
+            role,
+            process: ProcessKey {
+                tgid: 7,
+                start_ns: 1,
+            },
+            tid: 7,
+            connection: ConnectionKey {
+                sock: 1,
+                generation: 1,
+            },
+            netns: 0,
+            local: Address::Inet(local),
+            peer: Address::Inet(peer),
+            tls: false,
+            times: Times {
+                request_start: 1_000_000_000,
+                request_end: 1_001_000_000,
+                response_start: Some(1_020_000_000),
+                response_end: Some(1_030_000_000),
+                connection_established: None,
+                connection_accepted: None,
+            },
+            context: TraceContext {
+                trace_id: [0xab; 16],
+                span_id: [0xcd; 8],
+                parent_span_id: None,
+                parent_method: ParentMethod::None,
+                own_parent: None,
+                link: None,
+                sampled: None,
+                trace_state: None,
+            },
+            incomplete: None,
         },
-        tid: 7,
-        connection: ConnectionKey {
-            sock: 1,
-            generation: 1,
-        },
-        netns: 0,
-        local: Address::Inet(local),
-        peer: Address::Inet(peer),
-        tls: false,
-        times: Times {
-            request_start: 1_000_000_000,
-            request_end: 1_001_000_000,
-            response_start: Some(1_020_000_000),
-            response_end: Some(1_030_000_000),
-            connection_established: None,
-            connection_accepted: None,
-        },
-        context: TraceContext {
-            trace_id: [0xab; 16],
-            span_id: [0xcd; 8],
-            parent_span_id: None,
-            parent_method: ParentMethod::None,
-            own_parent: None,
-            link: None,
-            sampled: None,
-            trace_state: None,
-        },
-        incomplete: None,
-        protocol: Protocol::Http(HttpExchange {
+        detail: Detail::Http1(HttpExchange {
             method: "GET".into(),
             target: "/users/42?q=secret".into(),
-            minor_version: 1,
+            version: Some(HttpVersion::V1_1),
             host: Some("api.example.com".into()),
             user_agent: Some("curl/8".into()),
             status: Some(200),
@@ -71,7 +78,7 @@ pub(crate) fn lookup() -> Exchange {
     exchange.peer = Address::Inet("10.0.0.53:53".parse().unwrap());
     exchange.times.response_start = Some(1_002_000_000);
     exchange.times.response_end = exchange.times.response_start;
-    exchange.protocol = Protocol::Dns(DnsExchange {
+    exchange.detail = Detail::Dns(DnsExchange {
         question: Question {
             name: "example.com".into(),
             kind: RecordType(28),
@@ -85,17 +92,17 @@ pub(crate) fn lookup() -> Exchange {
 
 /// Its DNS part, to be changed.
 pub(crate) fn dns(exchange: &mut Exchange) -> &mut DnsExchange {
-    match &mut exchange.protocol {
-        Protocol::Dns(dns) => dns,
-        Protocol::Http(_) => panic!("not DNS"),
+    match &mut exchange.detail {
+        Detail::Dns(dns) => dns,
+        Detail::Http1(_) => panic!("not DNS"),
     }
 }
 
 /// The HTTP part, to be changed.
 pub(crate) fn http(exchange: &mut Exchange) -> &mut HttpExchange {
-    match &mut exchange.protocol {
-        Protocol::Http(http) => http,
-        Protocol::Dns(_) => panic!("not HTTP"),
+    match &mut exchange.detail {
+        Detail::Http1(http) => http,
+        Detail::Dns(_) => panic!("not HTTP"),
     }
 }
 

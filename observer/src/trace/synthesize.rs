@@ -28,9 +28,10 @@ use super::{
     conventions::{self, ErrorType, Method},
 };
 use crate::{
-    exchange::{DnsExchange, Exchange, HttpExchange, Incomplete, InferredLink, Protocol},
+    exchange::{Exchange, Incomplete, InferredLink},
     identity::{Address, Role},
     process::{Service, Value},
+    protocol::{Detail, dns::DnsExchange, http1::HttpExchange},
 };
 
 /// The span of `exchange`, or `None` where its end is not known: a duration is never invented.
@@ -53,8 +54,8 @@ pub fn synthesize(
     };
     let route = route.filter(|_| kind == SpanKind::Server);
     let error = ErrorType::of(exchange);
-    let (name, attributes) = match &exchange.protocol {
-        Protocol::Http(http) => {
+    let (name, attributes) = match &exchange.detail {
+        Detail::Http1(http) => {
             let method = Method::of(&http.method);
             let name = match route {
                 Some(route) => format!("{} {route}", method.in_span_name()).into(),
@@ -62,7 +63,7 @@ pub fn synthesize(
             };
             (name, http_attributes(exchange, http, method, route, error))
         }
-        Protocol::Dns(dns) => (
+        Detail::Dns(dns) => (
             format!("DNS {}", dns.question.kind).into(),
             dns_attributes(exchange, dns, error),
         ),
@@ -183,10 +184,9 @@ fn http_attributes(
         out.0.push(("network.peer.address", Value::Text(peer)));
         out.int("network.peer.port", peer_port);
     }
-    out.text(
-        "network.protocol.version",
-        conventions::protocol_version(http),
-    );
+    if let Some(version) = http.version {
+        out.text("network.protocol.version", version.as_str());
+    }
     match exchange.local {
         Address::Inet(_) => out.text("network.transport", "tcp"),
         Address::Unix(_) => out.text("network.transport", "unix"),

@@ -10,8 +10,11 @@ use super::super::{
     Shard, StreamConfig,
     script::{Collected, MS, bytes_of},
 };
-use crate::exchange::{DnsExchange, Exchange, Incomplete, ParentMethod, Protocol};
-use crate::identity::{Address, Role};
+use crate::{
+    exchange::{Exchange, Incomplete, ParentMethod},
+    identity::{Address, Role},
+    protocol::{Detail, dns::DnsExchange},
+};
 
 /// A name, what the answer said, what is missing, and how long it took, ms.
 type Outcome<'a> = (
@@ -111,9 +114,9 @@ fn outcome(exchange: &Exchange) -> Outcome<'_> {
 }
 
 fn dns(exchange: &Exchange) -> &DnsExchange {
-    match &exchange.protocol {
-        Protocol::Dns(dns) => dns,
-        Protocol::Http(_) => panic!("not DNS"),
+    match &exchange.detail {
+        Detail::Dns(dns) => dns,
+        Detail::Http1(_) => panic!("not DNS"),
     }
 }
 

@@ -5,6 +5,7 @@ use observer_abi::record;
 use crate::{
     exchange::{Incomplete, ParentMethod},
     identity::Role,
+    protocol::http1::HttpVersion,
     stream::script::{GET, MS, OK, Script},
 };
 
@@ -31,7 +32,10 @@ fn one_request_and_its_response_make_one_exchange() {
         (http.host.as_deref(), http.user_agent.as_deref()),
         (Some("shop"), Some("curl/8"))
     );
-    assert_eq!((http.status, http.minor_version), (Some(200), 1));
+    assert_eq!(
+        (http.status, http.version),
+        (Some(200), Some(HttpVersion::V1_1))
+    );
     assert_eq!(
         (http.request_body_size, http.response_body_size),
         (Some(0), Some(5))

@@ -1,0 +1,79 @@
+//! The protocols that observer understands, and what each says of its exchanges.
+//!
+//! In: the facts of one exchange, as its parser found them.
+//! Out: one [`Detail`] an exchange, behind which everything downstream reads what it needs.
+//! Owns: the one list of protocols. A protocol is a line in it and a file here; no other place tells them apart.
+
+pub mod dns;
+pub mod http1;
+
+/// Generates what depends on the whole list: [`ProtocolId`] and [`Detail`].
+macro_rules! protocols {
+    ($($(#[$doc:meta])* $number:literal => $module:ident::$Facts:ident as $Name:ident,)*) => {
+        /// A protocol's number, for tables that hold a byte each. Numbers stay as they are: the kernel programs hold
+        /// them, too.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+        #[repr(u8)]
+        pub enum ProtocolId {
+            /// Not told yet, or none that is understood.
+            #[default]
+            Unknown = 0,
+            $($(#[$doc])* $Name = $number,)*
+        }
+
+        impl ProtocolId {
+            /// All that are understood, in the order of the list.
+            pub const ALL: &[Self] = &[$(Self::$Name),*];
+
+            /// The protocol of that number; [`Unknown`](Self::Unknown) where there is none.
+            pub const fn of(number: u8) -> Self {
+                match number {
+                    $($number => Self::$Name,)*
+                    _ => Self::Unknown,
+                }
+            }
+        }
+
+        /// An exchange's protocol, and what only that one knows of it.
+        #[derive(Clone, Debug, PartialEq, Eq)]
+        pub enum Detail {
+            $($(#[$doc])* $Name($module::$Facts),)*
+        }
+
+        impl Detail {
+            /// Which protocol it is.
+            pub const fn id(&self) -> ProtocolId {
+                match self {
+                    $(Self::$Name(_) => ProtocolId::$Name,)*
+                }
+            }
+        }
+
+        $(impl From<$module::$Facts> for Detail {
+            fn from(facts: $module::$Facts) -> Self {
+                Self::$Name(facts)
+            }
+        })*
+    };
+}
+
+protocols! {
+    /// HTTP/1.0 and 1.1.
+    1 => http1::HttpExchange as Http1,
+    /// DNS over UDP.
+    2 => dns::DnsExchange as Dns,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_lead_back_to_their_protocols() {
+        for id in ProtocolId::ALL {
+            assert_eq!(ProtocolId::of(*id as u8), *id);
+        }
+        assert_eq!(ProtocolId::of(0), ProtocolId::Unknown);
+        assert_eq!(ProtocolId::of(255), ProtocolId::Unknown);
+    }
+}
