@@ -1,53 +1,26 @@
 //! The kernel programs of observer.
 //!
-//! `socket`, `fentry`, `kprobe` and `syscall` are tier adapters: they find the sock, the direction, the byte range and the buffer of one
-//! call, and hand them to `capture`, which is the same for every tier. `state` follows TCP connections, `process`
-//! follows processes.
+//! In: the kernel's hooks, and what the daemon sets before load and in maps. Out: records in rings, counters.
+//! A tier's adapter (`tier`) finds the sock, the direction, the byte range and the buffer of one call, and hands them to
+//! `core`, which is the same for every tier. Around it: `life` follows connections and processes, `uring` finds the
+//! buffers of io_uring's requests, `work` tells which request a thread works for, `carry` takes contexts from one
+//! service to the next, `tls` does so where nobody can read, `datagram` tells of DNS. `kernel` is how all of them read kernel memory.
 #![no_std]
 #![no_main]
 #![feature(asm_experimental_arch)]
 
-mod buffer;
-mod capture;
-mod connecting;
-mod connection;
-mod context;
-mod dns;
-mod event_loop;
-mod fentry;
-mod globals;
-mod inject;
-mod iterator;
-mod kprobe;
-mod ktls;
-mod ktls_hooks;
-mod go;
-mod head;
-mod link;
-mod maps;
-mod node;
-mod opaque;
-mod option;
-mod output;
-mod process;
-mod python;
-mod read;
-mod retry;
-mod registers;
-mod request;
-mod ring;
-mod ruby;
-mod sock;
-mod socket;
-mod spare;
-mod state;
-mod syscall;
-mod task;
-mod tokio;
-mod unit;
+mod carry;
+mod core;
+mod datagram;
+mod kernel;
+mod life;
+mod tier;
+mod tls;
+mod uring;
+mod work;
 
 #[panic_handler]
-fn panic(_info: &core::panic::PanicInfo) -> ! {
+fn panic(_info: &::core::panic::PanicInfo) -> ! {
     loop {}
 }
 

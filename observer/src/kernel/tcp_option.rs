@@ -1,6 +1,6 @@
 //! Trace context in TCP options: the program on the root control group, and servers that were there before it.
 //!
-//! The kernel side, and what it does to packets, is `observer-ebpf/src/option.rs`.
+//! The kernel side, and what it does to packets, is `observer-ebpf/src/carry/tcp_option.rs`.
 
 use std::{
     collections::HashSet,

@@ -1,4 +1,4 @@
-//! In: what the kernel has and allows. Out: how far io_uring's requests are followed (observer-ebpf/src/ring.rs), and the
+//! In: what the kernel has and allows. Out: how far io_uring's requests are followed (observer-ebpf/src/uring), and the
 //! programs for it. Owns: that decision.
 
 use std::fmt;

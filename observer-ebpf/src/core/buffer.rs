@@ -1,0 +1,274 @@
+//! Where the bytes of a call are: one user buffer, an iovec array, or unknown. Copying them.
+
+use aya_ebpf::helpers::generated::{bpf_probe_read_kernel, bpf_probe_read_user};
+use observer_abi::{connection::OUTBOUND, loss::Counter, record::MAX_PAYLOAD};
+
+use crate::{
+    core::{
+        maps::{self, Scratch},
+        output::count,
+    },
+    kernel::globals::settings,
+};
+
+/// Iovec segments that are looked at; what lies behind them is counted, not read.
+const MAX_SEGMENTS: u64 = 8;
+
+/// A call's buffer.
+#[derive(Clone, Copy)]
+pub(crate) enum Source {
+    /// Bytes at a user address.
+    Flat(u64),
+    /// The same, but only so many of the call's bytes lie there; where the others are is not known.
+    First(u64, u64),
+    /// A user address of an array of `struct iovec`, and how many they are.
+    Vector(u64, u64),
+    /// The same in kernel memory, and the bytes of the first segment that come before the call's first byte.
+    KernelVector(u64, u64, u64),
+    /// So many bytes lie in the scratch's payload already; and the last eight bytes of the stream after the call.
+    Copied(u64, u64),
+    /// Bytes move, but nobody told from where: sendfile, splice, io_uring in some tiers.
+    Unknown,
+}
+
+/// How a [`Source`] lies in the scratch.
+mod kind {
+    pub(super) const FLAT: u64 = 0;
+    pub(super) const VECTOR: u64 = 1;
+    pub(super) const KERNEL_VECTOR: u64 = 2;
+    pub(super) const UNKNOWN: u64 = 3;
+    pub(super) const COPIED: u64 = 4;
+}
+
+impl Source {
+    /// Leaves it in the scratch: however the buffer was found, to the verifier what follows is one state, which it
+    /// looks at once.
+    ///
+    /// # Safety
+    /// `scratch` is a map value.
+    #[inline(always)]
+    pub(crate) unsafe fn store(self, scratch: *mut Scratch) {
+        let words = match self {
+            Self::Flat(user) => [kind::FLAT, user, u64::MAX, 0],
+            Self::First(user, bytes) => [kind::FLAT, user, bytes, 0],
+            Self::Vector(array, segments) => [kind::VECTOR, array, segments, 0],
+            Self::KernelVector(array, segments, skip) => [kind::KERNEL_VECTOR, array, segments, skip],
+            Self::Copied(bytes, tail) => [kind::COPIED, bytes, tail, 0],
+            Self::Unknown => [kind::UNKNOWN, 0, 0, 0],
+        };
+        // SAFETY: as promised.
+        unsafe { (&raw mut (*scratch).source).write_volatile(words) };
+    }
+}
+
+/// Whether it is known where the bytes are.
+///
+/// # Safety
+/// `scratch` is a map value.
+#[inline(always)]
+pub(crate) unsafe fn is_known(scratch: *const Scratch) -> bool {
+    // SAFETY: as promised.
+    unsafe { (*scratch).source[0] != kind::UNKNOWN }
+}
+
+/// One segment of an iovec array: address and length. Reads as empty where it faults.
+#[inline(always)]
+unsafe fn segment(in_kernel: bool, array: u64, index: u64) -> Option<[u64; 2]> {
+    let mut segment = [0u64; 2];
+    let at = array.wrapping_add(index * 16);
+    // SAFETY: the destination has the size; a fault is reported.
+    let failed = unsafe {
+        if in_kernel {
+            if settings().may_probe_read() == 0 {
+                return None;
+            }
+            bpf_probe_read_kernel(segment.as_mut_ptr().cast(), 16, at as *const _)
+        } else {
+            bpf_probe_read_user(segment.as_mut_ptr().cast(), 16, at as *const _)
+        }
+    };
+    if failed != 0 {
+        count(Counter::CopyFault, 1);
+        return None;
+    }
+    Some(segment)
+}
+
+/// Copies at most `wanted` bytes of the scratch's buffer to its payload and returns how many.
+///
+/// A function of its own, which the verifier looks at once a program, whatever the callers know.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn copy_payload(slot: u32, wanted: u64) -> u64 {
+    let Some(scratch) = maps::scratch(slot) else { return 0 };
+    let wanted = wanted.min(MAX_PAYLOAD as u64);
+    // SAFETY: a map value; `at` and `size` are each at most MAX_PAYLOAD, the payload's room is twice that.
+    unsafe {
+        let payload: *mut u8 = (&raw mut (*scratch).payload).cast();
+        let first = (*scratch).source[1];
+        match (*scratch).source[0] {
+            kind::FLAT => {
+                let size = bounded(wanted.min((*scratch).source[2]));
+                if bpf_probe_read_user(payload.cast(), size, first as *const _) != 0 {
+                    faulted(scratch, 0);
+                    return 0;
+                }
+                return u64::from(size);
+            }
+            kind::UNKNOWN => {
+                count(Counter::BufferUnknown, 1);
+                return 0;
+            }
+            kind::COPIED if settings().inject() != 0 => return wanted.min(first),
+            _ => {}
+        }
+        let in_kernel = (*scratch).source[0] == kind::KERNEL_VECTOR;
+        let segments = (*scratch).source[2];
+        // By way of memory, so that the verifier takes what one segment leaves as one state, however it was come by.
+        let skip = &raw mut (*scratch).found[0];
+        let copied = &raw mut (*scratch).found[1];
+        skip.write_volatile((*scratch).source[3]);
+        copied.write_volatile(0);
+        let mut index: u64 = 0;
+        while index < MAX_SEGMENTS {
+            let done = copied.read_volatile();
+            if index >= segments || done >= wanted {
+                break;
+            }
+            let Some([address, length]) = segment(in_kernel, first, index) else { break };
+            let skipped = skip.read_volatile().min(length);
+            skip.write_volatile(skip.read_volatile() - skipped);
+            let size = bounded((length - skipped).min(wanted - done));
+            let at = barrier(done) & (MAX_PAYLOAD as u64 - 1);
+            let from = address.wrapping_add(skipped);
+            if size > 0 && bpf_probe_read_user(payload.add(at as usize).cast(), size, from as *const _) != 0 {
+                faulted(scratch, done);
+                break;
+            }
+            copied.write_volatile(at + u64::from(size));
+            index += 1;
+        }
+        copied.read_volatile()
+    }
+}
+
+/// Counts a copy that failed after `copied` bytes, unless it is tried again.
+#[inline(always)]
+unsafe fn faulted(scratch: *const Scratch, copied: u64) {
+    // SAFETY: a map value.
+    if copied != 0 || unsafe { (*scratch).call.retry } == 0 {
+        count(Counter::CopyFault, 1);
+    }
+}
+
+/// The last eight bytes of the stream after the scratch's call, newest in the highest byte, where `before` was the same
+/// before it; 0 where they cannot be read.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn read_tail(slot: u32, before: u64) -> u64 {
+    let Some(scratch) = maps::scratch(slot) else { return 0 };
+    // SAFETY: a map value; user addresses, whose faults are reported.
+    unsafe {
+        let length = (*scratch).call.end.wrapping_sub((*scratch).call.start);
+        let (user, size) = match (*scratch).source[0] {
+            kind::FLAT if length <= (*scratch).source[2] => ((*scratch).source[1], length),
+            kind::COPIED if settings().inject() != 0 => return (*scratch).source[2],
+            kind::FLAT | kind::UNKNOWN => return 0,
+            found => {
+                if !last_segment(scratch, found == kind::KERNEL_VECTOR, length) {
+                    return 0;
+                }
+                ((*scratch).found[0], (*scratch).found[1])
+            }
+        };
+        let mut word = 0u64;
+        if size >= 8 {
+            let end = user.wrapping_add(size - 8) as *const _;
+            return if bpf_probe_read_user((&raw mut word).cast(), 8, end) == 0 { word } else { 0 };
+        }
+        let bytes = (barrier(size) & 7) as u32;
+        if bytes == 0 || bpf_probe_read_user((&raw mut word).cast(), bytes, user as *const _) != 0 {
+            return 0;
+        }
+        (before >> (8 * bytes)) | (word << (64 - 8 * bytes))
+    }
+}
+
+/// Leaves in the scratch where in the last segment that the call touched its bytes are, and how many.
+#[inline(always)]
+unsafe fn last_segment(scratch: *mut Scratch, in_kernel: bool, length: u64) -> bool {
+    // SAFETY: a map value.
+    unsafe {
+        let (first, segments) = ((*scratch).source[1], (*scratch).source[2]);
+        let mut skip = (*scratch).source[3];
+        if segments == 0 {
+            return false;
+        }
+        if segments > 1 && (*scratch).call.direction == u32::from(OUTBOUND) {
+            // A send takes every segment whole.
+            let Some(last) = segment(in_kernel, first, segments - 1) else { return false };
+            (&raw mut (*scratch).found).write_volatile(last);
+            return true;
+        }
+        let mut remaining = length;
+        let mut index = 0;
+        while index < MAX_SEGMENTS {
+            if index >= segments {
+                break;
+            }
+            let Some([address, size]) = segment(in_kernel, first, index) else { break };
+            let skipped = skip.min(size);
+            skip -= skipped;
+            let size = size - skipped;
+            if remaining <= size {
+                (&raw mut (*scratch).found).write_volatile([address.wrapping_add(skipped), remaining]);
+                return true;
+            }
+            remaining -= size;
+            index += 1;
+        }
+    }
+    false
+}
+
+/// Finds the buffer of a receive that is over: `result` bytes back from where the iterator stands now, which is `skip`
+/// bytes into the segment at `array` (in the kernel). Leaves it in the scratch.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn rewind(slot: u32, array: u64, skip: u64, result: u64) -> u32 {
+    let Some(scratch) = maps::scratch(slot) else { return 0 };
+    let mut array = array;
+    let mut skip = skip;
+    let mut back = 0u64;
+    // SAFETY: a map value; each segment read lies within the bytes that this call moved.
+    unsafe {
+        while back < MAX_SEGMENTS {
+            if skip >= result {
+                Source::KernelVector(array, back + 1, skip - result).store(scratch);
+                return 1;
+            }
+            array = array.wrapping_sub(16);
+            let Some([_, length]) = segment(true, array, 0) else { break };
+            skip = skip.wrapping_add(length);
+            back += 1;
+        }
+        Source::Unknown.store(scratch);
+    }
+    0
+}
+
+/// A length that the verifier, too, knows to be at most [`MAX_PAYLOAD`].
+#[inline(always)]
+pub(crate) fn bounded(length: u64) -> u32 {
+    let length = barrier(length);
+    if length > MAX_PAYLOAD as u64 { MAX_PAYLOAD as u32 } else { length as u32 }
+}
+
+/// Hides a value's origin from the compiler, so that it keeps the bounds checks that the verifier needs to see.
+#[inline(always)]
+pub(crate) fn barrier(mut value: u64) -> u64 {
+    // SAFETY: a move of a register to itself. (An empty statement would leave a line entry without an instruction,
+    // which the kernel refuses.)
+    unsafe { core::arch::asm!("{0} = {0}", inout(reg) value, options(pure, nomem, nostack, preserves_flags)) };
+    value
+}

@@ -1,0 +1,123 @@
+//! Rings and counters.
+
+use aya_ebpf::{
+    bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
+    helpers::generated::{bpf_ringbuf_output, bpf_ringbuf_query},
+    maps::RingBuf,
+};
+use observer_abi::loss::Counter;
+
+use crate::{
+    core::maps::{COUNTERS, RECORDS_0, RECORDS_1, RECORDS_2, RECORDS_3, SLEEPING},
+    kernel::globals::settings,
+};
+
+/// Adds to a counter of this CPU.
+#[inline(always)]
+pub(crate) fn count(counter: Counter, by: u64) {
+    counted(counter, by);
+}
+
+/// The same; what it says then.
+#[inline(always)]
+fn counted(counter: Counter, by: u64) -> u64 {
+    let Some(value) = COUNTERS.get_ptr_mut(counter as u32) else { return 0 };
+    // SAFETY: a per-CPU value; an interrupt may at worst lose one increment.
+    unsafe {
+        let sum = (*value).wrapping_add(by);
+        *value = sum;
+        sum
+    }
+}
+
+/// The ring of the connection with this generation. (The verifier allows no arithmetic on its sock's address; the ns are as
+/// good as random.)
+#[inline(always)]
+pub(crate) fn ring_of(generation: u64) -> u32 {
+    ((generation >> 3) ^ (generation >> 13)) as u32 & settings().ring_mask()
+}
+
+/// Sends `length` bytes at `data` to the ring of the connection with this generation. Returns whether they fitted.
+///
+/// # Safety
+/// `data` points at `length` readable bytes in a map value.
+#[inline(always)]
+pub(crate) unsafe fn send(generation: u64, data: *const u8, length: u64) -> bool {
+    // SAFETY: passed on.
+    unsafe { send_looking(generation, data, length, true) }
+}
+
+/// The same for what there is much of.
+///
+/// # Safety
+/// As for [`send`].
+#[inline(always)]
+pub(crate) unsafe fn send_run(generation: u64, data: *const u8, length: u64) -> bool {
+    let looks = settings().wake_bytes() < SMALL || length >= LARGE || counted(Counter::Records, 0) % EVERY == 0;
+    // SAFETY: passed on.
+    unsafe { send_looking(generation, data, length, looks) }
+}
+
+/// # Safety
+/// As for [`send`].
+#[inline(always)]
+unsafe fn send_looking(generation: u64, data: *const u8, length: u64, looks: bool) -> bool {
+    let shard = ring_of(generation);
+    // SAFETY: passed on.
+    let sent = unsafe {
+        match shard {
+            0 => send_to(&RECORDS_0, 0, data, length, looks),
+            1 => send_to(&RECORDS_1, 1, data, length, looks),
+            2 => send_to(&RECORDS_2, 2, data, length, looks),
+            _ => send_to(&RECORDS_3, 3, data, length, looks),
+        }
+    };
+    if sent {
+        count(Counter::Records, 1);
+        count(Counter::RecordBytes, length);
+    } else {
+        count(Counter::RingFull, 1);
+    }
+    sent
+}
+
+/// How full the ring is, which is not free to ask, is asked with each piece of a run of so many bytes,
+const LARGE: u64 = 2048;
+/// and with one in so many of each CPU: what comes in between fits well into the half that is free when a reader is woken,
+const EVERY: u64 = 8;
+/// but for a ring that wakes its reader with less than this in it.
+const SMALL: u32 = 256 << 10;
+
+/// No wake-up: the reader polls. Only one that found nothing for a while sleeps until it is woken, and a ring that fills
+/// faster than it is polled wakes it, too, where `looks` says to look for that.
+///
+/// # Safety
+/// As for [`send`].
+#[inline(always)]
+unsafe fn send_to(ring: &RingBuf, shard: u32, data: *const u8, length: u64, looks: bool) -> bool {
+    let map = core::ptr::from_ref(ring).cast_mut().cast();
+    // SAFETY: a map of the ring type, and as above.
+    unsafe {
+        let filling = looks && bpf_ringbuf_query(map, BPF_RB_AVAIL_DATA as u64) > u64::from(settings().wake_bytes());
+        let sleeps = match SLEEPING.get_ptr(shard) {
+            Some(sleeps) => *sleeps != 0,
+            None => false,
+        };
+        let flags = if sleeps || filling { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP };
+        bpf_ringbuf_output(map, data.cast_mut().cast(), length, flags as u64) == 0
+    }
+}
+
+/// Copies a value by words. (A plain assignment of a large struct becomes a call to a byte-wise `memcpy`.)
+///
+/// # Safety
+/// `to` and `from` are valid for `T`, a struct of whole 8-byte words without padding, and do not overlap.
+#[inline(always)]
+pub(crate) unsafe fn copy_words<T>(to: *mut T, from: *const T) {
+    let mut index = 0;
+    while index < size_of::<T>() / 8 {
+        // SAFETY: as promised.
+        unsafe { to.cast::<u64>().add(index).write_volatile(from.cast::<u64>().add(index).read_volatile()) };
+        index += 1;
+    }
+}

@@ -1,0 +1,180 @@
+//! The client's end of an opaque connection: it says for which request it writes.
+
+use observer_abi::{
+    connection::{Connection, INBOUND, OUTBOUND},
+    context::{Handoff, RequestReference},
+    control::mode,
+    loss::Counter,
+};
+
+use super::{between_hosts, handshake::look, opaque::forget};
+use crate::{
+    carry::context::{self, Caller},
+    core::{
+        capture::Call,
+        maps::{self, CONNECTIONS, HANDOFF, Scratch},
+        output::{self, count},
+    },
+    kernel::globals::settings,
+    work::unit,
+};
+
+/// BPF_ANY of `bpf_map_update_elem`.
+const ANY: u64 = 0;
+
+/// Claims the bytes from `from` to the call's end for the request in the entry's context, or for none.
+#[inline(always)]
+pub(super) unsafe fn claim(entry: *mut Connection, scratch: *mut Scratch, from: u64) {
+    // SAFETY: as the callers promise. Nothing of this connection is shipped, so there is room in the scratch, and there is
+    // little on the stack.
+    unsafe {
+        (*entry).directions[OUTBOUND as usize].run_start = from;
+        let context = &raw const (*entry).context;
+        let handoff: *mut Handoff = (&raw mut (*scratch).opened).cast();
+        output::copy_words(&raw mut (*handoff).trace_id, &raw const (*context).trace_id);
+        output::copy_words(&raw mut (*handoff).span_id, &raw const (*context).span_id);
+        (*handoff).time_ns = (*scratch).call.now;
+        (*handoff).observer = 0;
+        (*handoff).from = from;
+        (*handoff).until = (*scratch).call.end;
+        let _ = HANDOFF.insert(context::handoff_key(&*entry, 0), &*handoff, ANY);
+    }
+}
+
+/// The client's bytes are no known request's from here on. `withdraw`: in the run others were.
+#[inline(always)]
+unsafe fn disown(entry: *mut Connection, scratch: *mut Scratch, withdraw: bool) {
+    // SAFETY: as the callers promise.
+    unsafe {
+        forget(entry);
+        claim(entry, scratch, (*scratch).call.start);
+        if withdraw && settings().tcp_option() != 0 {
+            between_hosts::withdraw((*scratch).call.sock);
+        }
+    }
+}
+
+/// Room for the request that is written for: as in `claim`, behind what that writes.
+#[inline(always)]
+unsafe fn writer(scratch: *mut Scratch) -> *mut RequestReference {
+    // SAFETY: as the callers promise.
+    unsafe { (&raw mut (*scratch).opened.context).cast() }
+}
+
+/// Leaves there for which request the caller writes, and returns whether a run begins. However that was found, to the
+/// verifier what follows is one state.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn opaque_writer(slot: u32, look: u32) -> u32 {
+    let Some(scratch) = maps::scratch(slot) else { return 0 };
+    // SAFETY: live map values.
+    unsafe {
+        let call = &(*scratch).call;
+        let Some(entry) = CONNECTIONS.get_ptr_mut(call.sock) else { return 0 };
+        let this = &raw mut (*entry).directions[OUTBOUND as usize];
+        let answered = (*entry).directions[INBOUND as usize].end;
+        let opens = (*this).runs == 0 || (*this).other_at_start != answered;
+        if look == look::ASIDE {
+            return u32::from(opens);
+        }
+        if opens {
+            (*this).other_at_start = answered;
+            (*this).runs += 1;
+        }
+        let caller: Caller = context::caller(call.pid_tgid);
+        let writer = writer(scratch);
+        copy(writer, &raw const (*entry).owner);
+        unit::find(entry, &caller, writer);
+        u32::from(opens)
+    }
+}
+
+/// A client is about to write.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn opaque_written(slot: u32, look: u32, opens: u32) -> u32 {
+    let Some(scratch) = maps::scratch(slot) else { return 0 };
+    // SAFETY: live map values.
+    unsafe {
+        let call = &(*scratch).call;
+        let Some(entry) = CONNECTIONS.get_ptr_mut(call.sock) else { return 0 };
+        let this = &raw mut (*entry).directions[OUTBOUND as usize];
+        let opens = opens != 0;
+        if look == look::ASIDE {
+            disown(entry, scratch, !opens);
+            return 0;
+        }
+        let from = call.start.wrapping_add(u64::from(look));
+        let contiguous = call.start.wrapping_sub((*this).announced) as i64 <= 0;
+        let writer = writer(scratch);
+        let owner = &raw mut (*entry).owner;
+        let same = is_same(writer, owner);
+        let named = (*entry).context.span_id != [0; 8];
+        if !opens {
+            if same && contiguous {
+                extend(entry, call);
+                return 0;
+            }
+            let second = !same && named && unit::resolve(&*writer).is_some();
+            disown(entry, scratch, true);
+            if second {
+                count(Counter::OpaqueShared, 1);
+                (*entry).mode = mode::IGNORE;
+            }
+            return 0;
+        }
+
+        copy(owner, writer);
+        forget(entry);
+        if let Some(request) = unit::resolve(&*owner) {
+            (*entry).context.trace_id = (*request).context.trace_id;
+            (*entry).context.span_id = (*owner).span_id.to_ne_bytes();
+            if unit::resolve(&*owner).is_none() {
+                // Answered, and another one came, while this was copied.
+                forget(entry);
+            }
+        }
+        if (*entry).context.span_id == [0; 8] {
+            claim(entry, scratch, from);
+            return 0;
+        }
+        // The same request asks again: what it wrote before stays claimed, the other end may not have read it all.
+        claim(entry, scratch, if same && named && contiguous { (*this).run_start } else { from });
+        count(Counter::OpaquePassed, 1);
+        if settings().tcp_option() != 0 {
+            between_hosts::leave_for(slot, from);
+        }
+    }
+    0
+}
+
+/// The claim reaches to the call's end.
+#[inline(always)]
+unsafe fn extend(entry: *const Connection, call: &Call) {
+    // SAFETY: as the callers promise.
+    unsafe {
+        if let Some(handoff) = HANDOFF.get_ptr_mut(context::handoff_key(&*entry, 0)) {
+            (*handoff).until = call.end;
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn copy(to: *mut RequestReference, from: *const RequestReference) {
+    // Field by field: there is little room on the stack.
+    // SAFETY: as the callers promise.
+    unsafe {
+        (*to).sock = (*from).sock;
+        (*to).generation = (*from).generation;
+        (*to).span_id = (*from).span_id;
+    }
+}
+
+#[inline(always)]
+unsafe fn is_same(one: *const RequestReference, other: *const RequestReference) -> bool {
+    // SAFETY: as the callers promise.
+    unsafe {
+        (*one).sock == (*other).sock
+            && ((*one).sock == 0 || ((*one).generation == (*other).generation && (*one).span_id == (*other).span_id))
+    }
+}

@@ -1,0 +1,184 @@
+//! What TLS shows in the clear (RFC 8446 sections 4.1.2 and 5.1, RFC 5246, RFC 7301): its records' heads, and the first
+//! message, in which a client says what it would speak.
+//!
+//! The bytes lie in a scratch's payload. The functions with a C ABI are looked at by the verifier once, as in `capture`.
+
+use observer_abi::record::MAX_PAYLOAD;
+
+use crate::core::{buffer::barrier, maps};
+
+/// Types of records.
+const CHANGE_CIPHER_SPEC: u64 = 20;
+pub(crate) const ALERT: u8 = 21;
+const HANDSHAKE: u64 = 22;
+const APPLICATION_DATA: u64 = 23;
+/// Bytes before a record's content: type, version, length.
+const HEAD: u64 = 5;
+
+const CLIENT_HELLO: u64 = 1;
+/// Where a ClientHello's session id is: behind the record's head, the message's (4), version (2) and random (32).
+const SESSION_ID: u64 = HEAD + 38;
+/// Extensions that are looked at.
+const MAX_EXTENSIONS: u32 = 24;
+/// Records of a flight that are looked at.
+const MAX_RECORDS: u32 = 6;
+
+/// Types of extensions.
+mod extension {
+    /// Application-Layer Protocol Negotiation.
+    pub(super) const ALPN: u32 = 16;
+    /// 0-RTT: the first request leaves before the handshake.
+    pub(super) const EARLY_DATA: u32 = 42;
+    /// The client says after the handshake what it speaks.
+    pub(super) const NEXT_PROTOCOL: u32 = 13172;
+    /// What is seen here is not what counts.
+    pub(super) const ENCRYPTED_HELLO: u32 = 0xfe0d;
+}
+
+const HTTP_1_1: u64 = u64::from_be_bytes(*b"http/1.1");
+
+/// Eight bytes as a number, the first one highest: one read, where the verifier would follow each of eight.
+///
+/// # Safety
+/// `payload` is a scratch's, which has twice [`MAX_PAYLOAD`] bytes.
+#[inline(always)]
+unsafe fn word(payload: *const u8, at: u64) -> u64 {
+    let at = (barrier(at) & (MAX_PAYLOAD as u64 - 1)) as usize;
+    // SAFETY: within the payload's room, as promised. (x86 and the verifier there do not ask for alignment.)
+    u64::from_be(unsafe { payload.add(at).cast::<u64>().read_volatile() })
+}
+
+/// # Safety
+/// As for [`word`].
+#[inline(always)]
+unsafe fn byte(payload: *const u8, at: u64) -> u64 {
+    // SAFETY: as promised.
+    unsafe { word(payload, at) >> 56 }
+}
+
+/// A number of two bytes.
+///
+/// # Safety
+/// As for [`word`].
+#[inline(always)]
+unsafe fn pair(payload: *const u8, at: u64) -> u64 {
+    // SAFETY: as promised.
+    unsafe { word(payload, at) >> 48 }
+}
+
+/// Whether a stream that begins with the payload's bytes, `copied` of which are there, is TLS: a handshake's record, of
+/// any version from SSL 3 to 1.3.
+///
+/// # Safety
+/// `payload` is a scratch's.
+#[inline(always)]
+pub(crate) unsafe fn is_tls(payload: *const u8, copied: u32) -> bool {
+    // SAFETY: as promised.
+    unsafe {
+        let first = word(payload, 0);
+        copied >= 3 && first >> 48 == HANDSHAKE << 8 | 3 && (first >> 40) & 0xff <= 4
+    }
+}
+
+/// 1 where the ClientHello in the scratch is whole and offers nothing that could be multiplexed: HTTP/1.1 alone, or no
+/// protocol by name.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn hello_offers_turns(slot: u32, copied: u32) -> u32 {
+    let Some(scratch) = maps::scratch(slot) else { return 0 };
+    // SAFETY: a map value.
+    unsafe {
+        let payload: *const u8 = (&raw const (*scratch).payload).cast();
+        let end = HEAD + pair(payload, 3);
+        let message = HEAD + 4 + (word(payload, 6) >> 40);
+        let whole = end <= u64::from(copied) && message == end && end > SESSION_ID;
+        if !whole || byte(payload, HEAD) != CLIENT_HELLO {
+            return 0;
+        }
+        let mut at = SESSION_ID;
+        at += 1 + byte(payload, at);
+        // Cipher suites, then compression methods.
+        at += 2 + pair(payload, at);
+        at += 1 + byte(payload, at);
+        if at >= end {
+            return u32::from(at == end);
+        }
+        at += 2;
+        let mut seen = 0;
+        while seen < MAX_EXTENSIONS {
+            if at + 4 > end {
+                return u32::from(at == end);
+            }
+            let head = word(payload, at) >> 32;
+            let length = head & 0xffff;
+            match (head >> 16) as u32 {
+                extension::ALPN if !is_http_1_1(payload, at + 4, length) => return 0,
+                extension::EARLY_DATA | extension::NEXT_PROTOCOL | extension::ENCRYPTED_HELLO => return 0,
+                _ => {}
+            }
+            at += 4 + length;
+            seen += 1;
+        }
+    }
+    0
+}
+
+/// Whether an ALPN extension's content, a list of names, is that one name.
+#[inline(always)]
+unsafe fn is_http_1_1(payload: *const u8, at: u64, length: u64) -> bool {
+    const NAME: u64 = 8;
+    // SAFETY: as for `word`.
+    unsafe { length == 3 + NAME && byte(payload, at + 2) == NAME && word(payload, at + 3) == HTTP_1_1 }
+}
+
+/// What [`walk`] says besides the position of the next record.
+pub(crate) mod walked {
+    /// That record is application data.
+    pub(crate) const DATA: u64 = 1 << 32;
+    /// The record before it was a ChangeCipherSpec.
+    pub(crate) const AFTER_CHANGE: u64 = 1 << 33;
+    /// No record begins there, or it cannot be read.
+    pub(crate) const LOST: u64 = 1 << 34;
+}
+
+/// Walks over a client's records in the handshake, of which the call in the scratch has `length` bytes and the payload the
+/// first `copied`. The next record begins `at` bytes into the call. Returns where the first one begins that is
+/// application data, or is not wholly there, and [`walked`].
+///
+/// Up to TLS 1.2 application data is the first record of its type. TLS 1.3 gives the handshake's last messages that type, too: where
+/// they come behind a ChangeCipherSpec, which says nothing in 1.3 and which every library sends, the first of
+/// them is the handshake's (with a client's certificate some more, which are then taken for application data, as is
+/// everything where the ChangeCipherSpec is missing or was sent before a second ClientHello). Both ends walk alike.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn walk(slot: u32, at: u32, copied: u32, length: u64, after_change: u32) -> u64 {
+    let Some(scratch) = maps::scratch(slot) else { return walked::LOST };
+    let copied = u64::from(copied);
+    let mut at = u64::from(at);
+    let mut after_change = after_change != 0;
+    let mut records = 0;
+    // SAFETY: a map value.
+    unsafe {
+        let payload: *const u8 = (&raw const (*scratch).payload).cast();
+        while records < MAX_RECORDS {
+            if at >= length {
+                return (at & 0xffff_ffff) | if after_change { walked::AFTER_CHANGE } else { 0 };
+            }
+            if at + HEAD > copied {
+                break;
+            }
+            let head = word(payload, at);
+            let found = head >> 56;
+            if found == APPLICATION_DATA && !after_change {
+                return at | walked::DATA;
+            }
+            if found < CHANGE_CIPHER_SPEC || found > APPLICATION_DATA {
+                break;
+            }
+            after_change = found == CHANGE_CIPHER_SPEC;
+            at += HEAD + ((head >> 24) & 0xffff);
+            records += 1;
+        }
+    }
+    walked::LOST
+}

@@ -1,0 +1,161 @@
+//! Connections that nobody can read: TLS. Contexts cross them all the same, since whose bytes they are can be seen.
+//!
+//! Both ends know a TLS connection by its first record. From then on no byte of it is shipped. The client's end says for
+//! which request it writes, before the bytes leave: *these bytes, from here to there, are that request's*. The server's end
+//! looks that up for what it has read, and whoever read it works for that request from then on, as for one that came in
+//! the open. So what it calls gets the client's request as its parent: the hop between has no span of its own.
+//!
+//! On one host the claim is the handoff's entry of the connection; between hosts it is the TCP option on the segment that
+//! begins a run, good for that run.
+//!
+//! A wrong parent is worse than none:
+//! - Only where the client offers HTTP/1.1 or nothing by name (`hello`). HTTP/2 puts many requests on one connection.
+//! - A claim is good for bytes that lie in it whole. What was missed, or came in one read with somebody else's, is nobody's,
+//!   and so is the rest of that run. The handshake's bytes, which both ends follow record by record (`handshake`), do not count.
+//! - A client that writes for two requests in one run shares the connection between them (own protocols do): nothing
+//!   passes on it any more. If it is not known for whom it writes on, nothing passes until the next run.
+//! - A server that was told of a second request before it answered the first: the same.
+//! - Alerts and key updates are known by their length, and begin nothing.
+//!
+//! TLS 1.3's session tickets, which servers write behind the handshake, look like an answer. Servers that read record
+//! by record (OpenSSL does so) have not read the request by then. For one that reads ahead, and sends tickets after it
+//! got the handshake's end and the first request in one read, that request is answered with the tickets.
+//!
+//! Cost: nothing for connections on which nothing can pass (an ignored one's lookup). Otherwise one lookup and, at the
+//! client, one update a call; at a run's beginning what a request in the open costs, without copy and record.
+
+use observer_abi::{
+    connection::{Connection, INBOUND, OUTBOUND, flag, role},
+    control::mode,
+    loss::Counter,
+};
+
+use crate::{
+    carry::context,
+    core::{
+        capture::{self, Call},
+        connection,
+        maps::{self, CONNECTIONS, HANDOFF},
+        output::count,
+    },
+};
+use super::{
+    client,
+    handshake::{self, look},
+    hello, server,
+};
+
+/// Whether the call's bytes are the first of a connection's request direction, of which all was seen.
+///
+/// # Safety
+/// `entry` is a live map value.
+#[inline(always)]
+pub(crate) unsafe fn may_begin(entry: *const Connection, call: &Call) -> bool {
+    let direction = if call.direction == u32::from(INBOUND) { INBOUND } else { OUTBOUND };
+    // SAFETY: as promised.
+    unsafe {
+        call.start == 0
+            && (*entry).flags & flag::FROM_START != 0
+            && (*entry).mode == mode::PROBE
+            && connection::is_request((*entry).role, direction)
+    }
+}
+
+/// Looks at those bytes, `copied` of which lie in the scratch: 1 where the connection is TLS.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn opaque_begun(slot: u32, copied: u32) -> u32 {
+    let Some(scratch) = maps::scratch(slot) else { return 0 };
+    // SAFETY: live map values.
+    unsafe {
+        let call = &(*scratch).call;
+        let Some(entry) = CONNECTIONS.get_ptr_mut(call.sock) else { return 0 };
+        if !hello::is_tls((&raw const (*scratch).payload).cast(), copied) {
+            return 0;
+        }
+        // Its end is told, since it was announced.
+        (*entry).flags |= flag::ACTIVE;
+        (*entry).mode = mode::OPAQUE;
+        let requests = if (*entry).role == role::SERVER { INBOUND } else { OUTBOUND };
+        let this = &raw mut (*entry).directions[requests as usize];
+        (*this).first_ns = 0;
+        (*this).shipped = 0;
+        if handshake::pass(this, call, slot, copied) == look::LOST {
+            (*entry).mode = mode::IGNORE;
+        } else if (*entry).role == role::SERVER {
+            return 1;
+        } else if hello::hello_offers_turns(slot, copied) != 0 {
+            count(Counter::Opaque, 1);
+            // So that the other end knows that this one tells.
+            client::claim(entry, scratch, 0);
+        } else {
+            (*entry).mode = mode::IGNORE;
+        }
+    }
+    1
+}
+
+/// Takes the call on an opaque connection that lies in the scratch of `slot`.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn opaque_moved(slot: u32) -> u32 {
+    let Some(scratch) = maps::scratch(slot) else { return 0 };
+    // SAFETY: live map values.
+    unsafe {
+        let call = &(*scratch).call;
+        let Some(entry) = CONNECTIONS.get_ptr_mut(call.sock) else { return 0 };
+        let inbound = call.direction == u32::from(INBOUND);
+        // One after the other, not one in the other: the stack is short.
+        let look = handshake::opaque_looked_at(slot);
+        if look == look::LOST {
+            forget(entry);
+            (*entry).mode = mode::IGNORE;
+        } else if look == look::HANDSHAKE {
+            // It is nobody's.
+        } else if (*entry).role == role::CLIENT && !inbound {
+            let opens = client::opaque_writer(slot, look);
+            client::opaque_written(slot, look, opens);
+        } else if (*entry).role == role::SERVER && inbound {
+            server::opaque_read(slot, look);
+        }
+        capture::account(entry, &raw mut (*entry).directions[usize::from(!inbound)], call, 0);
+    }
+    0
+}
+
+/// The kernel encrypts one of its directions (kernel TLS), which is not seen here: when a request is answered, say.
+///
+/// # Safety
+/// `entry` is a live map value.
+#[inline(always)]
+pub(crate) unsafe fn halved(entry: *mut Connection) {
+    // SAFETY: as promised.
+    unsafe {
+        forget(entry);
+        (*entry).mode = mode::IGNORE;
+    }
+}
+
+/// The connection ended.
+///
+/// # Safety
+/// `entry` is a live map value.
+#[inline(always)]
+pub(crate) unsafe fn ended(entry: *const Connection) {
+    // SAFETY: as promised.
+    unsafe {
+        if (*entry).mode == mode::OPAQUE && (*entry).role == role::CLIENT {
+            let _ = HANDOFF.remove(context::handoff_key(&*entry, 0));
+        }
+    }
+}
+
+/// The entry's context is nobody's.
+#[inline(always)]
+pub(super) unsafe fn forget(entry: *mut Connection) {
+    // SAFETY: as the callers promise.
+    unsafe {
+        (*entry).context.trace_id = [0; 16];
+        (*entry).context.span_id = [0; 8];
+    }
+}

@@ -1,0 +1,41 @@
+//! Uprobes in CPython: where what a context (contextvars) works for passes to another one.
+//!
+//! | program | where | registers |
+//! |---|---|---|
+//! | `python_context_copied` | the returns of `PyContext_CopyCurrent` | RAX: the new context |
+//! | `python_context_entered` | `PyContext_Enter`, which uvloop calls and asyncio does not | RDI: the context |
+//!
+//! A task of asyncio has a context of its own, copied from that of whatever created it.
+//!
+//! Cost: a breakpoint for each copy: each task, and each callback that asyncio schedules without a context.
+
+use aya_ebpf::{macros::uprobe, programs::ProbeContext};
+use observer_abi::context::{UnitKey, unit as kind};
+
+use crate::{core::maps::UNITS, work::unit};
+
+#[uprobe]
+pub(crate) fn python_context_copied(ctx: ProbeContext) -> u32 {
+    // SAFETY: the registers of the probe.
+    let copied = unsafe { (*ctx.regs).rax };
+    let tgid = (unit::pid_tgid() >> 32) as u32;
+    let key = UnitKey { unit: copied, tgid, kind: kind::PYTHON_CONTEXT };
+    match unit::current(tgid) {
+        Some(own) => unit::inherit(&own, &key, 1),
+        // The address may have been another context's.
+        None => {
+            let _ = UNITS.remove(key);
+        }
+    }
+    0
+}
+
+#[uprobe]
+pub(crate) fn python_context_entered(ctx: ProbeContext) -> u32 {
+    // SAFETY: the registers of the probe.
+    let entered = unsafe { (*ctx.regs).rdi };
+    let pid_tgid = unit::pid_tgid();
+    let key = UnitKey { unit: entered, tgid: (pid_tgid >> 32) as u32, kind: kind::PYTHON_CONTEXT };
+    unit::entered(&key, pid_tgid as u32);
+    0
+}
