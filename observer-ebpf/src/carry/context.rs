@@ -1,6 +1,6 @@
 //! Ids of requests and the same-host handoff. Which request a call belongs to is told by `unit`.
 
-use aya_ebpf::helpers::generated::bpf_get_prandom_u32;
+use aya_ebpf::{helpers::generated::bpf_get_prandom_u32, macros::map, maps::LruHashMap};
 use observer_abi::{
     connection::{Connection, INBOUND, OUTBOUND, role, transport},
     context::{Context, Handoff, HandoffKey, method},
@@ -9,13 +9,17 @@ use observer_abi::{
 };
 
 use crate::{
-    core::{maps::HANDOFF, output::count},
+    core::output::count,
     kernel::{
         sock::{NO_PEER, blocking},
         task,
     },
     work::unit,
 };
+
+/// Kernel: contexts on their way from client to server on this host.
+#[map]
+pub(crate) static HANDOFF: LruHashMap<HandoffKey, Handoff> = LruHashMap::with_max_entries(16384, 0);
 
 /// BPF_ANY of `bpf_map_update_elem`.
 const ANY: u64 = 0;

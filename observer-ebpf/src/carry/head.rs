@@ -9,7 +9,7 @@ use observer_abi::record::MAX_PAYLOAD;
 use crate::core::{
     buffer::barrier,
     capture::{self, message},
-    maps,
+    scratch::{self, Scratch},
 };
 
 /// Lines of a head that are looked at.
@@ -69,7 +69,7 @@ unsafe fn byte(payload: *const u8, at: u64) -> u8 {
 #[inline(never)]
 pub(crate) extern "C" fn head_line(slot: u32, at: u64, length: u64) -> u64 {
     const ONES: u64 = 0x0101_0101_0101_0101;
-    let Some(scratch) = maps::scratch(slot) else { return 0 };
+    let Some(scratch) = scratch::at(slot) else { return 0 };
     // SAFETY: a map value.
     unsafe {
         let payload: *const u8 = (&raw const (*scratch).payload).cast();
@@ -99,7 +99,7 @@ pub(crate) extern "C" fn head_line(slot: u32, at: u64, length: u64) -> u64 {
 #[inline(never)]
 pub(crate) extern "C" fn head_field(slot: u32, at: u64, end: u64) -> u64 {
     const LOWER: u64 = 0x2020_2020_2020_2020;
-    let Some(scratch) = maps::scratch(slot) else { return field::UNCERTAIN };
+    let Some(scratch) = scratch::at(slot) else { return field::UNCERTAIN };
     // SAFETY: a map value.
     unsafe {
         let payload: *const u8 = (&raw const (*scratch).payload).cast();
@@ -168,7 +168,7 @@ unsafe fn content_length(payload: *const u8, at: u64, end: u64) -> u64 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn parse_head(slot: u32, length: u64) -> u64 {
-    let Some(scratch) = maps::scratch(slot) else { return verdict::UNCERTAIN };
+    let Some(scratch) = scratch::at(slot) else { return verdict::UNCERTAIN };
     // SAFETY: a map value.
     unsafe {
         let payload: *const u8 = (&raw const (*scratch).payload).cast();
@@ -238,7 +238,7 @@ const LENGTH_SEEN: u64 = 4;
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn write_line(slot: u32) -> u32 {
-    let Some(scratch) = maps::scratch(slot) else { return 0 };
+    let Some(scratch) = scratch::at(slot) else { return 0 };
     // SAFETY: a map value; the line fits into the payload's second half.
     unsafe {
         let line: *mut u8 = line(scratch);
@@ -257,7 +257,7 @@ pub(crate) extern "C" fn write_line(slot: u32) -> u32 {
 /// # Safety
 /// `scratch` is a map value.
 #[inline(always)]
-pub(crate) unsafe fn line(scratch: *mut maps::Scratch) -> *mut u8 {
+pub(crate) unsafe fn line(scratch: *mut Scratch) -> *mut u8 {
     // SAFETY: the payload has twice MAX_PAYLOAD bytes.
     unsafe { (&raw mut (*scratch).payload).cast::<u8>().add(MAX_PAYLOAD) }
 }

@@ -23,12 +23,13 @@ use aya_ebpf::{
         bpf_ktime_get_ns, bpf_msg_pop_data, bpf_msg_pull_data, bpf_msg_push_data, bpf_probe_read_kernel,
         bpf_skc_to_tcp_sock, bpf_sock_hash_update,
     },
-    macros::{sk_msg, sock_ops},
+    macros::{map, sk_msg, sock_ops},
+    maps::{Array, LruHashMap, PerCpuArray, RingBuf, SockHash},
     programs::{SkMsgContext, SockOpsContext},
 };
 use observer_abi::{
     connection::{Connection, OUTBOUND, flag, role},
-    control::{INJECTED_LINE, injection, mode},
+    control::{INJECTED_LINE, InjectionControl, injection, mode},
     loss::Counter,
     record::MAX_PAYLOAD,
 };
@@ -37,10 +38,12 @@ use crate::{
     carry::head::{self, verdict},
     core::{
         buffer::{Source, barrier, bounded},
-        capture::{self, Call},
-        connection,
-        maps::{self, CONNECTIONS, INJECTED, INJECTION_CONTROL, JOINING, LEAVING, SCRATCH_TAKEN, Scratch, slot},
+        call::Call,
+        capture,
+        connection::{self, CONNECTIONS},
         output::count,
+        policy,
+        scratch::{self, Scratch, slot},
     },
     kernel::{
         globals::{offset, settings},
@@ -49,6 +52,26 @@ use crate::{
         task,
     },
 };
+
+/// Daemon: whose connections get headers injected.
+#[map]
+pub(crate) static INJECTION_CONTROL: Array<InjectionControl> = Array::with_max_entries(1, 0);
+
+/// Kernel: sockets that connect for a captured process and may join the socket map.
+#[map]
+pub(crate) static JOINING: LruHashMap<u64, u64> = LruHashMap::with_max_entries(4096, 0);
+
+/// Kernel (the daemon takes out): client sockets whose sends the injecting program sees, by sock address.
+#[map]
+pub(crate) static INJECTED: SockHash<u64> = SockHash::with_max_entries(16384, 0);
+
+/// Kernel: sock addresses that should leave that map.
+#[map]
+pub(crate) static LEAVING: RingBuf = RingBuf::with_byte_size(64 << 10, 0);
+
+/// Kernel: which of the injecting program's scratches are taken, by counting.
+#[map]
+pub(crate) static SCRATCH_TAKEN: PerCpuArray<[u64; slot::MESSAGES as usize]> = PerCpuArray::with_max_entries(1, 0);
 
 /// BPF_ANY of `bpf_map_update_elem`.
 const ANY: u64 = 0;
@@ -65,7 +88,7 @@ pub(crate) fn connecting(sock: *const u8, tgid: u32) {
     }
     let own = tgid == settings().observer_tgid();
     let wanted = match whose() {
-        injection::ON => !own && capture::is_selected(tgid),
+        injection::ON => !own && policy::is_selected(tgid),
         injection::SELF_TEST => own,
         _ => false,
     };
@@ -194,7 +217,7 @@ unsafe fn sending(msg: *mut sk_msg_md) -> u32 {
         let sending = Sending { key, entry, tcp, sequence, size: u64::from((*msg).size), pid_tgid, own };
         let above: *const u8 = Direct::read(tcp, offset!(sock_protocol_above));
         let ignored = (*entry).mode == mode::IGNORE || (*entry).flags & flag::OBSERVER != 0;
-        if !above.is_null() || (!own && (ignored || !capture::admitted(entry, tgid))) {
+        if !above.is_null() || (!own && (ignored || !policy::admitted(entry, tgid))) {
             leave(&sending, 0, Counter::HeaderNotHttp);
             return sk_action::SK_PASS;
         }
@@ -214,7 +237,7 @@ unsafe fn told(msg: *mut sk_msg_md, sending: &Sending, slot: u32) -> u32 {
     // SAFETY: as for `sending`.
     unsafe {
         let &Sending { entry, sequence, size, own, .. } = sending;
-        let Some(scratch) = maps::scratch(slot) else { return sk_action::SK_PASS };
+        let Some(scratch) = scratch::at(slot) else { return sk_action::SK_PASS };
         let to_next = (*entry).next_request.wrapping_sub(sequence) as i32;
         let runs = (*entry).directions[OUTBOUND as usize].runs;
         let wants = to_next == 0 || size < 8 || capture::wants_sent(entry);
@@ -336,7 +359,7 @@ unsafe fn capture(sending: &Sending, slot: u32, copied: u64, tail: u64) {
         }
         let start = catch_up(entry, sequence);
         let pending = u32::from(size as i64 > i64::from(sock::send_room::<Direct>(tcp)));
-        let Some(scratch) = maps::scratch(slot) else { return };
+        let Some(scratch) = scratch::at(slot) else { return };
         // Field by field: there is no room for a call on the stack.
         let call: *mut Call = &raw mut (*scratch).call;
         let now = bpf_ktime_get_ns();

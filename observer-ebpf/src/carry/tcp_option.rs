@@ -27,7 +27,8 @@ use aya_ebpf::{
         bpf_getsockopt, bpf_load_hdr_opt, bpf_map_lookup_elem, bpf_reserve_hdr_opt, bpf_seq_write, bpf_setsockopt,
         bpf_sock_ops_cb_flags_set, bpf_store_hdr_opt,
     },
-    macros::sock_ops,
+    macros::{map, sock_ops},
+    maps::{LpmTrie, LruHashMap},
     programs::SockOpsContext,
 };
 use observer_abi::{
@@ -38,11 +39,7 @@ use observer_abi::{
 };
 
 use crate::{
-    core::{
-        capture,
-        maps::{self, CONNECTIONS, OPTION_CONNECTIONS, OPTION_HANDSHAKES, OPTION_PEERS},
-        output::count,
-    },
+    core::{connection::CONNECTIONS, output::count, policy, scratch},
     kernel::{
         globals::{offset, settings},
         read::{Direct, KernelRead},
@@ -51,6 +48,19 @@ use crate::{
     tier::ktls,
     work::unit,
 };
+
+/// Kernel: connections that trace context travels on in TCP options, by sock address.
+#[map]
+pub(crate) static OPTION_CONNECTIONS: LruHashMap<u64, OptionConnection> = LruHashMap::with_max_entries(16384, 0);
+
+/// Kernel: connections about to be accepted whose SYN and SYN-ACK carried the capability, by the first sequence
+/// numbers of both directions: the answer's in the upper half.
+#[map]
+pub(crate) static OPTION_HANDSHAKES: LruHashMap<u64, u32> = LruHashMap::with_max_entries(4096, 0);
+
+/// Daemon: the networks whose hosts options are exchanged with; IPv4 as v4-mapped IPv6.
+#[map]
+pub(crate) static OPTION_PEERS: LpmTrie<[u8; 16], u32> = LpmTrie::with_max_entries(1024, 0);
 
 /// BPF_ANY of `bpf_map_update_elem`.
 const ANY: u64 = 0;
@@ -102,7 +112,7 @@ pub(crate) unsafe fn connecting(sock: *const u8) {
     let key = sock as u64;
     let tgid = (unit::pid_tgid() >> 32) as u32;
     // SAFETY: as promised.
-    if tgid != settings().observer_tgid() && capture::is_selected(tgid) && unsafe { is_peer_of(sock) } {
+    if tgid != settings().observer_tgid() && policy::is_selected(tgid) && unsafe { is_peer_of(sock) } {
         let _ = OPTION_CONNECTIONS.insert(key, &begun(phase::WANTED), ANY);
     } else {
         let _ = OPTION_CONNECTIONS.remove(key);
@@ -130,7 +140,7 @@ pub(crate) fn ended(sock: u64) {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn request_opened(slot: u32) -> u32 {
-    let Some(scratch) = maps::scratch(slot) else { return 0 };
+    let Some(scratch) = scratch::at(slot) else { return 0 };
     // SAFETY: live map values.
     unsafe {
         let call = &(*scratch).call;

@@ -5,8 +5,8 @@ use observer_abi::{connection::OUTBOUND, loss::Counter, record::MAX_PAYLOAD};
 
 use crate::{
     core::{
-        maps::{self, Scratch},
         output::count,
+        scratch::{self, Scratch},
     },
     kernel::globals::settings,
 };
@@ -100,7 +100,7 @@ unsafe fn segment(in_kernel: bool, array: u64, index: u64) -> Option<[u64; 2]> {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn copy_payload(slot: u32, wanted: u64) -> u64 {
-    let Some(scratch) = maps::scratch(slot) else { return 0 };
+    let Some(scratch) = scratch::at(slot) else { return 0 };
     let wanted = wanted.min(MAX_PAYLOAD as u64);
     // SAFETY: a map value; `at` and `size` are each at most MAX_PAYLOAD, the payload's room is twice that.
     unsafe {
@@ -166,7 +166,7 @@ unsafe fn faulted(scratch: *const Scratch, copied: u64) {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn read_tail(slot: u32, before: u64) -> u64 {
-    let Some(scratch) = maps::scratch(slot) else { return 0 };
+    let Some(scratch) = scratch::at(slot) else { return 0 };
     // SAFETY: a map value; user addresses, whose faults are reported.
     unsafe {
         let length = (*scratch).call.end.wrapping_sub((*scratch).call.start);
@@ -236,7 +236,7 @@ unsafe fn last_segment(scratch: *mut Scratch, in_kernel: bool, length: u64) -> b
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn rewind(slot: u32, array: u64, skip: u64, result: u64) -> u32 {
-    let Some(scratch) = maps::scratch(slot) else { return 0 };
+    let Some(scratch) = scratch::at(slot) else { return 0 };
     let mut array = array;
     let mut skip = skip;
     let mut back = 0u64;

@@ -7,10 +7,13 @@
 //! the arguments, so that their work adds up instead of multiplying. (It lets them take plain numbers only; what a call
 //! is about lies in the program's scratch. Since 5.6.)
 
+use aya_ebpf::{
+    macros::map,
+    maps::{Array, LruHashMap},
+};
 use observer_abi::{
     connection::{Connection, Direction, INBOUND, OUTBOUND, flag, role, transport},
-    context::HandoffKey,
-    control::mode,
+    control::{ConnectionControl, MAX_RINGS, mode},
     process::runtime,
     record::{self, MAX_PAYLOAD, RecordHeader, RunData, RunOpened},
 };
@@ -21,85 +24,24 @@ use crate::{
         tcp_option,
     },
     core::{
-        buffer, connection,
-        maps::{self, CONN_CONTROL, CONNECTIONS, CONTROL_BLOCK, MODES_SET, POLICY},
-        output, retry,
+        buffer,
+        call::Call,
+        connection::{self, CONNECTIONS},
+        output, retry, scratch,
     },
     kernel::globals::settings,
     tier::ktls,
     tls::opaque,
-    work::{link, unit},
+    work::link,
 };
 
-/// One call that moved, or is about to move, bytes.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub(crate) struct Call {
-    /// The address of its sock.
-    pub(crate) sock: u64,
-    pub(crate) start: u64,
-    pub(crate) end: u64,
-    pub(crate) now: u64,
-    pub(crate) pid_tgid: u64,
-    pub(crate) direction: u32,
-    /// 1 where the send may not fit into the send buffer.
-    pub(crate) pending: u32,
-    /// 1 where [`crate::kernel::sock::is_plainly_blocking`] says so.
-    pub(crate) blocking: u32,
-    /// 1 where bytes that cannot be read now may be read at the send's end.
-    pub(crate) retry: u32,
-    /// The other end of a Unix socket that is read, see [`crate::kernel::sock::unix_peer`]: its sock and inode. Kernel TLS: where
-    /// the call is on the wire, see [`ktls::wire_position`]. Else zero.
-    pub(crate) peer: HandoffKey,
-}
+/// Daemon: capture modes by sock address.
+#[map]
+pub(crate) static CONN_CONTROL: LruHashMap<u64, ConnectionControl> = LruHashMap::with_max_entries(16384, 0);
 
-/// Whether the process may be captured, and the connection is worth it. Cheap for the common case: the process that
-/// was asked about before.
-///
-/// # Safety
-/// `entry` is a live map value.
-#[inline(always)]
-pub(crate) unsafe fn admitted(entry: *mut Connection, tgid: u32) -> bool {
-    let Some(control) = CONTROL_BLOCK.get_ptr(0) else { return false };
-    // SAFETY: live map values.
-    unsafe {
-        if (*control).enabled == 0 {
-            return false;
-        }
-        let epoch = (*control).policy_epoch;
-        if (*entry).tgid == tgid && (*entry).policy_epoch == epoch {
-            return (*entry).flags & flag::DENIED == 0;
-        }
-        let allowed = may_be_captured(tgid);
-        (*entry).tgid = tgid;
-        (*entry).policy_epoch = epoch;
-        if allowed {
-            ((*entry).runtime, (*entry).strict) = unit::runtime_of(tgid);
-            (*entry).flags &= !flag::DENIED;
-        } else {
-            (*entry).flags |= flag::DENIED;
-        }
-        allowed
-    }
-}
-
-/// What the policy says of a process.
-#[inline(always)]
-fn may_be_captured(tgid: u32) -> bool {
-    match POLICY.get_ptr(tgid) {
-        // SAFETY: a live map value.
-        Some(policy) => unsafe { (*policy).capture != 0 },
-        None => settings().selected_only() == 0,
-    }
-}
-
-/// Whether the process is captured now.
-#[inline(always)]
-pub(crate) fn is_selected(tgid: u32) -> bool {
-    let Some(control) = CONTROL_BLOCK.get_ptr(0) else { return false };
-    // SAFETY: a live map value.
-    unsafe { (*control).enabled != 0 && may_be_captured(tgid) }
-}
+/// Daemon: how many modes it has set there, by ring: a connection looks only where that has changed.
+#[map]
+pub(crate) static MODES_SET: Array<u32> = Array::with_max_entries(MAX_RINGS as u32, 0);
 
 /// Takes the bytes of the call that lies in the scratch of `slot`, with its buffer. Called in the context of the task
 /// that moves the data, after the connection was announced. Returns how many bytes lie in the scratch's payload, with
@@ -107,7 +49,7 @@ pub(crate) fn is_selected(tgid: u32) -> bool {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn capture_data(slot: u32) -> u32 {
-    let Some(scratch) = maps::scratch(slot) else { return 0 };
+    let Some(scratch) = scratch::at(slot) else { return 0 };
     // SAFETY: a live map value.
     let call = unsafe { &(*scratch).call };
     let Some(entry) = CONNECTIONS.get_ptr_mut(call.sock) else { return 0 };
@@ -243,7 +185,7 @@ const STRETCH: u32 = 128;
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn request_lines(slot: u32, from: u32, copied: u32) -> u32 {
-    let Some(scratch) = maps::scratch(slot) else { return 0 };
+    let Some(scratch) = scratch::at(slot) else { return 0 };
     let from = from & (MAX_PAYLOAD as u32 - 1);
     let mut index = 0u32;
     // SAFETY: from and index stay within the payload's room, which is twice MAX_PAYLOAD.
@@ -275,7 +217,7 @@ pub(crate) extern "C" fn request_lines(slot: u32, from: u32, copied: u32) -> u32
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn heed_mode(slot: u32) -> u32 {
-    let Some(scratch) = maps::scratch(slot) else { return 0 };
+    let Some(scratch) = scratch::at(slot) else { return 0 };
     // SAFETY: live map values.
     unsafe {
         let sock = (*scratch).call.sock;
@@ -357,7 +299,7 @@ mod run {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn open_run(slot: u32, copied: u32) -> u32 {
-    let Some(scratch) = maps::scratch(slot) else { return run::NONE };
+    let Some(scratch) = scratch::at(slot) else { return run::NONE };
     // SAFETY: live map values.
     unsafe {
         let call = &(*scratch).call;
@@ -409,7 +351,7 @@ pub(crate) mod message {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn first_bytes(slot: u32, copied: u32) -> u32 {
-    let Some(scratch) = maps::scratch(slot) else { return message::OTHER };
+    let Some(scratch) = scratch::at(slot) else { return message::OTHER };
     // SAFETY: the payload's room is larger than what is looked at.
     unsafe {
         let payload: *const u8 = (&raw const (*scratch).payload).cast();
@@ -520,7 +462,7 @@ fn is_body(entry: &Connection, call: &Call) -> bool {
 /// Whether the call's bytes begin as a response does: one to another request that was not waited for.
 #[inline(always)]
 unsafe fn begins_response(slot: u32) -> bool {
-    let Some(scratch) = maps::scratch(slot) else { return false };
+    let Some(scratch) = scratch::at(slot) else { return false };
     // SAFETY: a map value; the payload's room is larger than 8 bytes.
     unsafe { buffer::is_known(scratch) && buffer::copy_payload(slot, 8) == 8 && is_response((&raw const (*scratch).payload).cast()) }
 }

@@ -1,6 +1,10 @@
 //! Connection entries: found, created, ended.
 
-use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
+use aya_ebpf::{
+    helpers::generated::bpf_ktime_get_ns,
+    macros::map,
+    maps::{LruHashMap, PerCpuArray},
+};
 use observer_abi::{
     connection::{Connection, INBOUND, OUTBOUND, family, flag, role, transport},
     loss::Counter,
@@ -9,8 +13,8 @@ use observer_abi::{
 
 use crate::{
     core::{
-        maps::{CONNECTIONS, SCRATCH_CREATE},
         output::{self, count},
+        scratch::slot,
     },
     kernel::{
         globals::offset,
@@ -18,6 +22,14 @@ use crate::{
         sock::{self, Kind, TcpState},
     },
 };
+
+/// Kernel: connections by sock address.
+#[map]
+pub(crate) static CONNECTIONS: LruHashMap<u64, Connection> = LruHashMap::with_max_entries(16384, 0);
+
+/// For `connection::create` in system call context, one a program as in [`slot`].
+#[map]
+pub(crate) static SCRATCH_CREATE: PerCpuArray<Connection> = PerCpuArray::with_max_entries(slot::COUNT, 0);
 
 /// BPF_ANY of `bpf_map_update_elem`.
 const ANY: u64 = 0;

@@ -4,8 +4,10 @@
 //! Owns: connections' entries, scratches, rings, and who is captured.
 
 pub(crate) mod buffer;
+pub(crate) mod call;
 pub(crate) mod capture;
 pub(crate) mod connection;
-pub(crate) mod maps;
 pub(crate) mod output;
+pub(crate) mod policy;
 pub(crate) mod retry;
+pub(crate) mod scratch;

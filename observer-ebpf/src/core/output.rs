@@ -3,14 +3,36 @@
 use aya_ebpf::{
     bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
     helpers::generated::{bpf_ringbuf_output, bpf_ringbuf_query},
-    maps::RingBuf,
+    macros::map,
+    maps::{Array, PerCpuArray, RingBuf},
 };
-use observer_abi::loss::Counter;
+use observer_abi::{
+    control::MAX_RINGS,
+    loss::{self, Counter},
+};
 
-use crate::{
-    core::maps::{COUNTERS, RECORDS_0, RECORDS_1, RECORDS_2, RECORDS_3, SLEEPING},
-    kernel::globals::settings,
-};
+use crate::kernel::globals::settings;
+
+/// Daemon: 1 where the reader of this ring sleeps until it is woken.
+#[map]
+pub(crate) static SLEEPING: Array<u32> = Array::with_max_entries(MAX_RINGS as u32, 0);
+
+/// Kernel: counters per CPU, indexed by `loss::Counter`.
+#[map]
+pub(crate) static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(loss::COUNTERS, 0);
+
+/// Records, one ring a shard.
+#[map]
+pub(crate) static RECORDS_0: RingBuf = RingBuf::with_byte_size(8 << 20, 0);
+
+#[map]
+pub(crate) static RECORDS_1: RingBuf = RingBuf::with_byte_size(4096, 0);
+
+#[map]
+pub(crate) static RECORDS_2: RingBuf = RingBuf::with_byte_size(4096, 0);
+
+#[map]
+pub(crate) static RECORDS_3: RingBuf = RingBuf::with_byte_size(4096, 0);
 
 /// Adds to a counter of this CPU.
 #[inline(always)]

@@ -3,13 +3,18 @@
 //!
 //! Cost: an array lookup at the end of each send.
 
+use aya_ebpf::{macros::map, maps::Array};
 use observer_abi::{connection::OUTBOUND, loss::Counter};
 
 use crate::{
-    core::{capture::Call, maps::FAULTED, output::count},
+    core::{call::Call, output::count},
     kernel::{read::KernelRead, sock::Kind, task},
     tier::socket::{self, Buffer, Moved},
 };
+
+/// Kernel: sends that are to be read at their end.
+#[map]
+pub(crate) static FAULTED: Array<Faulted> = Array::with_max_entries(PLACES, 0);
 
 /// A send that is to be read at its end.
 #[repr(C)]

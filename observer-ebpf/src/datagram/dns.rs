@@ -31,9 +31,9 @@ use crate::{
     carry::context,
     core::{
         buffer::{self, Source},
-        capture,
-        maps::{self, Scratch, slot},
         output::{self, count},
+        policy,
+        scratch::{self, Scratch, slot},
     },
     kernel::{
         arch::registers::{self, call, register},
@@ -106,7 +106,7 @@ struct SocketAddress {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn read_name(in_kernel: u32, at: u64, sock_family: u32) -> u32 {
-    let Some(scratch) = maps::scratch(slot::DATAGRAM) else { return 0 };
+    let Some(scratch) = scratch::at(slot::DATAGRAM) else { return 0 };
     let mut name = SocketAddress { family: 0, port: 0, first: 0, rest: [0; 2] };
     // SAFETY: the destinations have the sizes; faults are reported.
     unsafe {
@@ -222,7 +222,7 @@ pub(crate) unsafe fn moved<R: KernelRead>(
         }
         let pid_tgid = task::pid_tgid();
         let tgid = (pid_tgid >> 32) as u32;
-        if tgid == settings().observer_tgid() || !capture::is_selected(tgid) {
+        if tgid == settings().observer_tgid() || !policy::is_selected(tgid) {
             return;
         }
         let file = sock::file::<R>(sock);
@@ -245,7 +245,7 @@ pub(crate) unsafe fn moved<R: KernelRead>(
             taken.write_volatile(0);
             return;
         }
-        if let Some(scratch) = maps::scratch(slot::DATAGRAM) {
+        if let Some(scratch) = scratch::at(slot::DATAGRAM) {
             let record = record_in(scratch);
             fill(record, sock as u64, inode, direction, pid_tgid, sock::netns::<R>(sock));
             (*record).length = length;
@@ -453,7 +453,7 @@ fn asking(sock: u64, inode: u64, started: u64) -> Option<*mut Asking> {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn message_sent(message: u64) -> u32 {
-    let Some(scratch) = maps::scratch(slot::DATAGRAM) else { return 0 };
+    let Some(scratch) = scratch::at(slot::DATAGRAM) else { return 0 };
     let mut length = 0u32;
     // SAFETY: a map value; user addresses, whose faults are reported.
     unsafe {
@@ -468,7 +468,7 @@ pub(crate) extern "C" fn message_sent(message: u64) -> u32 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn datagram_moved() -> u32 {
-    let Some(scratch) = maps::scratch(slot::DATAGRAM) else { return 0 };
+    let Some(scratch) = scratch::at(slot::DATAGRAM) else { return 0 };
     // SAFETY: live map values.
     unsafe {
         let record = record_in(scratch);
@@ -501,7 +501,7 @@ pub(crate) extern "C" fn datagram_moved() -> u32 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn asked_for() -> u32 {
-    let Some(scratch) = maps::scratch(slot::DATAGRAM) else { return 0 };
+    let Some(scratch) = scratch::at(slot::DATAGRAM) else { return 0 };
     // SAFETY: a record in the scratch; live map values; the current task calls.
     unsafe {
         let record = record_in(scratch);

@@ -6,7 +6,7 @@
 use crate::{
     core::{
         buffer::{self, Source},
-        maps::Scratch,
+        scratch::Scratch,
     },
     kernel::{
         arch::registers::of_system_call,

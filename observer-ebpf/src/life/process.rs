@@ -7,7 +7,10 @@
 //! | tp_btf `sched_process_exit` | `(struct task_struct *p, …)` | 3.4 |
 
 use aya_ebpf::{
-    helpers::generated::bpf_ktime_get_ns, macros::btf_tracepoint, programs::BtfTracePointContext,
+    helpers::generated::bpf_ktime_get_ns,
+    macros::{btf_tracepoint, map},
+    maps::RingBuf,
+    programs::BtfTracePointContext,
 };
 use observer_abi::{
     loss::Counter,
@@ -15,16 +18,18 @@ use observer_abi::{
 };
 
 use crate::{
-    core::{
-        maps::{POLICY, PROCESS_EVENTS, RUNTIMES, THREADS},
-        output::count,
-    },
+    core::{output::count, policy::POLICY},
     kernel::{
         globals::offset,
         read::{Direct, KernelRead},
     },
     tier::spare::spared,
+    work::unit::{RUNTIMES, THREADS},
 };
+
+/// Process events.
+#[map]
+pub(crate) static PROCESS_EVENTS: RingBuf = RingBuf::with_byte_size(256 << 10, 0);
 
 /// BPF_ANY of `bpf_map_update_elem`.
 const ANY: u64 = 0;

@@ -8,7 +8,10 @@
 //! Cost: a few times a connection. Runs in softirq as well as in system calls.
 
 use aya_ebpf::{
-    helpers::generated::bpf_ktime_get_ns, macros::btf_tracepoint, programs::BtfTracePointContext,
+    helpers::generated::bpf_ktime_get_ns,
+    macros::{btf_tracepoint, map},
+    maps::PerCpuArray,
+    programs::BtfTracePointContext,
 };
 use observer_abi::{
     connection::{Connection, OUTBOUND, flag, role, transport},
@@ -18,8 +21,8 @@ use observer_abi::{
 use crate::{
     carry::tcp_option,
     core::{
-        connection,
-        maps::{CONN_CONTROL, CONNECTIONS, SCRATCH_STATE},
+        capture::CONN_CONTROL,
+        connection::{self, CONNECTIONS},
         output,
     },
     kernel::{
@@ -31,6 +34,10 @@ use crate::{
     tls::opaque,
     work::runtime::connecting,
 };
+
+/// For the programs of `tcp_state` and their spares: a connection entry to be inserted or a closing record, in softirq.
+#[map]
+pub(crate) static SCRATCH_STATE: PerCpuArray<ConnectionClosed> = PerCpuArray::with_max_entries(4, 0);
 
 spared! {
     #[btf_tracepoint(function = "inet_sock_set_state")]

@@ -20,10 +20,7 @@ use aya_ebpf::{
 use observer_abi::connection::{INBOUND, OUTBOUND, family};
 
 use crate::{
-    core::{
-        maps::{CONNECTIONS, slot},
-        retry,
-    },
+    core::{connection::CONNECTIONS, retry, scratch::slot},
     datagram::dns::{self, Name},
     kernel::{
         globals::offset,

@@ -24,16 +24,17 @@
 
 use aya_ebpf::{
     helpers::generated::{bpf_get_current_pid_tgid, bpf_ktime_get_ns},
-    macros::{btf_tracepoint, kprobe, kretprobe},
+    macros::{btf_tracepoint, kprobe, kretprobe, map},
+    maps::LruHashMap,
     programs::{BtfTracePointContext, ProbeContext, RetProbeContext},
 };
 use observer_abi::connection::{INBOUND, OUTBOUND};
 
 use crate::{
     core::{
-        connection,
-        maps::{self, CALLS, CONNECTIONS, RECEIVES, slot},
+        connection::{self, CONNECTIONS},
         retry,
+        scratch::{self, slot},
     },
     datagram::dns::{self, Name},
     kernel::{
@@ -50,6 +51,14 @@ use crate::{
     },
     work::unit,
 };
+
+/// Kernel, `kprobe` tier: calls that were entered, by thread id.
+#[map]
+pub(crate) static CALLS: LruHashMap<u32, Entered> = LruHashMap::with_max_entries(8192, 0);
+
+/// Kernel, `kprobe` tier: TCP receives that were entered, by thread id.
+#[map]
+pub(crate) static RECEIVES: LruHashMap<u32, Receive> = LruHashMap::with_max_entries(8192, 0);
 
 /// BPF_ANY of `bpf_map_update_elem`.
 const ANY: u64 = 0;
@@ -205,7 +214,7 @@ unsafe fn tcp_received(sock: *const u8, slot: u32) {
         }
         let Some(entry) = connection::find_or_create::<Direct>(sock, Kind::Tcp, file, slot) else { return };
         let Some(tcp) = sock::tcp::<Direct>(sock) else { return };
-        let Some(scratch) = maps::scratch(slot) else { return };
+        let Some(scratch) = scratch::at(slot) else { return };
         let this = &raw const (*entry).directions[INBOUND as usize];
         let seq = sock::copied_seq::<Direct>(tcp);
         let unseen = connection::extend((*this).end, (*entry).inbound_base, seq).wrapping_sub((*this).end);

@@ -16,7 +16,11 @@
 //! hook sees both kinds. Limits: where a network card encrypts, the functions are others: only the `socket` and
 //! `syscall` tiers see such a connection, the others leave it alone.
 
-use aya_ebpf::helpers::generated::{bpf_ktime_get_ns, bpf_probe_read_user};
+use aya_ebpf::{
+    helpers::generated::{bpf_ktime_get_ns, bpf_probe_read_user},
+    macros::map,
+    maps::Array,
+};
 use observer_abi::{
     connection::{Connection, Direction, INBOUND, OUTBOUND, flag, transport},
     context::{Context, HandoffKey},
@@ -25,9 +29,10 @@ use observer_abi::{
 
 use crate::{
     core::{
-        capture::{self, Call},
-        connection,
-        maps::{self, CONNECTIONS, PLAIN_CALLS},
+        call::Call,
+        capture,
+        connection::{self, CONNECTIONS},
+        policy, scratch,
     },
     kernel::{
         globals::{offset, settings},
@@ -39,6 +44,10 @@ use crate::{
     life::tcp_state,
     tier::socket::{self, Buffer, MSG_PEEK, MSG_TRUNC, Moved},
 };
+
+/// Kernel: what TCP's own `recvmsg` and `sendmsg` are, so that others (kernel TLS) show; and `tls_sw_sendmsg`.
+#[map]
+pub(crate) static PLAIN_CALLS: Array<[u64; 3]> = Array::with_max_entries(1, 0);
 
 /// `tcp_ulp_ops.name`, its first four bytes.
 const TLS: u32 = u32::from_ne_bytes(*b"tls\0");
@@ -168,7 +177,7 @@ unsafe fn plaintext<R: KernelRead>(sock: *const u8, slot: u32) -> Option<(*mut C
         let tcp = sock::tcp::<R>(sock)?;
         if (*entry).tcp != transport::KERNEL_TLS {
             // By way of memory, which makes it a number.
-            (*maps::scratch(slot)?).call.sock = sock as u64;
+            (*scratch::at(slot)?).call.sock = sock as u64;
             begin_plaintext(slot, sock::copied_seq::<R>(tcp), sock::write_seq::<R>(tcp));
         }
         Some((entry, tcp))
@@ -179,7 +188,7 @@ unsafe fn plaintext<R: KernelRead>(sock: *const u8, slot: u32) -> Option<(*mut C
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn begin_plaintext(slot: u32, read: u32, written: u32) -> u32 {
-    let Some(scratch) = maps::scratch(slot) else { return 0 };
+    let Some(scratch) = scratch::at(slot) else { return 0 };
     // SAFETY: live map values; a connection's parts are integers only.
     unsafe {
         let sock = (*scratch).call.sock;
@@ -245,7 +254,7 @@ pub(crate) unsafe fn sending<R: KernelRead>(sock: *const u8, message: *const u8,
             (*entry).flags |= flag::OBSERVER;
             return;
         }
-        if !capture::admitted(entry, tgid) {
+        if !policy::admitted(entry, tgid) {
             return;
         }
         let out = &raw const (*entry).directions[OUTBOUND as usize];

@@ -15,13 +15,13 @@ use aya_ebpf::{
     programs::{FEntryContext, FExitContext, ProbeContext, RetProbeContext},
 };
 use crate::{
-    core::maps::{CALLS, slot},
+    core::scratch::slot,
     kernel::{
         globals::settings,
         read::{Direct, Probe},
     },
     tier::{
-        kprobe::{enter, leave, stack},
+        kprobe::{CALLS, enter, leave, stack},
         ktls,
         spare::{slot_of, spared},
     },

@@ -20,10 +20,11 @@ use crate::{
     carry::{context, inject},
     core::{
         buffer::{self, Source},
-        capture::{self, Call},
-        connection,
-        maps::{self, CONNECTIONS, Scratch, slot},
-        retry,
+        call::Call,
+        capture,
+        connection::{self, CONNECTIONS},
+        policy, retry,
+        scratch::{self, Scratch, slot},
     },
     datagram::dns::{self, Name},
     kernel::{
@@ -83,7 +84,7 @@ pub(crate) unsafe fn tcp_sending<R: KernelRead>(sock: *const u8, message: *const
         }
         let pid_tgid = task::pid_tgid();
         let tgid = (pid_tgid >> 32) as u32;
-        if tgid != settings().observer_tgid() && !capture::admitted(entry, tgid) {
+        if tgid != settings().observer_tgid() && !policy::admitted(entry, tgid) {
             return;
         }
         let Some(tcp) = sock::tcp::<R>(sock) else { return };
@@ -303,7 +304,7 @@ pub(crate) unsafe fn after_call<R: KernelRead>(sock: *const u8, kind: Kind, move
             (*entry).flags |= flag::OBSERVER;
             return;
         }
-        if !capture::admitted(entry, tgid) {
+        if !policy::admitted(entry, tgid) {
             return;
         }
         let length = u64::from(moved.bytes);
@@ -402,7 +403,7 @@ pub(crate) unsafe fn tell<R: KernelRead>(
     entry: *mut Connection,
     slot: u32,
 ) -> Option<*mut Scratch> {
-    let scratch = maps::scratch(slot)?;
+    let scratch = scratch::at(slot)?;
     // SAFETY: as promised; a Call is whole words.
     unsafe {
         // Field by field: a copy of the whole would need it on the stack, which is short.

@@ -13,16 +13,18 @@
 //!
 //! Cost of a spare: about 10 ns a call. Whether there are spares is a setting, so other kernels pay nothing.
 
-use aya_ebpf::helpers::generated::bpf_get_smp_processor_id;
+use aya_ebpf::{helpers::generated::bpf_get_smp_processor_id, macros::map, maps::Array};
 use observer_abi::loss::Counter;
 
 use crate::{
-    core::{
-        maps::{SERVED, slot},
-        output::count,
-    },
+    core::{output::count, scratch::slot},
     kernel::{globals::settings, task},
 };
+
+/// Kernel: whom a first program has served and its spare has not looked at since, by `spare::program` and the low bits of
+/// `spare::owner`.
+#[map]
+pub(crate) static SERVED: Array<u32> = Array::with_max_entries(program::COUNT * PLACES, 0);
 
 /// A first program's number. Programs on one hook of which only one is loaded share it.
 pub(crate) mod program {

@@ -28,9 +28,9 @@ use observer_abi::{
 use crate::{
     core::{
         buffer::Source,
-        capture,
-        maps::{self, CALLS, slot},
         output::count,
+        policy,
+        scratch::{self, slot},
     },
     datagram::dns::{self, Name},
     kernel::{
@@ -40,7 +40,7 @@ use crate::{
         sock::{self, Kind},
     },
     tier::{
-        kprobe::Entered,
+        kprobe::{CALLS, Entered},
         ktls,
         socket::{self, Buffer, MSG_ERRQUEUE, MSG_PEEK, MSG_TRUNC, Moved},
         spare::{slot_of, spared},
@@ -248,7 +248,7 @@ unsafe fn left(registers: *const u8, result: i64, is_spare: bool) {
             return;
         }
         let slot = slot_of(if sends { slot::SENT } else { slot::RECEIVED }, is_spare);
-        let Some(scratch) = maps::scratch(slot) else { return };
+        let Some(scratch) = scratch::at(slot) else { return };
         let (source, bytes) = match number {
             call::SENDFILE | call::SPLICE => (Source::Unknown, result as u32),
             call::SENDMMSG | call::RECVMMSG => of_messages(registers, result as u64),
@@ -305,7 +305,7 @@ fn forget(result: i64) {
     let _ = CALLS.remove(thread());
     // SAFETY: a helper without arguments.
     let tgid = (unsafe { bpf_get_current_pid_tgid() } >> 32) as u32;
-    if result > 0 && capture::is_selected(tgid) {
+    if result > 0 && policy::is_selected(tgid) {
         count(Counter::DescriptorChanged, 1);
     }
 }

@@ -7,18 +7,15 @@ use observer_abi::{
 };
 
 use crate::{
-    carry::tcp_option::{copy, leave},
-    core::{
-        maps::{self, CONNECTIONS, OPTION_CONNECTIONS},
-        output::count,
-    },
+    carry::tcp_option::{OPTION_CONNECTIONS, copy, leave},
+    core::{connection::CONNECTIONS, output::count, scratch},
 };
 
 /// A client on an opaque connection writes for the request in its entry's context, from this position on.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn leave_for(slot: u32, from: u64) -> u32 {
-    let Some(scratch) = maps::scratch(slot) else { return 0 };
+    let Some(scratch) = scratch::at(slot) else { return 0 };
     // SAFETY: live map values.
     unsafe {
         let sock = (*scratch).call.sock;
@@ -65,7 +62,7 @@ pub(crate) mod arrived {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn opaque_arrived(slot: u32, first: u64) -> u32 {
-    let Some(scratch) = maps::scratch(slot) else { return arrived::NEVER };
+    let Some(scratch) = scratch::at(slot) else { return arrived::NEVER };
     // SAFETY: live map values.
     unsafe {
         let call = &(*scratch).call;

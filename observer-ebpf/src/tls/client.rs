@@ -9,11 +9,12 @@ use observer_abi::{
 
 use super::{between_hosts, handshake::look, opaque::forget};
 use crate::{
-    carry::context::{self, Caller},
+    carry::context::{self, Caller, HANDOFF},
     core::{
-        capture::Call,
-        maps::{self, CONNECTIONS, HANDOFF, Scratch},
+        call::Call,
+        connection::CONNECTIONS,
         output::{self, count},
+        scratch::{self, Scratch},
     },
     kernel::globals::settings,
     work::unit,
@@ -66,7 +67,7 @@ unsafe fn writer(scratch: *mut Scratch) -> *mut RequestReference {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn opaque_writer(slot: u32, look: u32) -> u32 {
-    let Some(scratch) = maps::scratch(slot) else { return 0 };
+    let Some(scratch) = scratch::at(slot) else { return 0 };
     // SAFETY: live map values.
     unsafe {
         let call = &(*scratch).call;
@@ -93,7 +94,7 @@ pub(crate) extern "C" fn opaque_writer(slot: u32, look: u32) -> u32 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn opaque_written(slot: u32, look: u32, opens: u32) -> u32 {
-    let Some(scratch) = maps::scratch(slot) else { return 0 };
+    let Some(scratch) = scratch::at(slot) else { return 0 };
     // SAFETY: live map values.
     unsafe {
         let call = &(*scratch).call;

@@ -6,9 +6,9 @@ use observer_abi::connection::{Direction, INBOUND, OUTBOUND};
 use super::hello::{self, walked};
 use crate::core::{
     buffer,
-    capture::Call,
-    connection,
-    maps::{self, CONNECTIONS, Scratch},
+    call::Call,
+    connection::{self, CONNECTIONS},
+    scratch::{self, Scratch},
 };
 
 /// A write that is no longer than this is no request: a KeyUpdate of TLS 1.3 has 27 bytes, an alert 24.
@@ -72,7 +72,7 @@ pub(super) unsafe fn pass(this: *mut Direction, call: &Call, slot: u32, copied: 
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn opaque_looked_at(slot: u32) -> u32 {
-    let Some(scratch) = maps::scratch(slot) else { return look::LOST };
+    let Some(scratch) = scratch::at(slot) else { return look::LOST };
     // SAFETY: live map values.
     unsafe {
         let call = &(*scratch).call;

@@ -5,7 +5,7 @@
 
 use observer_abi::record::MAX_PAYLOAD;
 
-use crate::core::{buffer::barrier, maps};
+use crate::core::{buffer::barrier, scratch};
 
 /// Types of records.
 const CHANGE_CIPHER_SPEC: u64 = 20;
@@ -85,7 +85,7 @@ pub(crate) unsafe fn is_tls(payload: *const u8, copied: u32) -> bool {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn hello_offers_turns(slot: u32, copied: u32) -> u32 {
-    let Some(scratch) = maps::scratch(slot) else { return 0 };
+    let Some(scratch) = scratch::at(slot) else { return 0 };
     // SAFETY: a map value.
     unsafe {
         let payload: *const u8 = (&raw const (*scratch).payload).cast();
@@ -152,7 +152,7 @@ pub(crate) mod walked {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn walk(slot: u32, at: u32, copied: u32, length: u64, after_change: u32) -> u64 {
-    let Some(scratch) = maps::scratch(slot) else { return walked::LOST };
+    let Some(scratch) = scratch::at(slot) else { return walked::LOST };
     let copied = u64::from(copied);
     let mut at = u64::from(at);
     let mut after_change = after_change != 0;

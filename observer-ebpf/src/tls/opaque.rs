@@ -31,12 +31,13 @@ use observer_abi::{
 };
 
 use crate::{
-    carry::context,
+    carry::context::{self, HANDOFF},
     core::{
-        capture::{self, Call},
-        connection,
-        maps::{self, CONNECTIONS, HANDOFF},
+        call::Call,
+        capture,
+        connection::{self, CONNECTIONS},
         output::count,
+        scratch,
     },
 };
 use super::{
@@ -65,7 +66,7 @@ pub(crate) unsafe fn may_begin(entry: *const Connection, call: &Call) -> bool {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn opaque_begun(slot: u32, copied: u32) -> u32 {
-    let Some(scratch) = maps::scratch(slot) else { return 0 };
+    let Some(scratch) = scratch::at(slot) else { return 0 };
     // SAFETY: live map values.
     unsafe {
         let call = &(*scratch).call;
@@ -99,7 +100,7 @@ pub(crate) extern "C" fn opaque_begun(slot: u32, copied: u32) -> u32 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn opaque_moved(slot: u32) -> u32 {
-    let Some(scratch) = maps::scratch(slot) else { return 0 };
+    let Some(scratch) = scratch::at(slot) else { return 0 };
     // SAFETY: live map values.
     unsafe {
         let call = &(*scratch).call;

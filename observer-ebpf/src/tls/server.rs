@@ -14,12 +14,8 @@ use super::{
     opaque::forget,
 };
 use crate::{
-    carry::context::{self, Caller},
-    core::{
-        capture::Call,
-        maps::{self, CONNECTIONS, HANDOFF},
-        output::count,
-    },
+    carry::context::{self, Caller, HANDOFF},
+    core::{call::Call, connection::CONNECTIONS, output::count, scratch},
     kernel::globals::settings,
     work::unit,
 };
@@ -28,7 +24,7 @@ use crate::{
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn opaque_read(slot: u32, look: u32) -> u32 {
-    let Some(scratch) = maps::scratch(slot) else { return 0 };
+    let Some(scratch) = scratch::at(slot) else { return 0 };
     // SAFETY: live map values.
     unsafe {
         let call = &(*scratch).call;

@@ -14,10 +14,13 @@
 //! address, which lockdown forbids; two threads that submit for one socket at the same instant may lose one of the notes,
 //! whose bytes are counted then, not read.
 
-use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
+use aya_ebpf::{
+    macros::{btf_tracepoint, map},
+    maps::LruHashMap,
+    programs::BtfTracePointContext,
+};
 
 use crate::{
-    core::maps::RING_REQUESTS,
     kernel::{
         globals::{offset, settings},
         read::{KernelRead, Probe},
@@ -25,6 +28,10 @@ use crate::{
     tier::{spare::spared, syscall},
     uring::request::{self, FIXED_FILE},
 };
+
+/// Kernel: io_uring's requests in flight, by sock address.
+#[map]
+pub(crate) static RING_REQUESTS: LruHashMap<u64, Requests> = LruHashMap::with_max_entries(4096, 0);
 
 /// BPF_NOEXIST of `bpf_map_update_elem`.
 const NOEXIST: u64 = 1;

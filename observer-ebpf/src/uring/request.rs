@@ -11,7 +11,7 @@ use observer_abi::connection::INBOUND;
 use crate::{
     core::{
         buffer::Source,
-        maps::{self, RING_REQUESTS, Scratch},
+        scratch::{self, Scratch},
     },
     kernel::{
         globals::{offset, offsets},
@@ -19,7 +19,7 @@ use crate::{
         read::{KernelRead, Probe},
         sock, task,
     },
-    uring::in_flight::{self, PLACES, Place},
+    uring::in_flight::{self, PLACES, Place, RING_REQUESTS},
 };
 
 /// `IORING_OP_*` (include/uapi/linux/io_uring.h).
@@ -196,7 +196,7 @@ pub(crate) extern "C" fn ring_buffer(slot: u32, bytes: u64) -> u32 {
     if !in_flight::is_followed(EVERY) {
         return 0;
     }
-    let Some(scratch) = maps::scratch(slot) else { return 0 };
+    let Some(scratch) = scratch::at(slot) else { return 0 };
     // SAFETY: live map values; the rest is read by address.
     unsafe {
         let Some(set) = RING_REQUESTS.get_ptr_mut((*scratch).call.sock) else { return 0 };
@@ -266,7 +266,7 @@ pub(crate) extern "C" fn ring_registered(slot: u32, pages: u64, remaining: u64, 
     if !in_flight::is_followed(FIXED_ONLY) {
         return 0;
     }
-    let Some(scratch) = maps::scratch(slot) else { return 0 };
+    let Some(scratch) = scratch::at(slot) else { return 0 };
     // SAFETY: live map values; the rest is read by address.
     unsafe {
         let Some(set) = RING_REQUESTS.get_ptr_mut((*scratch).call.sock) else { return 0 };

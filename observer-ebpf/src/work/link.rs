@@ -14,6 +14,7 @@
 //! Cost: for each call of a Node process two or three map lookups, and for each of its receives and answers one or two; in
 //! nginx a lookup each.
 
+use aya_ebpf::{macros::map, maps::LruHashMap};
 use observer_abi::{
     connection::{INBOUND, role},
     context::{RequestReference, Unit, UnitKey, method},
@@ -23,13 +24,17 @@ use observer_abi::{
 };
 
 use crate::{
-    core::{
-        maps::{self, CONNECTIONS, LIKELY, LOOPS, UNITS},
-        output,
-    },
+    core::{connection::CONNECTIONS, output, scratch},
     kernel::globals::settings,
-    work::unit,
+    work::{
+        runtime::node::LOOPS,
+        unit::{self, UNITS},
+    },
 };
+
+/// Kernel: what Node had resumed last when it connected or wrote, by sock address.
+#[map]
+pub(crate) static LIKELY: LruHashMap<u64, RequestReference> = LruHashMap::with_max_entries(4096, 0);
 
 /// BPF_ANY of `bpf_map_update_elem`.
 const ANY: u64 = 0;
@@ -95,7 +100,7 @@ pub(crate) fn submitted(work: &UnitKey, tid: u32) -> bool {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn link_received(slot: u32) -> u32 {
-    let Some(scratch) = maps::scratch(slot) else { return 0 };
+    let Some(scratch) = scratch::at(slot) else { return 0 };
     // SAFETY: live map values.
     unsafe {
         let (sock, tid) = ((*scratch).call.sock, (*scratch).call.pid_tgid as u32);
@@ -127,7 +132,7 @@ pub(crate) extern "C" fn link_received(slot: u32) -> u32 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn link_called(slot: u32) -> u32 {
-    let Some(scratch) = maps::scratch(slot) else { return 0 };
+    let Some(scratch) = scratch::at(slot) else { return 0 };
     // SAFETY: live map values.
     unsafe {
         let (sock, tid) = ((*scratch).call.sock, (*scratch).call.pid_tgid as u32);
@@ -147,7 +152,7 @@ pub(crate) extern "C" fn link_called(slot: u32) -> u32 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn link_answered(slot: u32) -> u32 {
-    let Some(scratch) = maps::scratch(slot) else { return 0 };
+    let Some(scratch) = scratch::at(slot) else { return 0 };
     // SAFETY: live map values.
     unsafe {
         let sock = (*scratch).call.sock;
@@ -194,7 +199,7 @@ pub(crate) extern "C" fn link_answered(slot: u32) -> u32 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn link_served(slot: u32) -> u32 {
-    let Some(scratch) = maps::scratch(slot) else { return 0 };
+    let Some(scratch) = scratch::at(slot) else { return 0 };
     // SAFETY: live map values.
     unsafe {
         let (sock, tid) = ((*scratch).call.sock, (*scratch).call.pid_tgid as u32);

@@ -21,23 +21,36 @@
 //! Cost: threads pay one lookup a request, as before; the others a lookup a receive, Go and Python two reads of user
 //! memory with it.
 
-use aya_ebpf::helpers::generated::{bpf_get_current_pid_tgid, bpf_probe_read_user};
+use aya_ebpf::{
+    helpers::generated::{bpf_get_current_pid_tgid, bpf_probe_read_user},
+    macros::map,
+    maps::{HashMap, LruHashMap},
+};
 use observer_abi::{
     connection::{Connection, OUTBOUND, flag, role},
     context::{RequestReference, Thread, Unit, UnitKey, method, unit},
     loss::Counter,
-    process::{runtime, strict},
+    process::{Runtime, runtime, strict},
 };
 
 use crate::{
     carry::context::Caller,
-    core::{
-        maps::{self, CONNECTIONS, RUNTIMES, THREADS, UNITS},
-        output::count,
-    },
+    core::{connection::CONNECTIONS, output::count, scratch},
     kernel::task,
-    work::{runtime::node, runtime::ruby, runtime::tokio},
+    work::runtime::{node, ruby, tokio},
 };
+
+/// Kernel: what threads are working on, by thread id.
+#[map]
+pub(crate) static THREADS: LruHashMap<u32, Thread> = LruHashMap::with_max_entries(8192, 0);
+
+/// Daemon, and the kernel at fork and exec: processes whose runtime tells more than their threads do.
+#[map]
+pub(crate) static RUNTIMES: HashMap<u32, Runtime> = HashMap::with_max_entries(8192, 0);
+
+/// Kernel: what goroutines, Python contexts and waiting work are for.
+#[map]
+pub(crate) static UNITS: LruHashMap<UnitKey, Unit> = LruHashMap::with_max_entries(32768, 0);
 
 /// BPF_ANY of `bpf_map_update_elem`.
 const ANY: u64 = 0;
@@ -288,7 +301,7 @@ pub(crate) fn disturbed(pid_tgid: u64) {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn unit_received(slot: u32, opened: u32) -> u32 {
-    let Some(scratch) = maps::scratch(slot) else { return 0 };
+    let Some(scratch) = scratch::at(slot) else { return 0 };
     // SAFETY: live map values; the current task calls.
     unsafe {
         let (sock, pid_tgid) = ((*scratch).call.sock, (*scratch).call.pid_tgid);

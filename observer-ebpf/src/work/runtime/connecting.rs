@@ -9,17 +9,27 @@
 //! (`tcp_close_state`: close, shutdown), and `tcp_destroy_sock` of a sock that reached CLOSE before its process closed
 //! it.
 
+use aya_ebpf::{macros::map, maps::LruHashMap};
 use observer_abi::{
     connection::{Connection, role},
+    context::RequestReference,
     process::{runtime, strict},
 };
 
 use crate::{
     carry::{context, inject},
-    core::maps::{CONNECTING, CONNECTIONS, THREADS},
+    core::connection::CONNECTIONS,
     kernel::sock::state,
-    work::{link, runtime::node, unit},
+    work::{
+        link,
+        runtime::node,
+        unit::{self, THREADS},
+    },
 };
+
+/// Kernel: what sockets of event loops are for that are connecting, or broke before the process closed them.
+#[map]
+pub(crate) static CONNECTING: LruHashMap<u64, RequestReference> = LruHashMap::with_max_entries(4096, 0);
 
 /// BPF_ANY of `bpf_map_update_elem`.
 const ANY: u64 = 0;

@@ -16,8 +16,10 @@ use observer_abi::context::{UnitKey, unit as kind};
 
 use crate::{
     carry::context,
-    core::maps::{THREADS, UNITS},
-    work::{link, unit},
+    work::{
+        link,
+        unit::{self, THREADS, UNITS},
+    },
 };
 
 #[uprobe]

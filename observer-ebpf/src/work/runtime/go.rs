@@ -13,10 +13,7 @@
 use aya_ebpf::{macros::uprobe, programs::ProbeContext};
 use observer_abi::context::{UnitKey, unit as kind};
 
-use crate::{
-    core::maps::{RUNTIMES, UNITS},
-    work::unit,
-};
+use crate::work::unit::{self, RUNTIMES, UNITS};
 
 /// Offset of `m` in a goroutine, of every version so far (`src/runtime/runtime2.go`).
 const GOROUTINE_MACHINE: u64 = 48;

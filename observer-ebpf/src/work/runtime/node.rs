@@ -18,14 +18,24 @@
 //!
 //! Cost: a breakpoint each time; two in each turn of the loop, and one for each event.
 
-use aya_ebpf::{macros::uprobe, programs::ProbeContext};
+use aya_ebpf::{
+    macros::{map, uprobe},
+    maps::LruHashMap,
+    programs::ProbeContext,
+};
 use observer_abi::context::{Loop, RequestReference, UnitKey, immediates, turn, unit as unit_kind};
 
 use crate::{
     carry::context,
-    core::maps::{LOOPS, UNITS},
-    work::{link, unit},
+    work::{
+        link,
+        unit::{self, UNITS},
+    },
 };
+
+/// Kernel: Node's event loops, by thread id.
+#[map]
+pub(crate) static LOOPS: LruHashMap<u32, Loop> = LruHashMap::with_max_entries(4096, 0);
 
 /// BPF_ANY of `bpf_map_update_elem`.
 const ANY: u64 = 0;

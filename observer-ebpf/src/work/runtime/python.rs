@@ -12,7 +12,7 @@
 use aya_ebpf::{macros::uprobe, programs::ProbeContext};
 use observer_abi::context::{UnitKey, unit as kind};
 
-use crate::{core::maps::UNITS, work::unit};
+use crate::work::unit::{self, UNITS};
 
 #[uprobe]
 pub(crate) fn python_context_copied(ctx: ProbeContext) -> u32 {

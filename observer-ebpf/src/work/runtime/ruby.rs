@@ -23,14 +23,14 @@ use observer_abi::{
 
 use crate::{
     carry::context::Caller,
-    core::maps::{CONNECTIONS, RUNTIMES, UNITS},
+    core::connection::CONNECTIONS,
     kernel::{
         globals::{offset, settings},
         read::{KernelRead, Probe},
         task,
     },
     tier::syscall,
-    work::unit,
+    work::unit::{self, RUNTIMES, UNITS},
 };
 
 const IPPROTO_TCP: u32 = 6;

@@ -27,12 +27,9 @@ use observer_abi::{
 };
 
 use crate::{
-    core::{
-        maps::{RUNTIMES, UNITS},
-        output::count,
-    },
+    core::output::count,
     kernel::task,
-    work::unit,
+    work::unit::{self, RUNTIMES, UNITS},
 };
 
 /// [`observer_abi::context::Unit::inherited`]: the request is that of a task which handed over one of its own.

@@ -1,0 +1,25 @@
+//! One call: what the adapters hand to the core.
+
+use observer_abi::context::HandoffKey;
+
+/// One call that moved, or is about to move, bytes.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Call {
+    /// The address of its sock.
+    pub(crate) sock: u64,
+    pub(crate) start: u64,
+    pub(crate) end: u64,
+    pub(crate) now: u64,
+    pub(crate) pid_tgid: u64,
+    pub(crate) direction: u32,
+    /// 1 where the send may not fit into the send buffer.
+    pub(crate) pending: u32,
+    /// 1 where [`crate::kernel::sock::is_plainly_blocking`] says so.
+    pub(crate) blocking: u32,
+    /// 1 where bytes that cannot be read now may be read at the send's end.
+    pub(crate) retry: u32,
+    /// The other end of a Unix socket that is read, see [`crate::kernel::sock::unix_peer`]: its sock and inode. Kernel TLS: where
+    /// the call is on the wire, see [`crate::tier::ktls::wire_position`]. Else zero.
+    pub(crate) peer: HandoffKey,
+}
