@@ -33,7 +33,7 @@ pub struct Settings {
     pub inject_headers: InjectHeaders,
     /// Trace context in TCP options.
     pub tcp_option: TcpOption,
-    /// Resource attributes that every service gets, unless its own environment names them.
+    /// Resource attributes that every service gets, whatever its own environment says.
     pub resource: BTreeMap<String, String>,
     /// Bounds of memory.
     pub limits: Limits,

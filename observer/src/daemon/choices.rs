@@ -6,14 +6,18 @@ use crate::{
     config::{self, Settings},
     export::otlp::{OtlpConfig, OtlpOverrides},
     kernel::Tier,
-    metrics,
+    metrics::{self, routes::Routes},
     process::Selectors,
 };
 
-/// One shard serves some 300,000 exchanges a second: more only on large hosts.
+/// Rings, and shards that read them, for the CPUs that observer may use.
 pub(super) fn rings() -> usize {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    match cores {
+    rings_for(std::thread::available_parallelism().map_or(1, usize::from))
+}
+
+/// One shard serves some 300,000 exchanges a second: more only on large hosts.
+const fn rings_for(cpus: usize) -> usize {
+    match cpus {
         0..=8 => 1,
         9..=32 => 2,
         _ => observer_abi::control::MAX_RINGS,
@@ -66,6 +70,15 @@ pub(super) fn limits(settings: &Settings) -> metrics::Limits {
         series: settings.metrics.max_series.0,
         ..metrics::Limits::default()
     }
+}
+
+/// Routes learned for one service name.
+const MOST_ROUTES: usize = 200;
+
+pub(super) fn routes(settings: &Settings) -> Result<Routes> {
+    let patterns = settings.metrics.routes.iter();
+    let patterns: Vec<_> = patterns.map(config::RoutePattern::as_str).collect();
+    Routes::new(&patterns, MOST_ROUTES).context("a route pattern cannot be used")
 }
 
 pub(super) fn selectors(settings: &Settings) -> Result<Selectors> {
@@ -145,5 +158,17 @@ mod tests {
         assert_eq!((odd.connections, odd.ring_bytes), (2048, 2 << 20));
         let tiny = sizes(64 << 20);
         assert_eq!((tiny.connections, tiny.ring_bytes), (1024, 1 << 20));
+    }
+
+    #[test]
+    fn there_are_as_many_rings_as_the_documentation_says() {
+        let changes: Vec<(usize, usize)> = (1..=256)
+            .map(|cpus| (cpus, rings_for(cpus)))
+            .filter(|&(cpus, rings)| cpus == 1 || rings != rings_for(cpus - 1))
+            .collect();
+        assert_eq!(changes, [(1, 1), (9, 2), (33, 4)]);
+        let documentation = include_str!("../../../docs/configuration.md");
+        let said = "There is one; two where observer may use 9 to 32 CPUs, four beyond.";
+        assert!(documentation.contains(said));
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! `service.name`, first match wins: OTEL_SERVICE_NAME, `service.name` in OTEL_RESOURCE_ATTRIBUTES, the container's
 //! name, the systemd unit, then what [`naming`] makes of executable, script or archive.
-//! Everything in OTEL_RESOURCE_ATTRIBUTES overrides what was found, but for `process.pid`. The command line is not
-//! exported: it may hold secrets; `process.command` is its first word only.
+//! Everything in OTEL_RESOURCE_ATTRIBUTES overrides what was found, and observer's own configuration overrides that, but
+//! for `process.pid`. The command line is not exported: it may hold secrets; `process.command` is its first word only.
 
 use std::{io, sync::Arc};
 
@@ -27,7 +27,7 @@ const FILE_LIMIT: usize = 256 << 10;
 const PASSWD_LIMIT: usize = 1 << 20;
 
 /// Attributes of which OpenTelemetry's conventions speak and that a user may set; sorted.
-const KNOWN_KEYS: [&str; 34] = [
+const KNOWN_KEYS: [&str; 35] = [
     "cloud.account.id",
     "cloud.availability_zone",
     "cloud.platform",
@@ -62,6 +62,7 @@ const KNOWN_KEYS: [&str; 34] = [
     "service.version",
     "telemetry.sdk.language",
     "telemetry.sdk.name",
+    "telemetry.sdk.version",
 ];
 
 /// Which process an identity is of.
@@ -390,6 +391,20 @@ impl Attributes {
         }
     }
 
+    /// `telemetry.sdk.*` stand together or not at all (OpenTelemetry, "Telemetry SDK"): whose language is told gets the
+    /// name of what made its telemetry, which is observer.
+    fn name_maker(&mut self) {
+        let has = |key: &str| self.0.iter().any(|(own, _)| *own == key);
+        if !has("telemetry.sdk.language") || has("telemetry.sdk.name") {
+            return;
+        }
+        let has_version = has("telemetry.sdk.version");
+        self.set("telemetry.sdk.name", "observer".to_owned());
+        if !has_version {
+            self.set("telemetry.sdk.version", env!("CARGO_PKG_VERSION").to_owned());
+        }
+    }
+
     fn finish(
         mut self,
         name: String,
@@ -411,6 +426,7 @@ impl Attributes {
                 }
             }
         }
+        self.name_maker();
         self.0.sort_by_key(|(key, _)| *key);
         extra.sort_by(|(left, _), (right, _)| left.cmp(right));
         let text = |key: &str| {

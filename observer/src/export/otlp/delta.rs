@@ -2,12 +2,16 @@
 //!
 //! The state moves on only when a request was taken, so a failed export is not lost but part of the next delta. An
 //! export that arrived although its answer was lost is counted twice there, as retries are.
+//!
+//! No interval ends before it begins, also where the time of day was set back between two exports: see
+//! [`interval`](super::interval).
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
+use super::interval::{Began, Moment};
 use crate::metrics::{Attributes, HistogramPoint, Instrument, Point, Snapshot};
 use crate::process::{Service, Value};
 
@@ -24,15 +28,21 @@ pub(super) struct Series<'a> {
 }
 
 /// All series of a snapshot as they are.
-pub(super) fn cumulative(snapshot: &Snapshot) -> Vec<Series<'_>> {
+pub(super) fn cumulative<'a>(snapshot: &'a Snapshot, began: &mut Began) -> Vec<Series<'a>> {
+    began.keep(snapshot.services.iter().map(|it| &it.service));
     let mut all = Vec::new();
     for service in &snapshot.services {
+        let start_unix_nano = began.before(
+            &service.service,
+            service.start_unix_nano,
+            snapshot.time_unix_nano,
+        );
         for metric in &service.metrics {
             all.extend(metric.points.iter().map(|(attributes, point)| Series {
                 service: &service.service,
                 instrument: metric.instrument,
                 attributes,
-                start_unix_nano: service.start_unix_nano,
+                start_unix_nano,
                 point: Cow::Borrowed(point),
                 whole: (service.start_unix_nano, point),
             }));
@@ -49,7 +59,7 @@ pub(super) struct Previous {
 
 struct Sent {
     start_unix_nano: u64,
-    time_unix_nano: u64,
+    collected: Moment,
     point: Point,
 }
 
@@ -93,16 +103,21 @@ fn key(series: &Series<'_>) -> Key {
 
 impl Previous {
     /// The series that changed, as differences; sums that go both ways as they are. Forgets series that are gone.
-    pub(super) fn difference<'a>(&mut self, snapshot: &'a Snapshot) -> Vec<Series<'a>> {
-        let mut all = cumulative(snapshot);
+    pub(super) fn difference<'a>(
+        &mut self,
+        snapshot: &'a Snapshot,
+        collected: Moment,
+        began: &mut Began,
+    ) -> Vec<Series<'a>> {
+        let mut all = cumulative(snapshot, began);
         let present: HashSet<Key> = all.iter().map(key).collect();
         self.points.retain(|key, _| present.contains(key));
-        all.retain_mut(|series| self.subtract(series));
+        all.retain_mut(|series| self.subtract(series, collected));
         all
     }
 
     /// False if nothing happened.
-    fn subtract(&self, series: &mut Series<'_>) -> bool {
+    fn subtract(&self, series: &mut Series<'_>, collected: Moment) -> bool {
         let (start, whole) = series.whole;
         let sent = self
             .points
@@ -120,7 +135,7 @@ impl Previous {
         };
         // Without a difference the series is new or began again: then its whole value is what happened.
         if let (Some(difference), Some(sent)) = (difference, sent) {
-            series.start_unix_nano = sent.time_unix_nano;
+            series.start_unix_nano = collected.since(sent.collected);
             series.point = Cow::Owned(difference);
         }
         match series.point.as_ref() {
@@ -131,7 +146,7 @@ impl Previous {
     }
 
     /// These series arrived.
-    pub(super) fn sent(&mut self, series: &[Series<'_>], time_unix_nano: u64) {
+    pub(super) fn sent(&mut self, series: &[Series<'_>], collected: Moment) {
         for series in series {
             let (start_unix_nano, point) = series.whole;
             if matches!(point, Point::UpDown(_)) {
@@ -145,7 +160,7 @@ impl Previous {
                 key(series),
                 Sent {
                     start_unix_nano,
-                    time_unix_nano,
+                    collected,
                     point,
                 },
             );

@@ -1,3 +1,5 @@
+use std::time::{Duration, Instant};
+
 use super::*;
 use crate::export::otlp::receiver::{ACTIVE, DURATION, REQUESTS, histogram, snapshot};
 
@@ -17,9 +19,17 @@ fn shown(series: &[Series<'_>]) -> Vec<(&'static str, u64, Point)> {
 
 /// Takes the difference and notes it as sent.
 fn step(previous: &mut Previous, snapshot: &Snapshot) -> Vec<(&'static str, u64, Point)> {
-    let series = previous.difference(snapshot);
-    previous.sent(&series, snapshot.time_unix_nano);
+    let now = moment(snapshot, Instant::now());
+    let series = previous.difference(snapshot, now, &mut Began::default());
+    previous.sent(&series, now);
     shown(&series)
+}
+
+fn moment(snapshot: &Snapshot, monotonic: Instant) -> Moment {
+    Moment {
+        unix_nano: snapshot.time_unix_nano,
+        monotonic,
+    }
 }
 
 #[test]
@@ -77,7 +87,11 @@ fn what_was_not_sent_is_part_of_the_next_difference() {
     );
     let lost = snapshot(3000, 8, 0, histogram([2, 0, 0], &[]));
     assert_eq!(
-        shown(&previous.difference(&lost))[1],
+        shown(&previous.difference(
+            &lost,
+            moment(&lost, Instant::now()),
+            &mut Began::default()
+        ))[1],
         (REQUESTS.name, 2000, Point::Counter(3))
     );
     let next = step(
@@ -159,4 +173,21 @@ fn services_that_share_an_instance_id_are_told_apart() {
         counts(step(&mut previous, &both(6, 102))),
         [Point::Counter(1), Point::Counter(2)]
     );
+}
+
+#[test]
+fn no_difference_begins_after_it_ends_when_the_clock_is_set_back() {
+    let (mut previous, mut began) = (Previous::default(), Began::default());
+    let early = snapshot(9000, 5, 1, histogram([1, 0, 0], &[]));
+    let then = moment(&early, Instant::now());
+    let series = previous.difference(&early, then, &mut began);
+    previous.sent(&series, then);
+    let late = snapshot(500, 7, 1, histogram([2, 0, 0], &[]));
+    let now = moment(&late, then.monotonic + Duration::from_nanos(300));
+    let series = shown(&previous.difference(&late, now, &mut began));
+    assert_eq!(series[1], (REQUESTS.name, 200, Point::Counter(2)), "as long as it was");
+    assert_eq!(series[2].1, 499, "up-down sums: right before");
+    let later = snapshot(1200, 7, 1, histogram([2, 0, 0], &[]));
+    let series = shown(&cumulative(&later, &mut began));
+    assert!(series.iter().all(|it| it.1 == 499), "it moved once: {series:?}");
 }

@@ -3,6 +3,7 @@ use opentelemetry_proto::tonic::metrics::v1::Metric as OtlpMetric;
 
 use super::*;
 use crate::export::otlp::delta::cumulative;
+use crate::export::otlp::interval::Began;
 use crate::export::otlp::receiver::{DURATION, histogram, route, service, snapshot, span};
 use crate::metrics::{Metric, ServiceMetrics, Snapshot};
 
@@ -227,7 +228,7 @@ const COLLECTION: Collection = Collection {
 #[test]
 fn each_kind_of_instrument_becomes_its_otlp_kind() {
     let snapshot = snapshot(5000, 7, -2, histogram([1, 2, 0], &[4000]));
-    let encoded = encode_metrics(&cumulative(&snapshot), COLLECTION, usize::MAX);
+    let encoded = encode_metrics(&cumulative(&snapshot, &mut Began::default()), COLLECTION, usize::MAX);
     assert_eq!((encoded.len(), encoded[0].items), (1, 3));
     let requests = decode_metrics(&encoded);
     let [duration, requests_metric, active] = metrics_of(&requests[0]) else {
@@ -296,7 +297,7 @@ fn delta_is_for_counters_and_histograms_and_never_for_up_down_sums() {
         ..COLLECTION
     };
     let requests = decode_metrics(&encode_metrics(
-        &cumulative(&snapshot),
+        &cumulative(&snapshot, &mut Began::default()),
         collection,
         usize::MAX,
     ));
@@ -320,7 +321,7 @@ fn only_exemplars_since_the_last_export_are_sent_and_none_if_switched_off() {
             ..COLLECTION
         };
         let requests = decode_metrics(&encode_metrics(
-            &cumulative(&snapshot),
+            &cumulative(&snapshot, &mut Began::default()),
             collection,
             usize::MAX,
         ));
@@ -355,7 +356,7 @@ fn metric_requests_are_split_by_size_and_every_part_names_its_resource() {
         services: services.to_vec(),
     };
     let whole = decode_metrics(&encode_metrics(
-        &cumulative(&snapshot),
+        &cumulative(&snapshot, &mut Began::default()),
         COLLECTION,
         usize::MAX,
     ));
@@ -365,7 +366,7 @@ fn metric_requests_are_split_by_size_and_every_part_names_its_resource() {
         "many resources in one request"
     );
 
-    let encoded = encode_metrics(&cumulative(&snapshot), COLLECTION, 2000);
+    let encoded = encode_metrics(&cumulative(&snapshot, &mut Began::default()), COLLECTION, 2000);
     assert!(encoded.len() > 3);
     assert!(
         encoded.iter().all(|it| it.body.len() <= 2000 + 500),
@@ -405,7 +406,7 @@ fn metric_requests_are_split_by_size_and_every_part_names_its_resource() {
     assert_eq!(encoded.iter().map(|it| it.items).sum::<u64>(), 100);
     let empty = Snapshot::default();
     assert!(
-        encode_metrics(&cumulative(&empty), COLLECTION, 2000).is_empty(),
+        encode_metrics(&cumulative(&empty, &mut Began::default()), COLLECTION, 2000).is_empty(),
         "nothing to say, nothing sent"
     );
 }

@@ -135,6 +135,16 @@ impl OtlpExporter {
         self.inner.queue.is_some()
     }
 
+    /// Whether a task has ended though it should run: what it would send is lost from now on.
+    pub fn is_broken(&self) -> bool {
+        let tasks = self
+            .inner
+            .tasks
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner());
+        !*self.inner.closing.borrow() && tasks.iter().any(JoinHandle::is_finished)
+    }
+
     /// Sends what is queued and a last collection of metrics, for at most `deadline`; the rest is counted as
     /// dropped. Spans that come later are dropped and counted.
     pub async fn shutdown(self, deadline: Duration) {

@@ -2,13 +2,14 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::counters::InFlight;
 use super::delta::{self, Previous};
 use super::encode::{Collection, encode_metrics};
+use super::interval::{Began, Moment};
 use super::own::{OwnMetrics, PreviousOwn, encode_own};
 use super::sender::{Sender, closing};
 use super::{MetricsConfig, Temporality};
@@ -34,7 +35,8 @@ pub(super) async fn run(
         collect,
         sender,
         previous: Previous::default(),
-        exemplars_after: 0,
+        began: Began::default(),
+        arrived: None,
         own,
         previous_own: PreviousOwn::default(),
     };
@@ -70,8 +72,9 @@ struct MetricsTask {
     collect: Collect,
     sender: Sender,
     previous: Previous,
-    /// When the last export arrived, ns since the Unix epoch.
-    exemplars_after: u64,
+    began: Began,
+    /// The last collection of which all arrived.
+    arrived: Option<Moment>,
     own: Arc<OnceLock<OwnMetrics>>,
     previous_own: PreviousOwn,
 }
@@ -95,14 +98,20 @@ impl MetricsTask {
                 return false;
             }
         };
-        let series = match self.config.temporality {
-            Temporality::Cumulative => delta::cumulative(&snapshot),
-            Temporality::Delta => self.previous.difference(&snapshot),
+        let collected = Moment {
+            unix_nano: snapshot.time_unix_nano,
+            monotonic: Instant::now(),
         };
+        let began = &mut self.began;
+        let series = match self.config.temporality {
+            Temporality::Cumulative => delta::cumulative(&snapshot, began),
+            Temporality::Delta => self.previous.difference(&snapshot, collected, began),
+        };
+        let exemplars_after = self.arrived.map_or(0, |arrived| collected.since(arrived));
         let collection = Collection {
             time_unix_nano: snapshot.time_unix_nano,
             temporality: self.config.temporality,
-            exemplars_after: self.config.exemplars.then_some(self.exemplars_after),
+            exemplars_after: self.config.exemplars.then_some(exemplars_after),
         };
         let requests = encode_metrics(&series, collection, self.sender.max_request_bytes());
         let requests: Vec<_> = requests
@@ -124,14 +133,15 @@ impl MetricsTask {
             if !self.sender.send(body, in_flight).await {
                 all = false;
             } else if self.config.temporality == Temporality::Delta {
-                self.previous.sent(these, snapshot.time_unix_nano);
+                self.previous.sent(these, collected);
             }
         }
         if all {
-            self.exemplars_after = snapshot.time_unix_nano;
+            self.arrived = Some(collected);
         }
         all
     }
+
     /// The daemon's own. What is lost here is counted and told again by the next one.
     async fn export_own(&mut self) {
         if self.own.get().is_none() || self.sender.throttled() {
@@ -142,11 +152,15 @@ impl MetricsTask {
         let (Ok(Some(families)), Some(own)) = (collected.await, self.own.get()) else {
             return;
         };
-        let now = SystemTime::now()
+        let unix_nano = SystemTime::now()
             .duration_since(SystemTime::UNIX_EPOCH)
             .map_or(0, |time| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
+        let now = Moment {
+            unix_nano,
+            monotonic: Instant::now(),
+        };
         let temporality = self.config.temporality;
-        let request = encode_own(own, &families, now, temporality, &self.previous_own);
+        let request = encode_own(own, &families, now, temporality, &mut self.previous_own);
         let counting = Arc::clone(&self.sender.counting);
         let in_flight = InFlight::new(&counting, request.items);
         if self.sender.send(request.body, in_flight).await && temporality == Temporality::Delta {

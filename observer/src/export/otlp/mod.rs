@@ -20,6 +20,7 @@ mod failure;
 mod grpc;
 mod headers;
 mod http;
+mod interval;
 mod metrics;
 mod own;
 mod queue;

@@ -15,6 +15,7 @@ use prost::Message;
 
 use super::Temporality;
 use super::encode::{Encoded, key_value, resource_metrics};
+use super::interval::{Began, Moment};
 use crate::export::{Family, Kind, Labels};
 use crate::process::{Service, Value};
 
@@ -29,72 +30,88 @@ pub struct OwnMetrics {
 }
 
 /// What counters were when they last arrived, for differences.
+///
+/// A counter that could not be read for a while keeps what it was, so that its next difference is what came since.
 #[derive(Default)]
 pub(super) struct PreviousOwn {
-    values: HashMap<(&'static str, Labels), f64>,
-    time_unix_nano: u64,
+    sent: HashMap<(&'static str, Labels), Sent>,
+    began: Began,
+}
+
+#[derive(Clone, Copy)]
+struct Sent {
+    value: f64,
+    collected: Moment,
 }
 
 impl PreviousOwn {
     /// They arrived.
-    pub(super) fn sent(&mut self, families: &[Family], time_unix_nano: u64) {
-        self.time_unix_nano = time_unix_nano;
-        self.values = counters(families)
-            .flat_map(|family| {
-                let key = |labels: &Labels| (family.name, labels.clone());
-                family
-                    .samples
-                    .iter()
-                    .map(move |(it, value)| (key(it), *value))
-            })
-            .collect();
+    pub(super) fn sent(&mut self, families: &[Family], collected: Moment) {
+        for family in families.iter().filter(|it| it.kind == Kind::Counter) {
+            for (labels, value) in &family.samples {
+                let sent = Sent {
+                    value: *value,
+                    collected,
+                };
+                let before = self.sent.get(&(family.name, labels.clone()));
+                if before.is_none_or(|before| before.value <= *value) {
+                    self.sent.insert((family.name, labels.clone()), sent);
+                }
+            }
+        }
     }
 
-    fn of(&self, family: &Family, labels: &Labels) -> f64 {
-        let before = self.values.get(&(family.name, labels.clone()));
-        before.copied().unwrap_or_default()
+    /// Since when, and how much more; `None` where it seems less than it was, as nothing that the daemon counts ever is.
+    fn difference(
+        &self,
+        family: &Family,
+        labels: &Labels,
+        value: f64,
+        start: u64,
+        now: Moment,
+    ) -> Option<(u64, f64)> {
+        let Some(before) = self.sent.get(&(family.name, labels.clone())) else {
+            return Some((start, value));
+        };
+        (value >= before.value).then(|| (now.since(before.collected), value - before.value))
     }
-}
-
-fn counters(families: &[Family]) -> impl Iterator<Item = &Family> {
-    families
-        .iter()
-        .filter(|family| family.kind == Kind::Counter)
 }
 
 /// One request with all of them.
 pub(super) fn encode_own(
     own: &OwnMetrics,
     families: &[Family],
-    time_unix_nano: u64,
+    now: Moment,
     temporality: Temporality,
-    previous: &PreviousOwn,
+    previous: &mut PreviousOwn,
 ) -> Encoded {
     let mut resource = resource_metrics(&own.service);
     let mut items = 0;
-    let metrics = families.iter().map(|family| {
+    let began = previous
+        .began
+        .before(&own.service, own.start_unix_nano, now.unix_nano);
+    let metrics = families.iter().filter_map(|family| {
         let delta = temporality == Temporality::Delta && family.kind == Kind::Counter;
-        let start = match (delta, previous.time_unix_nano) {
-            (true, time) if time != 0 => time,
-            _ => own.start_unix_nano,
-        };
-        let points = family.samples.iter().map(|(labels, value)| {
-            let before = if delta {
-                previous.of(family, labels)
+        let points = family.samples.iter().filter_map(|(labels, value)| {
+            let (start, value) = if delta {
+                previous.difference(family, labels, *value, began, now)?
             } else {
-                0.0
+                (began, *value)
             };
-            NumberDataPoint {
+            Some(NumberDataPoint {
                 attributes: attributes(labels),
                 start_time_unix_nano: start,
-                time_unix_nano,
-                value: Some(number_data_point::Value::AsDouble(value - before)),
+                time_unix_nano: now.unix_nano,
+                value: Some(number_data_point::Value::AsDouble(value)),
                 ..NumberDataPoint::default()
-            }
+            })
         });
         let data_points: Vec<_> = points.collect();
+        if data_points.is_empty() {
+            return None;
+        }
         items += data_points.len() as u64;
-        Metric {
+        Some(Metric {
             name: name(family.name),
             description: family.help.to_owned(),
             unit: unit(family.name).to_owned(),
@@ -111,7 +128,7 @@ pub(super) fn encode_own(
                 }),
             }),
             ..Metric::default()
-        }
+        })
     });
     if let Some(scope) = resource.scope_metrics.first_mut() {
         scope.metrics = metrics.collect();
@@ -150,6 +167,8 @@ fn unit(family: &str) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, Instant};
+
     use super::*;
 
     fn families(count: f64) -> Vec<Family> {
@@ -163,6 +182,14 @@ mod tests {
                 [("ring_full".to_owned(), count), ("other".to_owned(), 0.0)],
             ),
         ]
+    }
+
+    /// At that time of day.
+    fn at(unix_nano: u64) -> Moment {
+        Moment {
+            unix_nano,
+            monotonic: Instant::now(),
+        }
     }
 
     fn own() -> OwnMetrics {
@@ -198,13 +225,13 @@ mod tests {
 
     #[test]
     fn every_family_is_a_metric_with_its_unit() {
-        let previous = PreviousOwn::default();
+        let mut previous = PreviousOwn::default();
         let encoded = encode_own(
             &own(),
             &families(3.0),
-            200,
+            at(200),
             Temporality::Cumulative,
-            &previous,
+            &mut previous,
         );
         assert_eq!(encoded.items, 3);
         assert_eq!(
@@ -221,22 +248,67 @@ mod tests {
         );
     }
 
+    /// The differences at a moment, told as arrived.
+    fn step(previous: &mut PreviousOwn, families: &[Family], now: Moment) -> Vec<(u64, Vec<f64>)> {
+        let encoded = encode_own(&own(), families, now, Temporality::Delta, previous);
+        previous.sent(families, now);
+        let metrics = read(&encoded).into_iter();
+        metrics.map(|(_, _, start, values)| (start, values)).collect()
+    }
+
     #[test]
     fn differences_are_taken_from_what_arrived() {
         let mut previous = PreviousOwn::default();
-        let encode = |count, time, previous: &PreviousOwn| {
-            read(&encode_own(
-                &own(),
-                &families(count),
-                time,
-                Temporality::Delta,
-                previous,
-            ))
+        let first = step(&mut previous, &families(3.0), at(200));
+        assert_eq!(first[1], (100, vec![3.0, 0.0]));
+        let lost = encode_own(
+            &own(),
+            &families(4.0),
+            at(250),
+            Temporality::Delta,
+            &mut previous,
+        );
+        assert_eq!(read(&lost)[1].3, [1.0, 0.0]);
+        let second = step(&mut previous, &families(5.0), at(300));
+        assert_eq!(second[1], (200, vec![2.0, 0.0]));
+        assert_eq!(second[0], (100, vec![7.0]), "a gauge");
+    }
+
+    #[test]
+    fn a_counter_that_could_not_be_read_for_a_while_does_not_jump() {
+        let mut previous = PreviousOwn::default();
+        step(&mut previous, &families(1000.0), at(200));
+        let gauge = &families(0.0)[..1];
+        assert_eq!(step(&mut previous, gauge, at(300)), [(100, vec![7.0])]);
+        let back = step(&mut previous, &families(1002.0), at(400));
+        assert_eq!(back[1], (200, vec![2.0, 0.0]), "since it was last told");
+    }
+
+    #[test]
+    fn a_counter_that_seems_to_fall_is_left_out_until_it_is_what_it_was() {
+        let mut previous = PreviousOwn::default();
+        step(&mut previous, &families(1000.0), at(200));
+        assert_eq!(step(&mut previous, &families(0.0), at(300))[1].1, [0.0]);
+        let back = step(&mut previous, &families(1005.0), at(400));
+        assert_eq!(back[1], (200, vec![5.0, 0.0]));
+    }
+
+    #[test]
+    fn no_difference_begins_after_it_ends_when_the_clock_is_set_back() {
+        let mut previous = PreviousOwn::default();
+        let early = at(2_000);
+        step(&mut previous, &families(1.0), early);
+        let now = Moment {
+            unix_nano: 900,
+            monotonic: early.monotonic + Duration::from_nanos(300),
         };
-        assert_eq!(encode(3.0, 200, &previous)[1].3, [3.0, 0.0]);
-        previous.sent(&families(3.0), 200);
-        let second = encode(5.0, 300, &previous);
-        assert_eq!((second[1].2, &second[1].3), (200, &vec![2.0, 0.0]));
-        assert_eq!((second[0].2, &second[0].3), (100, &vec![7.0]), "a gauge");
+        assert_eq!(step(&mut previous, &families(3.0), now)[1], (600, vec![2.0, 0.0]));
+        let now = Moment {
+            unix_nano: 50,
+            monotonic: now.monotonic + Duration::from_nanos(20),
+        };
+        let set_back = step(&mut previous, &families(4.0), now);
+        assert_eq!(set_back[0].0, 49, "a gauge's, before the daemon began");
+        assert_eq!(set_back[1].0, 30);
     }
 }
