@@ -1,7 +1,9 @@
 //! Trace contexts in headers, and the services that write them.
 #![allow(clippy::unwrap_used, reason = "tests panic, they don't return errors")]
 
-use observer_tests::{Client, Environment, Folder, Observer, Receiver, Server, Span, until};
+use observer_tests::{
+    Client, Environment, Folder, Observer, Receiver, Server, Span, free_port, nginx_with, until,
+};
 
 /// What the caller of request `id` says; its trace and its span end in the request's number.
 fn traceparent(id: usize) -> (String, String) {
@@ -137,4 +139,43 @@ fn an_instrumented_services_spans_are_made_where_that_is_asked_for() {
         .filter(|span| span.attribute("server.port") == gateway)
         .count();
     assert_eq!(own, 10, "{spans:?}");
+}
+
+/// A gateway that has no SDK, behind which traces are taken at another path than in front of it.
+#[test]
+fn a_gateway_that_relays_traces_keeps_its_spans() {
+    let Some(environment) = Environment::enter() else {
+        return;
+    };
+    let (front, back) = (Folder::new(), Folder::new());
+    let (port, behind) = (free_port(), free_port());
+    let http = format!("server {{ listen 127.0.0.1:{behind}; location / {{ return 200 \"\"; }} }}");
+    let _collector = Server::start(&mut nginx_with(&back, &http), behind);
+    let http = format!(
+        "server {{
+        listen 127.0.0.1:{port};
+        location / {{ return 200 \"\"; }}
+        location = /v1/traces {{ proxy_pass http://127.0.0.1:{behind}; }}
+        location = /collect {{ proxy_pass http://127.0.0.1:{behind}/v1/traces; }}
+    }}"
+    );
+    for path in ["/v1/traces", "/collect"] {
+        // Each time anew: what is known of a service ends with it.
+        let gateway = Server::start(&mut nginx_with(&front, &http), port);
+        let observer = Observer::watch(&environment, &gateway);
+        let mut client = Client::connect(port).unwrap();
+        for _ in 0..3 {
+            assert_eq!(
+                client.post(path, b"spans of the client's").unwrap().status,
+                200
+            );
+        }
+        for id in 0..10 {
+            client.request("GET", &format!("/id/{id}"), "").unwrap();
+        }
+        observer.page_with(13);
+        let spans = observer.stop();
+        let own = spans.iter().filter(|span| span.path().starts_with("/id/"));
+        assert_eq!(own.count(), 10, "{path}: {spans:?}");
+    }
 }

@@ -23,10 +23,10 @@ pub(crate) fn run(settings: Settings) -> anyhow::Result<ExitCode> {
         });
     let daemon = Daemon::start(&settings, show, began)?;
     announce(&daemon);
-    daemon.wait(settings.duration)?;
+    let ended = daemon.wait(settings.duration);
     notify("STOPPING=1");
     daemon.stop();
-    Ok(ExitCode::SUCCESS)
+    ended.map(|()| ExitCode::SUCCESS)
 }
 
 /// One line for people, and the service manager's protocol.

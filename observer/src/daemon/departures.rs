@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use crate::process::Service;
+use crate::{export::otlp::OtlpConfig, process::Service};
 
 /// How long the metrics of a service that is gone stay, at least: a scraper that comes once a minute has missed some.
 const KEEP: Duration = Duration::from_secs(300);
@@ -19,7 +19,7 @@ fn identity(service: &Service) -> Identity {
 }
 
 /// How long the metrics of a service that is gone stay, with metrics exported every `interval`.
-pub(super) fn keep(interval: Option<Duration>) -> Duration {
+fn keep(interval: Option<Duration>) -> Duration {
     KEEP.max(interval.unwrap_or_default().saturating_mul(2))
 }
 
@@ -36,6 +36,12 @@ impl Departures {
             keep_ns: u64::try_from(keep.as_nanos()).unwrap_or(u64::MAX),
             gone: HashMap::new(),
         }
+    }
+
+    /// For what is exported as this says.
+    pub(super) fn for_exports(otlp: Option<&OtlpConfig>) -> Self {
+        let metrics = otlp.and_then(|config| config.metrics.as_ref());
+        Self::new(keep(metrics.map(|it| it.interval)))
     }
 
     /// Takes all that are gone now, and returns those that have been for long enough. One that is back begins anew.

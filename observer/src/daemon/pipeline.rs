@@ -9,14 +9,15 @@ use std::sync::{
 use foldhash::HashMap;
 use observer_abi::context::method;
 
-use super::{departures::Notice, feed::Feed, lineage::Lineage};
+use super::{departures::Notice, feed::Feed, lineage::Lineage, recognition};
 use crate::{
+    config::{Instrumented, Settings},
     exchange::{Exchange, HeaderContext, LinkMethod, ParentMethod, Sink, Started, TraceContext},
     export::otlp::OtlpExporter,
     identity::{Address, ConnectionKey, ProcessKey, Role},
     kernel::ConnectionMaps,
     metrics::{Registry, routes::Routes},
-    process::{Evidence, Service, Table},
+    process::{Service, Table},
     trace::{Clock, Sampler, Span, synthesize},
 };
 
@@ -103,6 +104,29 @@ pub(super) struct Shared {
     pub(super) own_left_out: AtomicU64,
     /// Port of observer's own page, if it is served.
     pub(super) own_port: Option<u16>,
+}
+
+impl Shared {
+    /// `own_port` is that of observer's own page.
+    pub(super) fn new(
+        settings: &Settings,
+        table: Table,
+        feed: Feed,
+        own_port: Option<u16>,
+    ) -> Self {
+        Self {
+            table,
+            feed,
+            lineage: Lineage::default(),
+            leave_to_sdk: settings.spans.instrumented == Instrumented::Skip,
+            left_to_sdk: AtomicU64::new(0),
+            edges: Edges::default(),
+            links: Links::default(),
+            departed: Notice::default(),
+            own_left_out: AtomicU64::new(0),
+            own_port,
+        }
+    }
 }
 
 /// One shard's end of the flow.
@@ -236,35 +260,6 @@ impl Pipeline {
             .filter(|link| self.sampler.keeps_trace(&link.trace_id));
     }
 
-    /// Learns from what a service sends whether it carries an SDK.
-    fn recognise(&self, exchange: &Exchange, service: &Arc<Service>) {
-        let Some(http) = exchange.http().filter(|_| exchange.role == Role::Client) else {
-            return;
-        };
-        let instrumentation = &service.instrumentation;
-        let exports = &*http.method == "POST"
-            && http.target.ends_with("/v1/traces")
-            && http.status.is_some_and(|status| status / 100 == 2);
-        let recognised = if exports {
-            instrumentation.note(Evidence::Exports)
-        } else if let (ParentMethod::Header, Some(parent)) = (
-            exchange.context.parent_method,
-            exchange.context.parent_span_id,
-        ) && !self.shared.lineage.was_received(number(service), parent)
-        {
-            instrumentation.wrote(parent)
-        } else {
-            false
-        };
-        if recognised && let Some(evidence) = instrumentation.evidence() {
-            tracing::info!(
-                service = &*service.name,
-                evidence = evidence.as_str(),
-                "the service carries an OpenTelemetry SDK"
-            );
-        }
-    }
-
     /// Whether the service's spans are left to its own SDK.
     fn makes_own_spans(&self, service: &Service) -> bool {
         self.shared.leave_to_sdk && service.instrumentation.evidence().is_some()
@@ -286,7 +281,7 @@ fn is_worth_a_span(exchange: &Exchange) -> bool {
 }
 
 /// Tells services apart, for as long as any thread knows them.
-fn number(service: &Arc<Service>) -> usize {
+pub(super) fn number(service: &Arc<Service>) -> usize {
     Arc::as_ptr(service).addr()
 }
 
@@ -305,7 +300,7 @@ impl Sink for Pipeline {
         let service = self.service(exchange.process);
         self.correct(&mut exchange.context);
         self.correct_link(&mut exchange.context);
-        self.recognise(&exchange, &service);
+        recognition::learn(&self.shared.lineage, &exchange, &service);
         self.shared.edges.count(exchange.context.parent_method);
         let route = match (exchange.role, exchange.http()) {
             (Role::Server, Some(http)) => self.routes.route(&service, &http.target, http.status),

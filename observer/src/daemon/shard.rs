@@ -1,17 +1,92 @@
-//! One shard's thread: from its ring to metrics and spans.
+//! The shards' threads: each from its ring to metrics and spans.
 
 use std::{
-    sync::{Mutex, PoisonError, atomic::AtomicBool},
+    sync::{Arc, Mutex, PoisonError, atomic::AtomicBool},
+    thread::JoinHandle,
     time::Duration,
 };
 
-use super::{HOUSEKEEPING_NS, now_ns, pipeline::Pipeline};
-use crate::{
-    identity::ConnectionKey,
-    kernel::reader::RecordRing,
-    stream::{Shard, StreamCounters},
-    trace::Clock,
+use anyhow::Result;
+
+use super::{
+    HOUSEKEEPING_NS,
+    health::{Health, Pulse},
+    now_ns,
+    outlets::Outlets,
+    pipeline::{Pipeline, Shared},
+    registries::Registries,
+    threads::spawn,
 };
+use crate::{
+    config::Settings,
+    identity::ConnectionKey,
+    kernel::{Kernel, LoadOptions, reader::RecordRing},
+    metrics::routes::Routes,
+    stream::{Shard, StreamConfig, StreamCounters},
+    trace::{Clock, Sampler},
+};
+
+/// Longest time without a sign of life. A shard rests for a second at most.
+const PULSE: Duration = Duration::from_secs(10);
+
+/// What one shard has counted, for the page.
+pub(super) type Published = Arc<Mutex<StreamCounters>>;
+
+/// What the shards share.
+pub(super) struct Shards<'a> {
+    pub(super) stop: &'a Arc<AtomicBool>,
+    pub(super) shared: &'a Arc<Shared>,
+    pub(super) registries: &'a Registries,
+    pub(super) routes: &'a Routes,
+    pub(super) sampler: &'a Sampler,
+    pub(super) outlets: &'a Outlets,
+    pub(super) config: StreamConfig,
+}
+
+/// How streams are followed.
+pub(super) fn config(settings: &Settings, options: &LoadOptions) -> StreamConfig {
+    StreamConfig {
+        max_connections: settings.limits.max_connections.0 as usize,
+        request_budget: options.request_budget,
+        response_budget: options.response_budget,
+        ..StreamConfig::default()
+    }
+}
+
+impl Shards<'_> {
+    /// Starts a thread for each ring.
+    ///
+    /// # Errors
+    /// There is no room for a thread, or the kernel's maps can't be reached.
+    pub(super) fn start(
+        &self,
+        rings: Vec<RecordRing>,
+        kernel: &mut Kernel,
+        health: &Arc<Health>,
+    ) -> Result<(Vec<JoinHandle<()>>, Vec<Published>)> {
+        let (mut threads, mut counters) = (Vec::new(), Vec::new());
+        for ((ring, registry), index) in rings.into_iter().zip(self.registries.shards()).zip(0..) {
+            let pipeline = Pipeline::new(
+                Arc::clone(self.shared),
+                Arc::clone(registry),
+                self.routes.clone(),
+                self.sampler.clone(),
+                self.outlets.exporter.clone(),
+                self.outlets.local(),
+                kernel.connections(index)?,
+            );
+            let shard = Shard::new(self.config);
+            let published = Published::default();
+            counters.push(Arc::clone(&published));
+            let stop = Arc::clone(self.stop);
+            let name = format!("observer-shard{index}");
+            threads.push(spawn(health, &name, Some(PULSE), move |pulse| {
+                run_shard(ring, &stop, shard, pipeline, &published, pulse);
+            })?);
+        }
+        Ok((threads, counters))
+    }
+}
 
 struct ShardState<'a> {
     shard: Shard,
@@ -19,14 +94,16 @@ struct ShardState<'a> {
     due: Vec<ConnectionKey>,
     last_housekeeping: u64,
     published: &'a Mutex<StreamCounters>,
+    pulse: &'a Pulse,
 }
 
-pub(super) fn run_shard(
+fn run_shard(
     ring: RecordRing,
     stop: &AtomicBool,
     shard: Shard,
     pipeline: Pipeline,
     published: &Mutex<StreamCounters>,
+    pulse: &Pulse,
 ) {
     let mut state = ShardState {
         shard,
@@ -34,6 +111,7 @@ pub(super) fn run_shard(
         due: Vec::new(),
         last_housekeeping: 0,
         published,
+        pulse,
     };
     state.pipeline.now_ns = now_ns();
     ring.run(
@@ -55,6 +133,7 @@ pub(super) fn run_shard(
 impl ShardState<'_> {
     /// Between two drains of the ring. Returns when something is to be done though no record comes.
     fn pause(&mut self) -> Duration {
+        self.pulse.beat();
         let now = now_ns();
         self.pipeline.now_ns = now;
         self.pipeline.shared.feed.drain(&self.pipeline.shared.table);

@@ -1,22 +1,22 @@
 //! What is shown on this machine: a thread of its own feeds the sink, so that a slow terminal costs nobody else.
 
 use std::{
-    sync::{
-        Arc,
-        mpsc::{Receiver, RecvTimeoutError},
-    },
+    sync::mpsc::{Receiver, RecvTimeoutError},
     time::{Duration, Instant},
 };
 
 use tokio::sync::watch;
 
-use super::{SHOW_METRICS, SpanSink};
-use crate::{metrics::Snapshot, trace::Span};
+use super::{Collect, SpanSink};
+use crate::trace::Span;
+
+/// How often the sink is given all metrics.
+const SHOW_METRICS: Duration = Duration::from_secs(3);
 
 pub(super) fn run_sink(
     mut sink: Box<dyn SpanSink>,
     waiting: &Receiver<Span>,
-    collect: &Arc<dyn Fn() -> Snapshot + Send + Sync>,
+    collect: &Collect,
     closed: &watch::Sender<bool>,
 ) {
     const TICK: Duration = Duration::from_millis(200);

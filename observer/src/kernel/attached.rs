@@ -89,10 +89,10 @@ impl Attached {
         for (name, program) in self.ebpf.programs() {
             let Ok(info) = program.info() else { continue };
             let Ok(descriptor) = info.fd() else { continue };
-            stats.push(ProgramStats::of(name, descriptor.as_fd().as_raw_fd()));
+            stats.extend(ProgramStats::of(name, descriptor.as_fd().as_raw_fd()));
         }
         for (name, program) in &self.programs {
-            stats.push(ProgramStats::of(name, program.as_raw_fd()));
+            stats.extend(ProgramStats::of(name, program.as_raw_fd()));
         }
         stats
     }

@@ -20,9 +20,9 @@ pub struct ProgramStats {
 }
 
 impl ProgramStats {
-    /// Of the program behind a descriptor.
-    pub(super) fn of(name: &str, descriptor: i32) -> Self {
-        Self::from_text(name, &fdinfo(descriptor).unwrap_or_default())
+    /// Of the program behind a descriptor; `None` where it can't be read: a counter must not seem to fall to zero.
+    pub(super) fn of(name: &str, descriptor: i32) -> Option<Self> {
+        Some(Self::from_text(name, &fdinfo(descriptor)?))
     }
 
     fn from_text(name: &str, text: &str) -> Self {

@@ -1,45 +1,51 @@
 //! Whether a service makes its own spans.
 //!
-//! A service that carries an OpenTelemetry SDK must not have its spans doubled. What tells, strongest first: it sends
-//! traces to an OTLP endpoint; an agent is loaded into it (its environment or command line says so); it writes trace
-//! contexts that it did not receive.
+//! A service that carries an OpenTelemetry SDK must not have its spans doubled. What tells, strongest first: an agent is
+//! loaded into it (its environment or command line says so); it writes trace contexts that it did not receive; it sends
+//! traces to an OTLP endpoint.
+//!
+//! The last is weak, since a gateway or a collector sends the traces of others. Such a relay is known by what it receives:
+//! once it serves a path to which traces are posted, what it posts itself proves nothing any more.
 
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
 use super::environment::Environment;
 
 /// Contexts of a service's own making that call for an SDK: a person's `curl -H traceparent:` has one.
 const CONTEXTS: u8 = 3;
+/// Posts of traces that call for an SDK. A relay's first one is told before it is known that the relay received it.
+const POSTS: u8 = 2;
 
 /// How a service was recognised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
 pub enum Evidence {
-    /// It posts traces to an OTLP endpoint.
-    Exports = 1,
     /// An SDK's agent is loaded.
-    Loaded = 2,
+    Loaded,
     /// It writes contexts of its own.
-    Writes = 3,
+    Writes,
+    /// It posts traces of its own to an OTLP endpoint.
+    Exports,
 }
 
 impl Evidence {
     /// The name under which it is shown.
     pub const fn as_str(self) -> &'static str {
         match self {
-            Self::Exports => "exports",
             Self::Loaded => "loaded",
             Self::Writes => "writes",
+            Self::Exports => "exports",
         }
     }
 }
 
-/// What is known so far of one service's instrumentation. Only ever grows; any thread may add.
+/// What is known so far of one service's instrumentation. Any thread may add.
 #[derive(Debug, Default)]
 pub struct Instrumentation {
-    evidence: AtomicU8,
+    loaded: bool,
     last_context: AtomicU64,
     contexts: AtomicU8,
+    posts: AtomicU8,
+    relays: AtomicBool,
 }
 
 /// Equal where they say the same of the service.
@@ -52,41 +58,49 @@ impl PartialEq for Instrumentation {
 impl Instrumentation {
     /// With what environment and command line tell.
     pub(super) fn of(environment: &Environment, args: &[String]) -> Self {
-        let this = Self::default();
-        if is_loaded(environment, args) {
-            this.note(Evidence::Loaded);
+        Self {
+            loaded: is_loaded(environment, args),
+            ..Self::default()
         }
-        this
     }
 
-    /// What speaks for an SDK; `None` while nothing does.
+    /// What speaks for an SDK, the strongest; `None` while nothing does.
     pub fn evidence(&self) -> Option<Evidence> {
-        match self.evidence.load(Ordering::Relaxed) {
-            1 => Some(Evidence::Exports),
-            2 => Some(Evidence::Loaded),
-            3 => Some(Evidence::Writes),
-            _ => None,
+        if self.loaded {
+            Some(Evidence::Loaded)
+        } else if self.contexts.load(Ordering::Relaxed) >= CONTEXTS {
+            Some(Evidence::Writes)
+        } else if self.posts.load(Ordering::Relaxed) >= POSTS
+            && !self.relays.load(Ordering::Relaxed)
+        {
+            Some(Evidence::Exports)
+        } else {
+            None
         }
     }
 
-    /// Adds evidence. The first stays. Returns whether this was the first.
-    pub fn note(&self, evidence: Evidence) -> bool {
-        self.evidence
-            .compare_exchange(0, evidence as u8, Ordering::Relaxed, Ordering::Relaxed)
-            .is_ok()
+    /// The service posted traces, and not for a request that it serves.
+    pub fn posted(&self) {
+        count(&self.posts);
+    }
+
+    /// The service received traces that were posted to it: its own posts prove nothing, those before included.
+    pub fn relays(&self) {
+        self.relays.store(true, Ordering::Relaxed);
     }
 
     /// The service sent a request with this parent in its header, which no request that it received had.
-    pub fn wrote(&self, parent_id: [u8; 8]) -> bool {
+    pub fn wrote(&self, parent_id: [u8; 8]) {
         let id = u64::from_ne_bytes(parent_id);
-        if self.last_context.swap(id, Ordering::Relaxed) == id {
-            return false;
+        if self.last_context.swap(id, Ordering::Relaxed) != id {
+            count(&self.contexts);
         }
-        let before = self
-            .contexts
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |it| it.checked_add(1));
-        before.is_ok_and(|before| before + 1 >= CONTEXTS) && self.note(Evidence::Writes)
     }
+}
+
+/// Adds one, and stays at the most that there is.
+fn count(counter: &AtomicU8) {
+    let _ = counter.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |it| it.checked_add(1));
 }
 
 /// Variables by which agents are put into a process, with a text that only OpenTelemetry's have in them.
@@ -184,13 +198,56 @@ mod tests {
     fn several_contexts_of_its_own_are_evidence_and_one_is_not() {
         let it = Instrumentation::default();
         for _ in 0..10 {
-            assert!(!it.wrote([1; 8]));
+            it.wrote([1; 8]);
         }
         assert_eq!(it.evidence(), None);
-        assert!(!it.wrote([2; 8]));
-        assert!(it.wrote([3; 8]), "told once");
-        assert!(!it.wrote([4; 8]), "told once");
+        it.wrote([2; 8]);
+        assert_eq!(it.evidence(), None);
+        for id in 3..=255 {
+            it.wrote([id; 8]);
+            assert_eq!(it.evidence(), Some(Evidence::Writes));
+        }
+        for id in 0..=255 {
+            it.wrote([id; 8]);
+        }
+        assert_eq!(
+            it.evidence(),
+            Some(Evidence::Writes),
+            "it does not begin anew"
+        );
+    }
+
+    #[test]
+    fn a_service_that_posts_traces_of_its_own_has_an_sdk() {
+        let it = Instrumentation::default();
+        it.posted();
+        assert_eq!(it.evidence(), None, "it may turn out to be a relay's");
+        it.posted();
+        assert_eq!(it.evidence(), Some(Evidence::Exports));
+    }
+
+    #[test]
+    fn a_relay_has_none_whatever_it_posted_before_and_after() {
+        let it = Instrumentation::default();
+        it.posted();
+        it.posted();
+        it.relays();
+        assert_eq!(it.evidence(), None);
+        it.posted();
+        assert_eq!(it.evidence(), None);
+    }
+
+    #[test]
+    fn a_relay_with_an_sdk_of_its_own_is_recognised_by_what_is_stronger() {
+        let it = Instrumentation::default();
+        it.relays();
+        for id in 1..=3 {
+            it.wrote([id; 8]);
+        }
         assert_eq!(it.evidence(), Some(Evidence::Writes));
-        assert!(!it.note(Evidence::Exports));
+        let environment = Environment::parse(b"NODE_OPTIONS=--require @opentelemetry/x");
+        let it = Instrumentation::of(&environment, &[]);
+        it.relays();
+        assert_eq!(it.evidence(), Some(Evidence::Loaded));
     }
 }

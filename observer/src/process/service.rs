@@ -401,7 +401,10 @@ impl Attributes {
         let has_version = has("telemetry.sdk.version");
         self.set("telemetry.sdk.name", "observer".to_owned());
         if !has_version {
-            self.set("telemetry.sdk.version", env!("CARGO_PKG_VERSION").to_owned());
+            self.set(
+                "telemetry.sdk.version",
+                env!("CARGO_PKG_VERSION").to_owned(),
+            );
         }
     }
 

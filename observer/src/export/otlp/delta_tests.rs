@@ -87,11 +87,7 @@ fn what_was_not_sent_is_part_of_the_next_difference() {
     );
     let lost = snapshot(3000, 8, 0, histogram([2, 0, 0], &[]));
     assert_eq!(
-        shown(&previous.difference(
-            &lost,
-            moment(&lost, Instant::now()),
-            &mut Began::default()
-        ))[1],
+        shown(&previous.difference(&lost, moment(&lost, Instant::now()), &mut Began::default()))[1],
         (REQUESTS.name, 2000, Point::Counter(3))
     );
     let next = step(
@@ -185,9 +181,16 @@ fn no_difference_begins_after_it_ends_when_the_clock_is_set_back() {
     let late = snapshot(500, 7, 1, histogram([2, 0, 0], &[]));
     let now = moment(&late, then.monotonic + Duration::from_nanos(300));
     let series = shown(&previous.difference(&late, now, &mut began));
-    assert_eq!(series[1], (REQUESTS.name, 200, Point::Counter(2)), "as long as it was");
+    assert_eq!(
+        series[1],
+        (REQUESTS.name, 200, Point::Counter(2)),
+        "as long as it was"
+    );
     assert_eq!(series[2].1, 499, "up-down sums: right before");
     let later = snapshot(1200, 7, 1, histogram([2, 0, 0], &[]));
     let series = shown(&cumulative(&later, &mut began));
-    assert!(series.iter().all(|it| it.1 == 499), "it moved once: {series:?}");
+    assert!(
+        series.iter().all(|it| it.1 == 499),
+        "it moved once: {series:?}"
+    );
 }

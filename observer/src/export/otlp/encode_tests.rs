@@ -228,7 +228,11 @@ const COLLECTION: Collection = Collection {
 #[test]
 fn each_kind_of_instrument_becomes_its_otlp_kind() {
     let snapshot = snapshot(5000, 7, -2, histogram([1, 2, 0], &[4000]));
-    let encoded = encode_metrics(&cumulative(&snapshot, &mut Began::default()), COLLECTION, usize::MAX);
+    let encoded = encode_metrics(
+        &cumulative(&snapshot, &mut Began::default()),
+        COLLECTION,
+        usize::MAX,
+    );
     assert_eq!((encoded.len(), encoded[0].items), (1, 3));
     let requests = decode_metrics(&encoded);
     let [duration, requests_metric, active] = metrics_of(&requests[0]) else {
@@ -366,7 +370,11 @@ fn metric_requests_are_split_by_size_and_every_part_names_its_resource() {
         "many resources in one request"
     );
 
-    let encoded = encode_metrics(&cumulative(&snapshot, &mut Began::default()), COLLECTION, 2000);
+    let encoded = encode_metrics(
+        &cumulative(&snapshot, &mut Began::default()),
+        COLLECTION,
+        2000,
+    );
     assert!(encoded.len() > 3);
     assert!(
         encoded.iter().all(|it| it.body.len() <= 2000 + 500),

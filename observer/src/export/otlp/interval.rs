@@ -120,6 +120,10 @@ mod tests {
         assert_eq!(began.before(&a, 5_000, 1_000), 999, "set back again");
         assert_eq!(began.before(&b, 5_000, 7_000), 5_000);
         began.keep([&b].into_iter());
-        assert_eq!(began.before(&a, 5_000, 7_000), 5_000, "another of that name");
+        assert_eq!(
+            began.before(&a, 5_000, 7_000),
+            5_000,
+            "another of that name"
+        );
     }
 }

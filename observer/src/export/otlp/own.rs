@@ -253,7 +253,9 @@ mod tests {
         let encoded = encode_own(&own(), families, now, Temporality::Delta, previous);
         previous.sent(families, now);
         let metrics = read(&encoded).into_iter();
-        metrics.map(|(_, _, start, values)| (start, values)).collect()
+        metrics
+            .map(|(_, _, start, values)| (start, values))
+            .collect()
     }
 
     #[test]
@@ -302,7 +304,10 @@ mod tests {
             unix_nano: 900,
             monotonic: early.monotonic + Duration::from_nanos(300),
         };
-        assert_eq!(step(&mut previous, &families(3.0), now)[1], (600, vec![2.0, 0.0]));
+        assert_eq!(
+            step(&mut previous, &families(3.0), now)[1],
+            (600, vec![2.0, 0.0])
+        );
         let now = Moment {
             unix_nano: 50,
             monotonic: now.monotonic + Duration::from_nanos(20),

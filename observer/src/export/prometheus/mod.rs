@@ -1,6 +1,7 @@
 //! The Prometheus page.
 //!
-//! In: a [`Snapshot`](crate::metrics::Snapshot) and the daemon's own [`Family`]s. Out: text on `/metrics`.
+//! In: a [`Snapshot`](crate::metrics::Snapshot) and the daemon's own [`Family`]s. Out: text on `/metrics`; on `/healthz` and
+//! `/readyz` how the daemon is.
 //! Owns: names, labels and escaping by the OpenTelemetry-to-Prometheus rules; the HTTP server.
 //!
 //! Every series carries `service_name` and `service_instance_id`; the other resource attributes are in
@@ -12,11 +13,13 @@
 //! A client that accepts OpenMetrics (Prometheus does) gets it, with exemplars.
 
 mod names;
+mod pages;
 mod server;
 mod text;
 
 pub use self::{
-    server::{DEFAULT_ADDRESS, MakePage, ServeError, Server, serve},
+    pages::{Ask, MakePage, Pages},
+    server::{DEFAULT_ADDRESS, ServeError, Server, serve},
     text::render,
 };
 pub use super::family::{Family, Kind, Labels};

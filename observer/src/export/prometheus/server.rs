@@ -1,4 +1,4 @@
-//! The HTTP server behind `/metrics`.
+//! The HTTP server behind `/metrics`, `/healthz` and `/readyz`.
 
 use std::{future::Future, io, net::SocketAddr, sync::Arc};
 
@@ -10,16 +10,16 @@ use axum::{
 };
 use tokio::{net::TcpListener, sync::Semaphore, task::spawn_blocking};
 
-use super::Format;
+use super::{
+    Format,
+    pages::{Ask, MakePage, Pages},
+};
 
 /// Where the page is, unless configured otherwise.
 pub const DEFAULT_ADDRESS: &str = "127.0.0.1:9464";
 
 /// Pages that are made at once; further requests wait. Each takes the shards' locks in turn.
 const AT_ONCE: usize = 2;
-
-/// Makes the page. Called off the async threads; it may block for a moment.
-pub type MakePage = Arc<dyn Fn(Format) -> String + Send + Sync>;
 
 /// Why the page can't be served.
 #[derive(Debug, thiserror::Error)]
@@ -65,17 +65,17 @@ impl Server {
         self.listener.local_addr()
     }
 
-    /// Answers `/metrics` and `/healthz` until `shutdown` completes and open answers are sent. A client that doesn't
+    /// Answers until `shutdown` completes and open answers are sent. A client that doesn't
     /// take its answer holds this up: the caller puts a limit on it.
     ///
     /// # Errors
     /// [`ServeError::Ended`].
     pub async fn run(
         self,
-        page: MakePage,
+        pages: Pages,
         shutdown: impl Future<Output = ()> + Send + 'static,
     ) -> Result<(), ServeError> {
-        let router = router(page);
+        let router = router(pages);
         Ok(axum::serve(self.listener, router)
             .with_graceful_shutdown(shutdown)
             .await?)
@@ -88,13 +88,18 @@ impl Server {
 /// As those two.
 pub async fn serve(
     address: SocketAddr,
-    page: MakePage,
+    pages: Pages,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), ServeError> {
-    Server::bind(address).await?.run(page, shutdown).await
+    Server::bind(address).await?.run(pages, shutdown).await
 }
 
-fn router(page: MakePage) -> Router {
+fn router(pages: Pages) -> Router {
+    let Pages {
+        metrics: page,
+        health,
+        ready,
+    } = pages;
     let permits = Arc::new(Semaphore::new(AT_ONCE));
     let metrics = move |headers: HeaderMap| {
         let (page, permits) = (page.clone(), permits.clone());
@@ -112,8 +117,16 @@ fn router(page: MakePage) -> Router {
     };
     Router::new()
         .route("/metrics", get(metrics))
-        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/healthz", get(move || async move { said(&health) }))
+        .route("/readyz", get(move || async move { said(&ready) }))
         .route("/", get(|| async { "observer: metrics are at /metrics\n" }))
+}
+
+fn said(ask: &Ask) -> Response {
+    match ask() {
+        Ok(text) => (StatusCode::OK, text + "\n").into_response(),
+        Err(text) => (StatusCode::SERVICE_UNAVAILABLE, text + "\n").into_response(),
+    }
 }
 
 async fn answer(page: MakePage, format: Format, permits: &Semaphore) -> Response {
@@ -121,7 +134,12 @@ async fn answer(page: MakePage, format: Format, permits: &Semaphore) -> Response
         return StatusCode::SERVICE_UNAVAILABLE.into_response();
     };
     match spawn_blocking(move || page(format)).await {
-        Ok(text) => ([(header::CONTENT_TYPE, format.content_type())], text).into_response(),
+        Ok(Some(text)) => ([(header::CONTENT_TYPE, format.content_type())], text).into_response(),
+        Ok(None) => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "observer starts; see /readyz\n",
+        )
+            .into_response(),
         Err(error) => {
             tracing::error!(%error, "making the Prometheus page failed");
             (
@@ -154,16 +172,34 @@ mod tests {
         answer
     }
 
-    #[tokio::test]
-    async fn metrics_and_health_are_answered_until_shutdown() {
+    /// Well, ready, and with this page.
+    fn pages(metrics: impl Fn(Format) -> Option<String> + Send + Sync + 'static) -> Pages {
+        Pages {
+            metrics: Arc::new(metrics),
+            health: Arc::new(|| Ok("ok".to_owned())),
+            ready: Arc::new(|| Ok("capturing".to_owned())),
+        }
+    }
+
+    /// Serves until the sender is used or dropped.
+    async fn serving(pages: Pages) -> (SocketAddr, oneshot::Sender<()>) {
         let server = Server::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
         let address = server.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
-        let page: MakePage = Arc::new(|format| match format {
-            Format::Prometheus => "a 1\n".to_owned(),
+        tokio::spawn(server.run(pages, async { drop(stopped.await) }));
+        (address, stop)
+    }
+
+    #[tokio::test]
+    async fn metrics_are_answered_until_shutdown() {
+        let server = Server::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let address = server.local_addr().unwrap();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let pages = pages(|format| match format {
+            Format::Prometheus => Some("a 1\n".to_owned()),
             Format::OpenMetrics => panic!("a page that fails"),
         });
-        let running = tokio::spawn(server.run(page, async { drop(stopped.await) }));
+        let running = tokio::spawn(server.run(pages, async { drop(stopped.await) }));
         let answer = request(address, "/metrics", "text/plain").await;
         assert!(
             answer.starts_with("HTTP/1.1 200") && answer.ends_with("a 1\n"),
@@ -175,23 +211,66 @@ mod tests {
         );
         let failed = request(address, "/metrics", "application/openmetrics-text").await;
         assert!(failed.starts_with("HTTP/1.1 500"), "{failed}");
-        assert!(request(address, "/healthz", "*/*").await.ends_with("ok\n"));
-        assert!(
-            request(address, "/other", "*/*")
-                .await
-                .starts_with("HTTP/1.1 404")
-        );
+        let other = request(address, "/other", "*/*").await;
+        assert!(other.starts_with("HTTP/1.1 404"), "{other}");
         stop.send(()).unwrap();
         running.await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn health_and_readiness_are_told_with_their_reasons() {
+        let (address, _stop) = serving(pages(|_| None)).await;
+        let answer = request(address, "/metrics", "*/*").await;
+        assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
+        let answer = request(address, "/healthz", "*/*").await;
+        assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("ok\n"));
+        let answer = request(address, "/readyz", "*/*").await;
+        assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("capturing\n"));
+
+        let (address, _stop) = serving(Pages {
+            health: Arc::new(|| Err("observer-shard0 panicked".to_owned())),
+            ready: Arc::new(|| Err("starting".to_owned())),
+            ..pages(|_| None)
+        })
+        .await;
+        let answer = request(address, "/healthz", "*/*").await;
+        assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
+        assert!(answer.ends_with("observer-shard0 panicked\n"), "{answer}");
+        let answer = request(address, "/readyz", "*/*").await;
+        assert!(answer.starts_with("HTTP/1.1 503") && answer.ends_with("starting\n"));
+    }
+
+    #[tokio::test]
+    async fn a_scrape_that_takes_long_delays_neither_another_nor_health() {
+        let (release, held) = std::sync::mpsc::channel::<()>();
+        let held = std::sync::Mutex::new(held);
+        let (address, _stop) = serving(pages(move |format| {
+            if format == Format::OpenMetrics {
+                let _ = held.lock().unwrap().recv();
+            }
+            Some("a 1\n".to_owned())
+        }))
+        .await;
+        let slow = tokio::spawn(request(address, "/metrics", "application/openmetrics-text"));
+        // A client that asks and does not read: its answer waits in its socket.
+        let mut unread = TcpStream::connect(address).await.unwrap();
+        let asks = b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n".repeat(100);
+        unread.write_all(&asks).await.unwrap();
+        for _ in 0..10 {
+            let answer = request(address, "/metrics", "text/plain").await;
+            assert!(answer.ends_with("a 1\n"), "{answer}");
+            assert!(request(address, "/healthz", "*/*").await.ends_with("ok\n"));
+        }
+        assert!(!slow.is_finished());
+        release.send(()).unwrap();
+        assert!(slow.await.unwrap().ends_with("a 1\n"));
     }
 
     #[tokio::test]
     async fn a_taken_address_is_told_with_what_to_do() {
         let server = Server::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
         let address = server.local_addr().unwrap();
-        let error = serve(address, Arc::new(|_| String::new()), async {})
-            .await
-            .unwrap_err();
+        let error = serve(address, pages(|_| None), async {}).await.unwrap_err();
         let error = format!("{:#}", anyhow::Error::from(error));
         for part in [&*address.to_string(), "in use", "--prometheus off"] {
             assert!(error.contains(part), "{part}: {error}");

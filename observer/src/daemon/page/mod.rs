@@ -1,15 +1,18 @@
 //! The Prometheus page: everyone's metrics and the daemon's own.
+//!
+//! In: what the stages count. Out: the page's text, and the daemon's own metrics for OTLP.
+//! Owns: the names of the daemon's own metrics.
 
-use std::{
-    collections::BTreeMap,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+mod kernel;
+mod usage;
+
+use std::sync::{
+    Arc, Mutex, PoisonError,
+    atomic::{AtomicU64, Ordering},
 };
 
-use observer_abi::loss::Counter;
-
+pub(super) use self::kernel::Readings;
+use self::usage::Usage;
 use super::pipeline::Shared;
 use crate::{
     export::{
@@ -17,7 +20,7 @@ use crate::{
         otlp::OtlpExporter,
         prometheus::{Format, render},
     },
-    kernel::{Kernel, Tier, counters::is_loss},
+    kernel::Tier,
     metrics::Snapshot,
     stream::StreamCounters,
     trace::Sampler,
@@ -26,16 +29,13 @@ use crate::{
 /// Everything that the page tells.
 pub(super) struct Page {
     pub(super) collect: Arc<dyn Fn() -> Snapshot + Send + Sync>,
-    pub(super) kernel: Arc<Mutex<Kernel>>,
+    pub(super) readings: Readings,
     pub(super) shared: Arc<Shared>,
     pub(super) counters: Vec<Arc<Mutex<StreamCounters>>>,
     pub(super) sampler: Sampler,
     pub(super) exporter: Option<OtlpExporter>,
     pub(super) local_dropped: Option<Arc<AtomicU64>>,
     pub(super) tier: Tier,
-    pub(super) map_bytes: BTreeMap<String, u64>,
-    /// Most calls that were seen to be missed so far.
-    pub(super) lost_calls: AtomicU64,
 }
 
 impl Page {
@@ -46,132 +46,13 @@ impl Page {
 
     /// The daemon's own metrics.
     pub(super) fn families(&self) -> Vec<Family> {
-        let mut families = vec![Family::by(
-            "observer_build_info",
-            "Version and capture tier of this observer.",
-            Kind::Gauge,
-            "tier",
-            [(self.tier.as_str().to_owned(), 1.0)],
-        )];
-        self.kernel(&mut families);
+        let mut families = vec![build_info(self.tier)];
+        self.readings.tell(&mut families);
         self.stream(&mut families);
         self.traces(&mut families);
         self.export(&mut families);
         self.own(&mut families);
         families
-    }
-
-    /// What first programs missed and what spares took over is not read at one moment, so that the difference may seem to
-    /// fall; a counter must not.
-    fn most_lost_calls(&self, now: u64) -> f64 {
-        self.lost_calls.fetch_max(now, Ordering::Relaxed).max(now) as f64
-    }
-
-    fn kernel(&self, families: &mut Vec<Family>) {
-        let kernel = self.kernel.lock().unwrap_or_else(PoisonError::into_inner);
-        let stats = kernel.program_stats();
-        match kernel.counters() {
-            Ok(counters) => {
-                let sum = |wanted: &str| {
-                    counters
-                        .iter()
-                        .find(|(_, name, _)| *name == wanted)
-                        .map_or(0.0, |(_, _, value)| *value as f64)
-                };
-                families.push(Family::single(
-                    "observer_records",
-                    "Records that the kernel programs submitted.",
-                    Kind::Counter,
-                    sum("records"),
-                ));
-                families.push(Family::single(
-                    "observer_record_bytes",
-                    "Bytes of those records.",
-                    Kind::Counter,
-                    sum("record_bytes"),
-                ));
-                families.push(Family::by(
-                    "observer_lost",
-                    "Losses in the kernel, by reason. Zero means that every byte that matters was seen.",
-                    Kind::Counter,
-                    "reason",
-                    counters
-                        .iter()
-                        .filter(|(counter, ..)| is_loss(*counter))
-                        .map(|(_, name, value)| ((*name).to_owned(), *value as f64))
-                        .chain([("program_missed".to_owned(), self.most_lost_calls(kernel.lost_calls(&stats, &counters)))]),
-                ));
-                families.push(Family::single(
-                    "observer_headers_injected",
-                    "Requests into which a traceparent line was put.",
-                    Kind::Counter,
-                    sum("header_injected"),
-                ));
-                families.push(Family::by(
-                    "observer_headers_left_out",
-                    "What got no traceparent line, by reason: requests (present, split, pipelined, failed) and connections into which none is put any more (pipelined, uncertain, not_http, failed).",
-                    Kind::Counter,
-                    "reason",
-                    counters
-                        .iter()
-                        .filter(|(counter, ..)| *counter != Counter::HeaderInjected)
-                        .filter_map(|(_, name, value)| {
-                            Some((name.strip_prefix("header_")?.to_owned(), *value as f64))
-                        }),
-                ));
-                families.push(Family::by(
-                    "observer_kernel_events",
-                    "What the kernel programs did, by kind.",
-                    Kind::Counter,
-                    "event",
-                    counters
-                        .iter()
-                        .filter(|(counter, name, _)| {
-                            !is_loss(*counter)
-                                && !name.starts_with("record")
-                                && !name.starts_with("header")
-                        })
-                        .map(|(_, name, value)| ((*name).to_owned(), *value as f64)),
-                ));
-            }
-            Err(error) => tracing::warn!(%error, "cannot read the kernel's counters"),
-        }
-        families.push(Family::by(
-            "observer_program_run_time_nanoseconds",
-            "Time spent in each kernel program; zero unless kernel.bpf_stats_enabled is set.",
-            Kind::Counter,
-            "program",
-            stats
-                .iter()
-                .map(|program| (program.name.clone(), program.run_time_ns as f64)),
-        ));
-        families.push(Family::by(
-            "observer_program_runs",
-            "Runs of each kernel program; zero unless kernel.bpf_stats_enabled is set.",
-            Kind::Counter,
-            "program",
-            stats
-                .iter()
-                .map(|program| (program.name.clone(), program.runs as f64)),
-        ));
-        families.push(Family::by(
-            "observer_program_missed",
-            "Times that the kernel left out a program since the CPU was in the middle of it already.",
-            Kind::Counter,
-            "program",
-            stats
-                .iter()
-                .map(|program| (program.name.clone(), program.missed as f64)),
-        ));
-        families.push(Family::by(
-            "observer_kernel_map_bytes",
-            "Kernel memory of each map.",
-            Kind::Gauge,
-            "map",
-            self.map_bytes
-                .iter()
-                .map(|(name, bytes)| (name.clone(), *bytes as f64)),
-        ));
     }
 
     fn stream(&self, families: &mut Vec<Family>) {
@@ -315,34 +196,50 @@ impl Page {
             Kind::Counter,
             self.shared.own_left_out.load(Ordering::Relaxed) as f64,
         ));
-        let (cpu, resident) = usage();
+        let Some(usage) = Usage::read() else {
+            return;
+        };
         families.push(Family::single(
             "observer_cpu_seconds",
             "CPU time of this daemon.",
             Kind::Counter,
-            cpu,
+            usage.cpu_seconds,
         ));
         families.push(Family::single(
             "observer_resident_bytes",
             "Resident memory of this daemon.",
             Kind::Gauge,
-            resident,
+            usage.resident_bytes,
         ));
     }
 }
 
-/// CPU seconds and resident bytes of this process, from `/proc/self/stat` (proc(5): fields 14, 15 and 24).
-fn usage() -> (f64, f64) {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    let after = stat.rsplit_once(") ").map_or("", |(_, rest)| rest);
-    let field = |number: usize| {
-        after
-            .split_whitespace()
-            .nth(number - 3)
-            .and_then(|text| text.parse::<f64>().ok())
-            .unwrap_or(0.0)
-    };
-    let ticks = rustix::param::clock_ticks_per_second() as f64;
-    let page = rustix::param::page_size() as f64;
-    ((field(14) + field(15)) / ticks, field(24) * page)
+fn build_info(tier: Tier) -> Family {
+    let labels = vec![
+        ("tier", tier.as_str().to_owned()),
+        ("version", env!("CARGO_PKG_VERSION").to_owned()),
+    ];
+    Family {
+        name: "observer_build_info",
+        help: "Version and capture tier of this observer.",
+        kind: Kind::Gauge,
+        samples: vec![(labels, 1.0)],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::Snapshot;
+
+    #[test]
+    fn the_build_is_told_with_its_version() {
+        let families = [build_info(Tier::Socket)];
+        let text = render(&Snapshot::default(), &families, Format::Prometheus);
+        let expected = format!(
+            "observer_build_info{{tier=\"socket\",version=\"{}\"}} 1\n",
+            env!("CARGO_PKG_VERSION")
+        );
+        assert!(text.contains(&expected), "{text}");
+    }
 }
