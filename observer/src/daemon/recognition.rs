@@ -124,7 +124,7 @@ mod tests {
             "http://c:4318/v1/traces",
         ] {
             let post = post(Role::Client, target);
-            assert_eq!(learned(&[post.clone()]), None, "{target}");
+            assert_eq!(learned(std::slice::from_ref(&post)), None, "{target}");
             let found = learned(&[post.clone(), post]);
             assert_eq!(found, Some(Evidence::Exports), "{target}");
         }
