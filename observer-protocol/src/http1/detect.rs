@@ -1,5 +1,7 @@
 //! Is this HTTP/1? From the first bytes of a direction.
 
+use crate::protocol::Side;
+
 /// What the first bytes of a direction are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Detection {
@@ -22,6 +24,16 @@ pub fn detect(bytes: &[u8]) -> Detection {
     match response(bytes) {
         Detection::No => request(bytes),
         found => found,
+    }
+}
+
+/// Whether `bytes`, the first of a run, begin a message of that side: the message, [`Detection::Incomplete`] or
+/// [`Detection::No`].
+pub(super) fn of_side(side: Side, bytes: &[u8]) -> Detection {
+    let bytes = &bytes[leading_line_ends(bytes)..];
+    match side {
+        Side::Request => request(bytes),
+        Side::Response => response(bytes),
     }
 }
 

@@ -22,16 +22,17 @@ mod framing;
 mod head;
 mod machine;
 mod plain;
+mod protocol;
 mod request;
 mod request_head;
 mod response;
 mod response_head;
-mod segment;
 #[cfg(test)]
 mod tests;
 
+pub use crate::Segment;
 pub use detect::{Detection, detect};
 pub use event::{Framing, Limits, Malformed, MessageEnd, RequestKind, tail_ends_chunked};
+pub use protocol::Http1;
 pub use request::{RequestEvent, RequestHead, RequestParser};
 pub use response::{ResponseEvent, ResponseHead, ResponseParser};
-pub use segment::Segment;

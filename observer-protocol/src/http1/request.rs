@@ -128,6 +128,11 @@ impl RequestParser {
         self.machine.end_of_run(at, &RequestSyntax).map(event)
     }
 
+    /// There is no room for the head that is kept: it counts as if its rest was not seen. Call until `None`.
+    pub fn release(&mut self) -> Option<RequestEvent> {
+        self.machine.release(&RequestSyntax).map(event)
+    }
+
     /// The direction ended. Call until `None`; afterwards nothing more comes.
     pub fn close(&mut self) -> Option<RequestEvent> {
         self.machine.close(&RequestSyntax).map(event)

@@ -120,6 +120,11 @@ impl ResponseParser {
         self.machine.end_of_run(at, &self.syntax).map(event)
     }
 
+    /// There is no room for the head that is kept: it counts as if its rest was not seen. Call until `None`.
+    pub fn release(&mut self) -> Option<ResponseEvent> {
+        self.machine.release(&self.syntax).map(event)
+    }
+
     /// The direction ended. Call until `None`; afterwards nothing more comes.
     pub fn close(&mut self) -> Option<ResponseEvent> {
         self.machine.close(&self.syntax).map(event)

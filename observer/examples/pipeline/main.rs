@@ -24,7 +24,7 @@ struct Counting {
 }
 
 impl Sink for Counting {
-    fn exchange(&mut self, exchange: Exchange) {
+    fn exchange(&mut self, exchange: &mut Exchange) {
         let exchange = black_box(exchange);
         match exchange.incomplete {
             None => self.whole += 1,

@@ -291,16 +291,21 @@ fn is_local(exchange: &Exchange, peer: std::net::SocketAddr) -> bool {
         || matches!(exchange.local, Address::Inet(local) if local.ip() == peer.ip())
 }
 
+/// The method of a request that is being answered.
+fn method_of<'a>(started: &Started<'a>) -> &'a str {
+    started.detail.http().map_or("", |http| &http.method)
+}
+
 impl Sink for Pipeline {
-    fn exchange(&mut self, mut exchange: Exchange) {
-        if self.is_own(&exchange) {
+    fn exchange(&mut self, exchange: &mut Exchange) {
+        if self.is_own(exchange) {
             self.shared.own_left_out.fetch_add(1, Ordering::Relaxed);
             return;
         }
         let service = self.service(exchange.process);
         self.correct(&mut exchange.context);
         self.correct_link(&mut exchange.context);
-        recognition::learn(&self.shared.lineage, &exchange, &service);
+        recognition::learn(&self.shared.lineage, exchange, &service);
         self.shared.edges.count(exchange.context.parent_method);
         let route = match (exchange.role, exchange.http()) {
             (Role::Server, Some(http)) => self.routes.route(&service, &http.target, http.status),
@@ -311,19 +316,19 @@ impl Sink for Pipeline {
         if own_spans {
             self.shared.left_to_sdk.fetch_add(1, Ordering::Relaxed);
         }
-        let wanted = !own_spans && is_worth_a_span(&exchange);
-        let kept = wanted && self.sampler.keep(&exchange, route.as_ref(), self.now_ns);
+        let wanted = !own_spans && is_worth_a_span(exchange);
+        let kept = wanted && self.sampler.keep(exchange, route.as_ref(), self.now_ns);
         let now = self.clock.unix_nano(self.now_ns);
         self.registry
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .record(&service, &exchange, route.as_ref(), kept, now);
+            .record(&service, exchange, route.as_ref(), kept, now);
         let exported = kept && self.exporter.is_some();
         let shown = !own_spans && self.local.as_ref().is_some_and(|local| local.all || kept);
         if !exported && !shown {
             return;
         }
-        let Some(mut span) = synthesize(&exchange, &service, route.as_ref(), self.clock) else {
+        let Some(mut span) = synthesize(exchange, &service, route.as_ref(), self.clock) else {
             return;
         };
         if shown && let Some(local) = &self.local {
@@ -353,7 +358,7 @@ impl Sink for Pipeline {
         self.registry
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .request_started(&service, started.role, started.method, "http", now);
+            .request_started(&service, started.role, method_of(started), "http", now);
     }
 
     fn request_ended(&mut self, started: &Started<'_>) {
@@ -365,7 +370,7 @@ impl Sink for Pipeline {
         self.registry
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .request_ended(&service, started.role, started.method, "http", now);
+            .request_ended(&service, started.role, method_of(started), "http", now);
     }
 
     fn set_mode(&mut self, key: ConnectionKey, mode: u8) {

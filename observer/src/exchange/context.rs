@@ -4,11 +4,12 @@
 //! header that the request carries is better informed: `traceparent`, else `b3`.
 
 use observer_abi::context::{Context, method};
-use observer_protocol::{b3::parse_b3, http1::RequestHead, trace_context::parse_traceparent};
+use observer_protocol::{b3::parse_b3, trace_context::parse_traceparent};
 
 use super::{HeaderContext, ParentMethod, TraceContext, ids::Ids};
+use crate::protocol::Carried;
 
-/// The context of the request with `head`, and what its header said where it has one. `kernel` is `None` for a request
+/// The context of a request that carries `head`, and what its header said where it has one. `kernel` is `None` for a request
 /// to which the kernel gave no ids: a later one of a pipelined run, or one whose opening record was lost.
 ///
 /// A header's span becomes the parent at both ends: at the client's, it is the span of the SDK that wrote the header.
@@ -16,16 +17,16 @@ use super::{HeaderContext, ParentMethod, TraceContext, ids::Ids};
 /// [`Sink`](super::Sink).
 pub(crate) fn decide(
     kernel: Option<&Context>,
-    head: &RequestHead,
+    head: &Carried<'_>,
     ids: &mut Ids,
 ) -> (TraceContext, Option<HeaderContext>) {
     let mut context = match kernel.filter(|kernel| kernel.trace_id != [0; 16]) {
         Some(kernel) => from_kernel(kernel, ids),
         None => root(ids),
     };
-    let written = head.traceparent.as_deref().and_then(parse_traceparent);
-    let trace_state = written.and(head.tracestate.clone());
-    let Some(header) = written.or_else(|| head.b3.as_deref().and_then(parse_b3)) else {
+    let written = head.traceparent.and_then(parse_traceparent);
+    let trace_state = written.and(head.tracestate.map(Into::into));
+    let Some(header) = written.or_else(|| head.b3.and_then(parse_b3)) else {
         return (context, None);
     };
     let own_parent = context
@@ -133,11 +134,11 @@ mod tests {
         }
     }
 
-    fn head(traceparent: Option<&str>) -> RequestHead {
-        RequestHead {
-            traceparent: traceparent.map(Into::into),
-            tracestate: traceparent.map(|_| "vendor=1".into()),
-            ..RequestHead::default()
+    fn head(traceparent: Option<&str>) -> Carried<'_> {
+        Carried {
+            traceparent,
+            tracestate: traceparent.map(|_| "vendor=1"),
+            b3: None,
         }
     }
 
@@ -208,17 +209,17 @@ mod tests {
 
     #[test]
     fn b3_is_read_where_there_is_no_traceparent() {
-        let b3 = Some("80f198ee56343ba864fe8b2a57d3eff7-e457b5a2e4d86bd1-0".into());
-        let mut head = RequestHead {
+        let b3 = Some("80f198ee56343ba864fe8b2a57d3eff7-e457b5a2e4d86bd1-0");
+        let mut head = Carried {
             b3,
-            tracestate: Some("vendor=1".into()),
-            ..RequestHead::default()
+            tracestate: Some("vendor=1"),
+            traceparent: None,
         };
         let (context, _) = decide(None, &head, &mut Ids::new());
         assert_eq!(context.parent_method, ParentMethod::Header);
         assert_eq!(context.trace_id[..2], [0x80, 0xf1]);
         assert_eq!((context.sampled, context.trace_state), (Some(false), None));
-        head.traceparent = Some(HEADER.into());
+        head.traceparent = Some(HEADER);
         let (context, _) = decide(None, &head, &mut Ids::new());
         assert_eq!(
             context.trace_id[..2],

@@ -25,14 +25,20 @@ pub struct StreamCounters {
     pub connections_evicted: u64,
     /// Connections whose end was not told, found by their absence or by a successor.
     pub closes_lost: u64,
-    /// Connections that do not speak HTTP/1.
+    /// Connections that speak nothing that is understood.
     pub not_http: u64,
     /// Connections that became a tunnel.
     pub tunnels: u64,
+    /// Connections that went on in another protocol.
+    pub switches: u64,
     /// Connections seen pipelining.
     pub pipelined: u64,
     /// Exchanges given on, incomplete ones included.
     pub exchanges: u64,
+    /// Exchanges for which there was no room while they were open: handed on at once, as having lost bytes.
+    pub exchanges_refused: u64,
+    /// Unfinished heads that were let go, because all connections together kept too much of them.
+    pub heads_released: u64,
     /// Responses whose request was not seen: not given on.
     pub responses_without_request: u64,
     /// Times that a direction's bytes were skipped up to the next run.
@@ -89,8 +95,11 @@ impl StreamCounters {
         self.closes_lost += other.closes_lost;
         self.not_http += other.not_http;
         self.tunnels += other.tunnels;
+        self.switches += other.switches;
         self.pipelined += other.pipelined;
         self.exchanges += other.exchanges;
+        self.exchanges_refused += other.exchanges_refused;
+        self.heads_released += other.heads_released;
         self.responses_without_request += other.responses_without_request;
         self.resyncs += other.resyncs;
         self.lost_bytes_exchanges += other.lost_bytes_exchanges;
@@ -106,7 +115,7 @@ impl StreamCounters {
     }
 
     /// Every count by name, less those that have a metric of their own.
-    pub const fn named(&self) -> [(&'static str, u64); 23] {
+    pub const fn named(&self) -> [(&'static str, u64); 26] {
         [
             ("malformed_records", self.malformed_records),
             ("stale_records", self.stale_records),
@@ -118,7 +127,10 @@ impl StreamCounters {
             ("closes_lost", self.closes_lost),
             ("not_http", self.not_http),
             ("tunnels", self.tunnels),
+            ("switches", self.switches),
             ("pipelined", self.pipelined),
+            ("exchanges_refused", self.exchanges_refused),
+            ("heads_released", self.heads_released),
             ("responses_without_request", self.responses_without_request),
             ("resyncs", self.resyncs),
             ("lost_bytes_exchanges", self.lost_bytes_exchanges),

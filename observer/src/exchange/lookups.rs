@@ -328,7 +328,7 @@ impl Lookup {
     ) {
         out.counters.lookups += 1;
         out.counters.count_exchange(incomplete);
-        out.sink.exchange(Exchange {
+        out.sink.exchange(&mut Exchange {
             common: Common {
                 role: Role::Client,
                 process: self.process,

@@ -1,27 +1,30 @@
-//! Pairing requests with responses.
+//! Exchanges: which answer belongs to which request.
 //!
-//! In: protocol messages of one connection, with stream positions and times, from [`stream`](crate::stream).
+//! In: positions, bytes and gaps of one connection, with times, from [`stream`](crate::stream).
 //! Out: one [`Exchange`] for each request, complete or marked with what is missing.
-//! Owns: the central type; everything downstream reads it and knows nothing of bytes or sockets.
+//! Owns: the central type; everything downstream reads it and knows nothing of bytes or sockets. What is open; a
+//! protocol only says what its bytes mean.
 
+mod books;
 mod context;
 mod counters;
 mod ids;
+mod ledger;
 mod lookups;
 mod open;
-mod pairing;
-mod requests;
-mod responses;
 mod sink;
+mod slab;
 
 use std::ops::{Deref, DerefMut};
 
+pub(crate) use books::{Books, Output};
 pub use counters::StreamCounters;
 pub(crate) use ids::Ids;
+pub(crate) use ledger::{Findings, Ledger, Unseen};
 pub(crate) use lookups::Lookups;
 pub(crate) use open::{Call, Ends};
-pub(crate) use pairing::{Between, Output, Pairing, Side, Unseen};
 pub use sink::{HeaderContext, Sink, Started};
+pub(crate) use slab::Slab;
 
 use crate::{
     identity::{Address, ConnectionKey, ProcessKey, Role},
@@ -243,11 +246,43 @@ impl Common {
 }
 
 impl Exchange {
+    /// One of which nothing is known.
+    pub(crate) fn empty() -> Self {
+        Self {
+            common: Common {
+                role: Role::Client,
+                process: ProcessKey {
+                    tgid: 0,
+                    start_ns: 0,
+                },
+                tid: 0,
+                connection: ConnectionKey {
+                    sock: 0,
+                    generation: 0,
+                },
+                netns: 0,
+                local: Address::Unknown,
+                peer: Address::Unknown,
+                tls: false,
+                times: Times::default(),
+                context: TraceContext {
+                    trace_id: [0; 16],
+                    span_id: [0; 8],
+                    parent_span_id: None,
+                    parent_method: ParentMethod::None,
+                    own_parent: None,
+                    link: None,
+                    sampled: None,
+                    trace_state: None,
+                },
+                incomplete: None,
+            },
+            detail: Detail::default(),
+        }
+    }
+
     /// The HTTP attributes, of an HTTP exchange.
     pub const fn http(&self) -> Option<&HttpExchange> {
-        match &self.detail {
-            Detail::Http1(http) => Some(http),
-            Detail::Dns(_) => None,
-        }
+        self.detail.http()
     }
 }

@@ -1,12 +1,9 @@
 //! An exchange that has not ended yet.
 
-use observer_protocol::http1::{MessageEnd, RequestHead, RequestKind, ResponseHead};
+use observer_protocol::protocol::Replies;
 
-use super::{Common, Exchange, Incomplete, InferredLink, Times, TraceContext};
-use crate::{
-    identity::{Address, ConnectionKey, ProcessKey, Role},
-    protocol::http1::{HttpExchange, HttpVersion},
-};
+use super::{Exchange, Incomplete, InferredLink, Times, TraceContext};
+use crate::identity::{Address, ConnectionKey, ProcessKey, Role};
 
 /// What all exchanges of a connection have in common.
 #[derive(Clone, Debug)]
@@ -38,7 +35,7 @@ pub(crate) struct Call {
 
 /// How far a message has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Progress {
+pub(crate) enum Progress {
     /// No head yet.
     Awaited,
     /// Its head was seen.
@@ -47,101 +44,107 @@ pub(super) enum Progress {
     Ended,
 }
 
-/// One request, and its response as far as it was seen.
+/// One request, and its answer as far as it was seen: the exchange as it will be, and what is needed until then.
 #[derive(Debug)]
-pub(super) struct Open {
-    /// The call that moved the request's first byte.
-    call: Call,
-    /// Where the request stands in its trace.
-    context: TraceContext,
-    times: Times,
-    pub(super) http: HttpExchange,
-    /// What the response's framing depends on.
-    pub(super) kind: RequestKind,
-    /// No response that begins before this position answers this request.
+pub(crate) struct Open {
+    /// What it becomes. Its ends are written when it is finished: they may be told late.
+    pub(super) exchange: Exchange,
+    /// What reading the answer depends on.
+    pub(super) asked: u64,
+    /// Its number, where the protocol has them.
+    pub(super) key: u64,
+    /// No answer that begins before this position is this request's.
     pub(super) response_from: u64,
-    /// The request's body is chunked.
-    pub(super) request_chunked: bool,
-    /// The sink was told that it started.
-    pub(super) announced: bool,
+    /// When bytes were lost that may have been its answer's, CLOCK_MONOTONIC ns; 0 where none were.
+    pub(super) doubted_ns: u64,
+    pub(super) replies: Replies,
     pub(super) request: Progress,
     pub(super) response: Progress,
-    pub(super) incomplete: Option<Incomplete>,
+    /// The sink was told that it started.
+    pub(super) announced: bool,
 }
 
 impl Open {
-    /// A request whose first byte `call` moved, with what its head says (nothing, where the head was not seen).
-    pub(super) fn new(call: Call, context: TraceContext, head: RequestHead) -> Self {
+    /// A slot that nothing was written to.
+    pub(super) fn empty() -> Self {
         Self {
-            call,
-            context,
-            times: Times {
-                request_start: call.time_ns,
-                request_end: call.time_ns,
-                ..Times::default()
-            },
-            kind: if head.method.is_empty() {
-                RequestKind::Unknown
-            } else {
-                head.kind()
-            },
-            request_chunked: head.chunked,
-            http: HttpExchange {
-                // The head of a request that could not be read says nothing, its version least.
-                version: (!head.method.is_empty())
-                    .then(|| HttpVersion::of_minor(head.minor_version)),
-                method: head.method,
-                target: head.target,
-                host: head.host,
-                user_agent: head.user_agent,
-                ..HttpExchange::default()
-            },
+            exchange: Exchange::empty(),
+            asked: 0,
+            key: 0,
             response_from: 0,
-            announced: false,
-            request: Progress::Begun,
+            doubted_ns: 0,
+            replies: Replies::One,
+            request: Progress::Awaited,
             response: Progress::Awaited,
-            incomplete: None,
+            announced: false,
         }
     }
 
+    /// Writes a request whose first byte `call` moved; its detail is the protocol's to write.
+    pub(super) fn begin(&mut self, call: Call, context: TraceContext) {
+        let common = &mut self.exchange.common;
+        common.process = call.process;
+        common.tid = call.tid;
+        common.times = Times {
+            request_start: call.time_ns,
+            request_end: call.time_ns,
+            ..Times::default()
+        };
+        common.context = context;
+        common.incomplete = None;
+        self.asked = 0;
+        self.key = 0;
+        self.response_from = 0;
+        self.doubted_ns = 0;
+        self.replies = Replies::One;
+        self.request = Progress::Begun;
+        self.response = Progress::Awaited;
+        self.announced = false;
+    }
+
     /// When the connection was established and accepted, 0 where that was not seen or this is not its first request.
-    pub(super) fn set_established(&mut self, established_ns: u64, accepted_ns: u64) {
-        self.times.connection_established = Some(established_ns).filter(|time| *time != 0);
-        self.times.connection_accepted = Some(accepted_ns).filter(|time| *time != 0);
+    pub(super) fn set_established(&mut self, (established_ns, accepted_ns): (u64, u64)) {
+        let times = &mut self.exchange.common.times;
+        times.connection_established = Some(established_ns).filter(|time| *time != 0);
+        times.connection_accepted = Some(accepted_ns).filter(|time| *time != 0);
     }
 
     /// What this call may have been made for, if it is the one with the span id `call`. Returns whether it is.
     pub(super) fn set_link(&mut self, call: [u8; 8], link: InferredLink) -> bool {
-        let is_it = self.context.span_id == call;
+        let context = &mut self.exchange.common.context;
+        let is_it = context.span_id == call;
         if is_it {
-            self.context.link = Some(link);
+            context.link = Some(link);
         }
         is_it
     }
 
     /// More of the request moved at `time_ns` (0: not known).
     pub(super) fn request_moved(&mut self, time_ns: u64) {
-        self.times.request_end = self.times.request_end.max(time_ns);
+        let times = &mut self.exchange.common.times;
+        times.request_end = times.request_end.max(time_ns);
     }
 
-    pub(super) fn request_ended(&mut self, end: Option<MessageEnd>) {
+    /// Nothing more of the request comes. Of one that gets no answer that is the exchange's end.
+    pub(super) fn request_ended(&mut self) {
         self.request = Progress::Ended;
-        self.http.request_body_size = end.and_then(|end| end.body_size);
+        let times = &mut self.exchange.common.times;
+        if self.replies == Replies::None {
+            times.response_end = Some(times.request_end);
+        }
     }
 
-    pub(super) fn response_began(&mut self, head: &ResponseHead, time_ns: u64) {
+    pub(super) fn response_began(&mut self, time_ns: u64) {
         self.response = Progress::Begun;
-        self.times.response_start = Some(time_ns.max(self.times.request_start));
-        self.http.status = Some(head.status);
-        self.http.upgraded = head.upgrade;
-        self.http.event_stream = head.event_stream;
+        let times = &mut self.exchange.common.times;
+        times.response_start = Some(time_ns.max(times.request_start));
     }
 
     /// `time_ns`: when its last byte moved; 0 when that is not known.
-    pub(super) fn response_ended(&mut self, end: MessageEnd, time_ns: u64) {
+    pub(super) fn response_ended(&mut self, time_ns: u64) {
         self.response = Progress::Ended;
-        self.http.response_body_size = end.body_size;
-        self.times.response_end = match self.times.response_start {
+        let times = &mut self.exchange.common.times;
+        times.response_end = match times.response_start {
             Some(start) => Some(time_ns.max(start)),
             None => Some(time_ns).filter(|time| *time != 0),
         };
@@ -149,13 +152,19 @@ impl Open {
 
     /// Notes what is missing, unless something was missing before.
     pub(super) fn mark(&mut self, incomplete: Incomplete) {
-        self.incomplete.get_or_insert(incomplete);
+        self.exchange.common.incomplete.get_or_insert(incomplete);
     }
 
-    /// The connection ended at `time_ns` before the response did.
+    /// The exchange was cut off at `time_ns` before its answer ended. Where the answer may have been lost instead,
+    /// nothing is known of its end.
     pub(super) fn cut(&mut self, incomplete: Incomplete, time_ns: u64) {
+        if self.doubted_ns != 0 {
+            self.mark(Incomplete::LostBytes);
+            return;
+        }
         self.mark(incomplete);
-        self.times.response_end = Some(time_ns.max(self.times.request_start));
+        let times = &mut self.exchange.common.times;
+        times.response_end = Some(time_ns.max(times.request_start));
     }
 
     /// Nothing more of either message is awaited.
@@ -163,27 +172,14 @@ impl Open {
         self.request == Progress::Ended && self.response == Progress::Ended
     }
 
-    pub(super) const fn process(&self) -> ProcessKey {
-        self.call.process
-    }
-
-    /// The exchange as it now stands.
-    pub(super) fn into_exchange(self, ends: &Ends) -> Exchange {
-        Exchange {
-            common: Common {
-                role: ends.role,
-                process: self.call.process,
-                tid: self.call.tid,
-                connection: ends.key,
-                netns: ends.netns,
-                local: ends.local.clone(),
-                peer: ends.peer.clone(),
-                tls: ends.tls,
-                times: self.times,
-                context: self.context,
-                incomplete: self.incomplete,
-            },
-            detail: self.http.into(),
-        }
+    /// Writes what all exchanges of the connection have in common.
+    pub(super) fn set_ends(&mut self, ends: &Ends) {
+        let common = &mut self.exchange.common;
+        common.role = ends.role;
+        common.connection = ends.key;
+        common.netns = ends.netns;
+        common.local.clone_from(&ends.local);
+        common.peer.clone_from(&ends.peer);
+        common.tls = ends.tls;
     }
 }

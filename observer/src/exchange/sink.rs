@@ -1,7 +1,10 @@
 //! What a shard gives on.
 
 use super::Exchange;
-use crate::identity::{ConnectionKey, ProcessKey, Role};
+use crate::{
+    identity::{ConnectionKey, ProcessKey, Role},
+    protocol::Detail,
+};
 
 /// A request that is being answered, for `active_requests`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -10,10 +13,10 @@ pub struct Started<'a> {
     pub role: Role,
     /// The process at this end.
     pub process: ProcessKey,
-    /// Method token as it was sent.
-    pub method: &'a str,
     /// Its connection.
     pub connection: ConnectionKey,
+    /// What is known of it so far.
+    pub detail: &'a Detail,
 }
 
 /// What a request's own header said, beside what the kernel had thought.
@@ -35,11 +38,12 @@ pub struct HeaderContext {
 
 /// Takes what a [`Shard`](crate::stream::Shard) finds. Called from the shard's thread only.
 pub trait Sink {
-    /// One request with its response, complete or marked with what is missing.
-    fn exchange(&mut self, exchange: Exchange);
+    /// One request with its response, complete or marked with what is missing. It lies where it was written, and is written
+    /// over afterwards: who keeps it clones it.
+    fn exchange(&mut self, exchange: &mut Exchange);
 
-    /// A request's head was seen. Followed by exactly one [`request_ended`](Self::request_ended) with the same
-    /// content, also where the exchange is incomplete.
+    /// A request's head was seen. Followed by exactly one [`request_ended`](Self::request_ended) of the same
+    /// request, also where the exchange is incomplete.
     fn request_started(&mut self, started: &Started<'_>);
 
     /// The exchange of a request that was [started](Self::request_started) has ended.

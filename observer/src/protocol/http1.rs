@@ -2,6 +2,13 @@
 
 use std::borrow::Cow;
 
+use observer_protocol::{
+    http1::{Http1, RequestHead, ResponseHead},
+    protocol::Side,
+};
+
+use super::{Account, Carried, Detail};
+
 /// What an HTTP exchange adds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HttpExchange {
@@ -48,6 +55,49 @@ impl HttpVersion {
         match self {
             Self::V1_0 => "1.0",
             Self::V1_1 => "1.1",
+        }
+    }
+}
+
+impl Account for Http1 {
+    fn opened(detail: &mut Detail, head: Box<RequestHead>) {
+        *detail = Detail::Http1(HttpExchange {
+            // The head of a request that could not be read says nothing, its version least.
+            version: (!head.method.is_empty()).then(|| HttpVersion::of_minor(head.minor_version)),
+            method: head.method,
+            target: head.target,
+            host: head.host,
+            user_agent: head.user_agent,
+            ..HttpExchange::default()
+        });
+    }
+
+    fn unread(detail: &mut Detail) {
+        *detail = Detail::Http1(HttpExchange::default());
+    }
+
+    fn replied(detail: &mut Detail, head: ResponseHead) {
+        if let Detail::Http1(http) = detail {
+            http.status = Some(head.status);
+            http.upgraded = head.upgrade;
+            http.event_stream = head.event_stream;
+        }
+    }
+
+    fn ended(detail: &mut Detail, side: Side, size: Option<u64>) {
+        if let Detail::Http1(http) = detail {
+            match side {
+                Side::Request => http.request_body_size = size,
+                Side::Response => http.response_body_size = size,
+            }
+        }
+    }
+
+    fn carried<'h>(head: &'h Box<RequestHead>) -> Carried<'h> {
+        Carried {
+            traceparent: head.traceparent.as_deref(),
+            tracestate: head.tracestate.as_deref(),
+            b3: head.b3.as_deref(),
         }
     }
 }

@@ -4,8 +4,11 @@
 //! Out: one [`Detail`] an exchange, behind which everything downstream reads what it needs.
 //! Owns: the one list of protocols. A protocol is a line in it and a file here; no other place tells them apart.
 
+mod account;
 pub mod dns;
 pub mod http1;
+
+pub(crate) use account::{Account, Carried};
 
 /// Generates what depends on the whole list: [`ProtocolId`] and [`Detail`].
 macro_rules! protocols {
@@ -62,6 +65,33 @@ protocols! {
     1 => http1::HttpExchange as Http1,
     /// DNS over UDP.
     2 => dns::DnsExchange as Dns,
+}
+
+/// Hands the list of those that are spoken on connections to a macro: `Name => reader,` of each.
+macro_rules! streams {
+    ($take:ident) => {
+        $take! {
+            Http1 => observer_protocol::http1::Http1,
+        }
+    };
+}
+pub(crate) use streams;
+
+impl Detail {
+    /// The HTTP attributes, of an HTTP exchange.
+    pub const fn http(&self) -> Option<&http1::HttpExchange> {
+        match self {
+            Self::Http1(http) => Some(http),
+            _ => None,
+        }
+    }
+}
+
+impl Default for Detail {
+    /// That of an exchange of which nothing is known.
+    fn default() -> Self {
+        Self::Http1(http1::HttpExchange::default())
+    }
 }
 
 #[cfg(test)]

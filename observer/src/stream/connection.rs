@@ -1,22 +1,27 @@
-//! One connection: from records and entries to positions, and from positions to messages.
+//! One connection: from records and entries to positions and runs. What is spoken on it is found by [recognition](super::recognition).
 
 use observer_abi::{
     connection::{self as entry, INBOUND, OUTBOUND, role},
-    control::mode,
     record::{
         ConnectionClosed, ConnectionOpened, LinkFound, RecordHeader, RunData, RunOpened, flag,
     },
 };
-use observer_protocol::http1::{Detection, Limits, Segment, detect};
-
-use super::{StreamConfig, direction::Direction};
-use crate::exchange::{
-    Between, Call, Ends, Incomplete, InferredLink, LinkMethod, Output, Pairing, Side, Sink, Unseen,
+use observer_protocol::{
+    Segment,
+    protocol::{Joined, Next, Side},
 };
-use crate::identity::{Address, ConnectionKey, ProcessKey, Role};
 
-/// Runs that are no HTTP before a connection that was picked up in its middle is left alone: it may be in a body.
-const FOREIGN_RUNS: u32 = 16;
+use super::{
+    StreamConfig,
+    conversation::Conversation,
+    direction::Direction,
+    recognition::{Foreign, RoleSource},
+};
+use crate::{
+    exchange::{Call, Ends, Incomplete, InferredLink, LinkMethod, Output, Sink, Slab, Unseen},
+    identity::{Address, ConnectionKey, ProcessKey, Role},
+};
+
 /// Readings of an entry that is gone, or ahead of the records, before the records are taken for lost: more than a second.
 /// Where kernel code can be preempted, a task that loses its CPU while it writes a record keeps back all that lie behind it
 /// in the ring until it goes on.
@@ -28,21 +33,25 @@ const UNFINISHED_REQUEST_READINGS: u8 = 6;
 /// One connection.
 #[derive(Debug)]
 pub(super) struct Connection {
-    ends: Ends,
-    /// The end was told by the kernel or by a message, not merely assumed from a message's first bytes.
-    role: RoleSource,
+    pub(super) ends: Ends,
+    /// How it is known which end this is.
+    pub(super) role: RoleSource,
     /// Indexed by `INBOUND` and `OUTBOUND`.
-    directions: [Direction; 2],
-    pairing: Pairing,
+    pub(super) directions: [Direction; 2],
+    /// What is spoken; `None` while that is not known, and once nothing is read any more.
+    pub(super) conversation: Option<Conversation>,
+    /// Something of that was understood.
+    pub(super) understood: bool,
+    /// When the connection was established and accepted, until its first request is about to come.
+    established_ns: (u64, u64),
     /// Process and thread of the last call.
-    call: Call,
-    from_start: bool,
-    /// Nothing is read any more: a tunnel, or not HTTP.
-    ignored: bool,
+    pub(super) call: Call,
+    pub(super) from_start: bool,
+    /// Nothing is read any more: a tunnel, or nothing that is understood.
+    pub(super) ignored: bool,
     /// The kernel was asked for everything.
-    full: bool,
-    /// Runs that were no HTTP, by direction, since the last that was.
-    foreign: [u32; 2],
+    pub(super) full: bool,
+    pub(super) foreign: Foreign,
     /// Last sign of life, CLOCK_MONOTONIC ns.
     pub(super) last_ns: u64,
     /// Readings of the entry since the last record.
@@ -53,16 +62,9 @@ pub(super) struct Connection {
     pub(super) check: bool,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum RoleSource {
-    Unknown,
-    Assumed,
-    Certain,
-}
-
 impl Connection {
     /// A connection of which `header` is the first record.
-    pub(super) fn new(header: &RecordHeader, config: &StreamConfig) -> Self {
+    pub(super) fn new(header: &RecordHeader) -> Self {
         let mut connection = Self {
             ends: Ends {
                 key: ConnectionKey {
@@ -77,7 +79,9 @@ impl Connection {
             },
             role: RoleSource::Unknown,
             directions: [Direction::default(); 2],
-            pairing: Pairing::new(Limits::new(config.head_bytes)),
+            conversation: None,
+            understood: false,
+            established_ns: (0, 0),
             call: Call {
                 time_ns: header.time_ns,
                 process: ProcessKey {
@@ -89,7 +93,7 @@ impl Connection {
             from_start: header.flags & flag::FROM_START != 0,
             ignored: false,
             full: false,
-            foreign: [0; 2],
+            foreign: Foreign::default(),
             last_ns: header.time_ns,
             readings: 0,
             queued: false,
@@ -104,8 +108,9 @@ impl Connection {
     }
 
     /// Its entry may tell how an open exchange ended.
-    pub(super) fn needs_entry(&self) -> bool {
-        !self.ignored && self.pairing.needs_entry()
+    pub(super) fn needs_entry(&self, opens: &Slab) -> bool {
+        let conversation = self.conversation.as_ref();
+        conversation.is_some_and(|conversation| conversation.needs_entry(opens))
     }
 
     /// The addresses were told.
@@ -142,46 +147,44 @@ impl Connection {
             tid: data.tid,
         };
         self.learn_role(data.header.role);
-        if self.ignored || !self.assume_role(data.header.direction, payload, out) {
+        if run.established_ns != 0 {
+            self.established_ns = (run.established_ns, run.accepted_ns);
+        }
+        if self.ignored || !self.recognise(data.header.direction, payload, config, out) {
             self.directions[direction].start_run(run.run);
             return;
         }
-        if run.established_ns != 0 {
-            self.pairing
-                .set_established(run.established_ns, run.accepted_ns);
-        }
-
-        let message = match self.side(direction) {
-            Side::Request => Detection::Request,
-            Side::Response => Detection::Response,
-        };
-        let begins = || match detect(payload) {
-            found if found == message => Between::Yes,
-            Detection::Incomplete if !payload.is_empty() => Between::Perhaps,
-            _ => Between::No,
+        let next = Next::Run {
+            side: self.side(direction),
+            first: payload,
         };
         if self.directions[direction].known {
             let previous_end = run.previous_end.min(data.start);
-            self.advance(direction, previous_end, run.previous_last_ns, out);
-            self.end_of_run(direction, 0, begins, out);
+            self.advance(direction, previous_end, run.previous_last_ns, config, out);
+            self.end_of_run(direction, 0, next, out);
         }
         // A direction that was never seen may not have its position yet.
         if self.from_start || run.other_end != 0 {
-            self.advance(other, run.other_end, run.other_last_ns, out);
-            self.end_of_run(other, run.other_tail, begins, out);
+            self.advance(other, run.other_end, run.other_last_ns, config, out);
+            self.end_of_run(other, run.other_tail, next, out);
         }
 
         self.directions[direction].start_run(run.run);
         let side = self.side(direction);
-        self.pairing.run_started(side, data.start);
-        if side == Side::Request {
-            self.pairing.set_context(run.context);
+        if let Some(conversation) = &mut self.conversation {
+            if self.established_ns != (0, 0) {
+                conversation.set_established(std::mem::take(&mut self.established_ns));
+            }
+            conversation.run_started(side, data.start, self.call, &self.ends, out);
+            if side == Side::Request {
+                conversation.set_context(&run.context);
+            }
         }
         self.data(data, payload, config, out);
     }
 
     /// An open call may have been made for a request.
-    pub(super) fn link_found(&mut self, found: &LinkFound) {
+    pub(super) fn link_found(&mut self, found: &LinkFound, opens: &mut Slab) {
         if found.trace_id == [0; 16] || found.span_id == [0; 8] {
             return;
         }
@@ -191,7 +194,9 @@ impl Connection {
             sampled: true,
             method: LinkMethod::LastResumed,
         };
-        self.pairing.link(found.call_span_id, link);
+        if let Some(conversation) = &mut self.conversation {
+            conversation.link(found.call_span_id, link, opens);
+        }
     }
 
     /// More of a run.
@@ -211,10 +216,9 @@ impl Connection {
             };
         }
         self.learn_role(data.header.role);
-        if self.ignored || self.role == RoleSource::Unknown {
-            return;
+        if self.conversation.is_some() {
+            self.data(data, payload, config, out);
         }
-        self.data(data, payload, config, out);
     }
 
     /// Feeds the bytes of one call.
@@ -227,10 +231,10 @@ impl Connection {
     ) {
         let direction = usize::from(data.header.direction);
         let side = self.side(direction);
-        self.advance(direction, data.start, data.header.time_ns, out);
-        if self.ignored {
+        self.advance(direction, data.start, data.header.time_ns, config, out);
+        let Some(conversation) = &mut self.conversation else {
             return;
-        }
+        };
         let budget = match (self.full, side) {
             (true, _) => u32::MAX,
             (false, Side::Request) => config.request_budget,
@@ -253,16 +257,8 @@ impl Connection {
             end,
         };
         self.directions[direction].last_ns = data.header.time_ns;
-        match side {
-            Side::Request => self
-                .pairing
-                .request_bytes(segment, self.call, &self.ends, out),
-            Side::Response => {
-                self.pairing
-                    .response_bytes(segment, self.call, &self.ends, out);
-            }
-        }
-        self.heed_findings(out);
+        conversation.bytes(side, segment, self.call, &self.ends, out);
+        self.take_findings(Some((side, segment)), config, out);
     }
 
     /// The kernel counted bytes of `direction` up to `end`, the last of them at `last_ns` (0: not known).
@@ -271,14 +267,18 @@ impl Connection {
         direction: usize,
         end: u64,
         last_ns: u64,
+        config: &StreamConfig,
         out: &mut Output<'_, S>,
     ) {
         let side = self.side(direction);
+        let Some(conversation) = &mut self.conversation else {
+            return;
+        };
         let state = &mut self.directions[direction];
-        let position = self.pairing.position(side);
+        let position = conversation.position(side);
         if !std::mem::replace(&mut state.known, true) {
             // Where the direction begins, as far as observer can tell.
-            self.pairing.run_started(side, end);
+            conversation.run_started(side, end, self.call, &self.ends, out);
             return;
         }
         if end <= position {
@@ -300,33 +300,36 @@ impl Connection {
             time_ns: state.last_ns,
             missing,
         };
-        self.pairing.skip(side, unseen, self.call, &self.ends, out);
-        self.heed_findings(out);
+        conversation.skip(side, unseen, self.call, &self.ends, out);
+        self.take_findings(None, config, out);
     }
 
-    /// The current message of `direction` may have ended; `between` is asked only where its framing does not tell.
+    /// The current message of `direction` may have ended.
     fn end_of_run<S: Sink>(
         &mut self,
         direction: usize,
         tail: u64,
-        between: impl FnOnce() -> Between,
+        next: Next<'_>,
         out: &mut Output<'_, S>,
     ) {
         let side = self.side(direction);
-        if !self.pairing.is_endless(side) {
-            return;
-        }
         let last = Call {
             time_ns: self.directions[direction].last_ns,
             ..self.call
         };
-        self.pairing
-            .end_of_run(side, last, tail, between(), &self.ends, out);
+        if let Some(conversation) = &mut self.conversation {
+            conversation.end_of_run(side, last, tail, next, &self.ends, out);
+        }
     }
 
-    /// The entry was read at `now_ns`.
-    pub(super) fn observe<S: Sink>(&mut self, entry: &entry::Connection, out: &mut Output<'_, S>) {
-        if !self.needs_entry() {
+    /// The entry was read.
+    pub(super) fn observe<S: Sink>(
+        &mut self,
+        entry: &entry::Connection,
+        config: &StreamConfig,
+        out: &mut Output<'_, S>,
+    ) {
+        if !self.needs_entry(out.opens) {
             return;
         }
         let pending = entry.flags & entry::flag::SEND_PENDING != 0;
@@ -336,28 +339,33 @@ impl Connection {
             if !self.directions[direction].known || (behind && self.readings < PATIENCE) {
                 continue;
             }
-            self.advance(direction, state.end, state.last_ns, out);
+            self.advance(direction, state.end, state.last_ns, config, out);
             if !(behind || (pending && direction == usize::from(OUTBOUND))) {
-                self.end_of_run(direction, state.tail, || Between::No, out);
+                self.end_of_run(direction, state.tail, Next::Unknown, out);
             }
         }
-        if self.needs_entry() && self.readings >= UNFINISHED_REQUEST_READINGS {
-            self.pairing.stop_awaiting_request(&self.ends, out);
+        if self.needs_entry(out.opens)
+            && self.readings >= UNFINISHED_REQUEST_READINGS
+            && let Some(conversation) = &mut self.conversation
+        {
+            conversation.stop_awaiting_request(&self.ends, out);
         }
     }
 
     /// The connection ended.
-    pub(super) fn closed<S: Sink>(&mut self, record: &ConnectionClosed, out: &mut Output<'_, S>) {
-        if self.ignored || self.role == RoleSource::Unknown {
-            return;
-        }
+    pub(super) fn closed<S: Sink>(
+        mut self,
+        record: &ConnectionClosed,
+        config: &StreamConfig,
+        out: &mut Output<'_, S>,
+    ) {
         let reset = record.header.flags & flag::RESET != 0;
-        let ended = if reset { Between::No } else { Between::Yes };
+        let next = if reset { Next::Unknown } else { Next::End };
         for direction in [INBOUND, OUTBOUND].map(usize::from) {
             let state = &record.connection.directions[direction];
             if self.directions[direction].known {
-                self.advance(direction, state.end, state.last_ns, out);
-                self.end_of_run(direction, state.tail, || ended, out);
+                self.advance(direction, state.end, state.last_ns, config, out);
+                self.end_of_run(direction, state.tail, next, out);
             }
         }
         let response = match self.ends.role {
@@ -366,16 +374,43 @@ impl Connection {
         };
         let response_ns = self.directions[usize::from(response)].last_ns;
         let time_ns = record.header.time_ns;
-        self.pairing
-            .close(time_ns, response_ns, reset, self.call, &self.ends, out);
+        if let Some(conversation) = self.conversation {
+            conversation.close(time_ns, response_ns, reset, self.call, &self.ends, out);
+        }
     }
 
-    /// Gives on what is open.
+    /// Ends what is open.
     pub(super) fn abandon<S: Sink>(&mut self, out: &mut Output<'_, S>) {
-        self.pairing.abandon(&self.ends, out);
+        if let Some(conversation) = self.conversation.take() {
+            conversation.abandon(&self.ends, out);
+        }
     }
 
-    fn side(&self, direction: usize) -> Side {
+    /// Ends exchanges whose end was lost long ago.
+    pub(super) fn expire<S: Sink>(&mut self, now_ns: u64, out: &mut Output<'_, S>) {
+        if let Some(conversation) = &mut self.conversation {
+            conversation.expire(now_ns, &self.ends, out);
+        }
+    }
+
+    /// Begins a conversation: positions are told anew.
+    pub(super) fn begin(&mut self, conversation: Conversation) {
+        self.conversation = Some(conversation);
+        self.understood = false;
+        for direction in &mut self.directions {
+            direction.known = false;
+        }
+    }
+
+    pub(super) const fn joined(&self) -> Joined {
+        if self.from_start {
+            Joined::AtStart
+        } else {
+            Joined::Late
+        }
+    }
+
+    pub(super) fn side(&self, direction: usize) -> Side {
         match (self.ends.role, direction == usize::from(INBOUND)) {
             (Role::Client, false) | (Role::Server, true) => Side::Request,
             (Role::Client, true) | (Role::Server, false) => Side::Response,
@@ -392,94 +427,5 @@ impl Connection {
             _ => return,
         };
         self.role = RoleSource::Certain;
-    }
-
-    /// Where the kernel does not know which end this is, the first bytes of a run tell. `false` when they do not.
-    fn assume_role<S: Sink>(
-        &mut self,
-        direction: u8,
-        payload: &[u8],
-        out: &mut Output<'_, S>,
-    ) -> bool {
-        if self.role != RoleSource::Unknown {
-            return true;
-        }
-        const VERSION: &[u8] = b"HTTP/1.";
-        let detection = detect(payload);
-        let response = match detection {
-            Detection::Request => false,
-            Detection::Response => true,
-            Detection::Incomplete if payload.is_empty() => return false,
-            Detection::Incomplete => payload.starts_with(VERSION) || VERSION.starts_with(payload),
-            Detection::No => {
-                self.foreign[usize::from(direction)] += 1;
-                self.ignore_foreign(out);
-                return false;
-            }
-        };
-        self.ends.role = if response == (direction == INBOUND) {
-            Role::Client
-        } else {
-            Role::Server
-        };
-        self.role = if detection == Detection::Incomplete {
-            RoleSource::Assumed
-        } else {
-            RoleSource::Certain
-        };
-        true
-    }
-
-    fn heed_findings<S: Sink>(&mut self, out: &mut Output<'_, S>) {
-        let findings = self.pairing.take_findings();
-        if findings.http {
-            self.foreign = [0; 2];
-            if self.role == RoleSource::Assumed {
-                self.role = RoleSource::Certain;
-            }
-        }
-        if findings.tunnel {
-            out.counters.tunnels += 1;
-            self.ignore(out);
-            return;
-        }
-        if (findings.pipelined || findings.head_too_large) && !self.full {
-            out.counters.pipelined += u64::from(findings.pipelined);
-            self.full = true;
-            out.sink.set_mode(self.ends.key, mode::FULL);
-        }
-        for (side, foreign) in [Side::Request, Side::Response]
-            .into_iter()
-            .zip(findings.not_http)
-        {
-            if foreign {
-                let direction = usize::from(self.side(usize::from(INBOUND)) != side);
-                self.foreign[direction] += 1;
-                if self.role == RoleSource::Assumed {
-                    self.role = RoleSource::Unknown;
-                    self.directions
-                        .iter_mut()
-                        .for_each(|direction| direction.known = false);
-                    self.pairing.restart();
-                }
-                self.ignore_foreign(out);
-            }
-        }
-    }
-
-    /// Leaves the connection alone once both directions have shown that they are not HTTP.
-    fn ignore_foreign<S: Sink>(&mut self, out: &mut Output<'_, S>) {
-        let [inbound, outbound] = self.foreign;
-        let enough = if self.from_start { 2 } else { FOREIGN_RUNS };
-        if inbound > 0 && outbound > 0 && inbound + outbound >= enough && !self.ignored {
-            out.counters.not_http += 1;
-            self.ignore(out);
-        }
-    }
-
-    fn ignore<S: Sink>(&mut self, out: &mut Output<'_, S>) {
-        self.pairing.abandon(&self.ends, out);
-        self.ignored = true;
-        out.sink.set_mode(self.ends.key, mode::IGNORE);
     }
 }

@@ -8,8 +8,10 @@
 
 mod config;
 mod connection;
+mod conversation;
 mod direction;
 mod due;
+mod recognition;
 mod record;
 #[cfg(test)]
 mod script;

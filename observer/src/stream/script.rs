@@ -34,19 +34,23 @@ pub(super) struct Collected {
     pub(super) active: Vec<(ProcessKey, String)>,
 }
 
+fn method(started: &Started<'_>) -> String {
+    let http = started.detail.http();
+    http.map_or_else(String::new, |http| http.method.clone().into_owned())
+}
+
 impl Sink for Collected {
-    fn exchange(&mut self, exchange: Exchange) {
-        self.exchanges.push(exchange);
+    fn exchange(&mut self, exchange: &mut Exchange) {
+        self.exchanges.push(exchange.clone());
     }
 
     fn request_started(&mut self, started: &Started<'_>) {
         self.started += 1;
-        self.active
-            .push((started.process, started.method.to_owned()));
+        self.active.push((started.process, method(started)));
     }
 
     fn request_ended(&mut self, started: &Started<'_>) {
-        let found = (started.process, started.method.to_owned());
+        let found = (started.process, method(started));
         let index = self.active.iter().position(|active| *active == found);
         self.active.remove(index.expect("an end without a start"));
     }

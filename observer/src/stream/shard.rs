@@ -11,7 +11,7 @@ use super::{
     due::Due,
     record::{self, Record},
 };
-use crate::exchange::{Ids, Lookups, Output};
+use crate::exchange::{Books, Lookups, Output};
 use crate::identity::{ConnectionKey, ProcessKey};
 
 /// Processes that are remembered as seen.
@@ -29,8 +29,7 @@ pub struct Shard {
     last_process: Option<ProcessKey>,
     due: Due,
     lookups: Lookups,
-    ids: Ids,
-    counters: StreamCounters,
+    books: Books,
     swept_ns: u64,
 }
 
@@ -44,20 +43,25 @@ impl Shard {
             last_process: None,
             due: Due::default(),
             lookups: Lookups::default(),
-            ids: Ids::new(),
-            counters: StreamCounters::default(),
+            books: Books::new(config.max_exchanges, config.held_bytes),
             swept_ns: 0,
         }
     }
 
     /// What was counted so far.
     pub const fn counters(&self) -> &StreamCounters {
-        &self.counters
+        &self.books.counters
+    }
+
+    /// Bytes of unfinished heads that are kept.
+    #[cfg(test)]
+    pub(super) const fn held_bytes(&self) -> usize {
+        self.books.held.bytes()
     }
 
     /// Takes one record as it lay in the ring. One that cannot be read is counted and dropped.
     pub fn record(&mut self, bytes: &[u8], sink: &mut impl Sink) {
-        self.counters.records += 1;
+        self.books.counters.records += 1;
         match record::read(bytes) {
             Ok(Record::RunOpened(run, payload)) => {
                 self.count_unreadable(&run.data.header);
@@ -82,8 +86,8 @@ impl Shard {
                 });
             }
             Ok(Record::LinkFound(link)) => {
-                self.with(&link.header, sink, |connection, _, _| {
-                    connection.link_found(&link);
+                self.with(&link.header, sink, |connection, _, out| {
+                    connection.link_found(&link, out.opens);
                 });
             }
             Ok(Record::ConnectionClosed(closed)) => {
@@ -91,12 +95,12 @@ impl Shard {
                 let known = self.connections.get(&header.sock);
                 if known.is_some_and(|known| known.key().generation == header.generation) {
                     let connection = self.connections.remove(&header.sock);
-                    let mut out = output(&mut self.ids, &mut self.counters, sink);
-                    if let Some(mut connection) = connection {
-                        connection.closed(&closed, &mut out);
+                    let mut out = self.books.output(sink);
+                    if let Some(connection) = connection {
+                        connection.closed(&closed, &self.config, &mut out);
                     }
                 } else if known.is_some() {
-                    self.counters.stale_records += 1;
+                    self.books.counters.stale_records += 1;
                 }
             }
             Ok(Record::Datagram(datagram, payload)) => {
@@ -106,16 +110,16 @@ impl Shard {
                     start_ns: datagram.start_ns,
                 };
                 self.see(process, datagram.tid, sink);
-                let mut out = output(&mut self.ids, &mut self.counters, sink);
+                let mut out = self.books.output(sink);
                 self.lookups.datagram(&datagram, payload, &mut out);
             }
             Ok(Record::DatagramsClosed(datagram)) => {
-                let mut out = output(&mut self.ids, &mut self.counters, sink);
+                let mut out = self.books.output(sink);
                 self.lookups.closed(&datagram, &mut out);
             }
-            Err(_) => self.counters.malformed_records += 1,
+            Err(_) => self.books.counters.malformed_records += 1,
         }
-        self.counters.connections = self.connections.len() as u64;
+        self.books.counters.connections = self.connections.len() as u64;
     }
 
     /// Connections whose entry is to be read now and given to [`observe`](Self::observe): their last record is some
@@ -126,7 +130,7 @@ impl Shard {
                 continue;
             };
             connection.queued = false;
-            if !connection.check && !connection.needs_entry() {
+            if !connection.check && !connection.needs_entry(&self.books.opens) {
                 continue;
             }
             if connection.readings == 0 && now_ns < connection.last_ns.saturating_add(Due::delay(0))
@@ -163,13 +167,13 @@ impl Shard {
         let Some(connection) = find(&mut self.connections, key) else {
             return;
         };
-        let mut out = output(&mut self.ids, &mut self.counters, sink);
+        let mut out = self.books.output(sink);
         match entry.filter(|entry| entry.generation == key.generation) {
             Some(entry) => {
                 if std::mem::take(&mut connection.check) {
                     connection.last_ns = connection.last_ns.max(now_ns);
                 }
-                connection.observe(entry, &mut out);
+                connection.observe(entry, &self.config, &mut out);
             }
             // The record of its end may be on its way.
             None if connection.readings < PATIENCE => connection.check = true,
@@ -177,7 +181,7 @@ impl Shard {
                 connection.abandon(&mut out);
                 out.counters.closes_lost += 1;
                 self.connections.remove(&key.sock);
-                self.counters.connections = self.connections.len() as u64;
+                self.books.counters.connections = self.connections.len() as u64;
             }
         }
     }
@@ -185,13 +189,14 @@ impl Shard {
     /// Has the entries of connections that were silent for long read, to find those whose end was not told, and gives
     /// up DNS lookups that nobody answers. To be called every second or so.
     pub fn sweep(&mut self, now_ns: u64, sink: &mut impl Sink) {
-        let mut out = output(&mut self.ids, &mut self.counters, sink);
+        let mut out = self.books.output(sink);
         self.lookups.expire(now_ns, &mut out);
         if now_ns.saturating_sub(self.swept_ns) < SWEEP_NS {
             return;
         }
         self.swept_ns = now_ns;
         for connection in self.connections.values_mut() {
+            connection.expire(now_ns, &mut out);
             if now_ns.saturating_sub(connection.last_ns) >= self.config.idle_check_ns {
                 connection.check = true;
                 if !connection.queued {
@@ -205,12 +210,12 @@ impl Shard {
     /// Gives on every open exchange, as [`Incomplete::Abandoned`](crate::exchange::Incomplete::Abandoned) where its
     /// response has not ended, and forgets all connections: observer stops.
     pub fn drain(&mut self, _now_ns: u64, sink: &mut impl Sink) {
-        let mut out = output(&mut self.ids, &mut self.counters, sink);
+        let mut out = self.books.output(sink);
         for (_, mut connection) in self.connections.drain() {
             connection.abandon(&mut out);
         }
         self.lookups.abandon(&mut out);
-        self.counters.connections = 0;
+        self.books.counters.connections = 0;
     }
 
     /// Gives a record to its connection, and sees to it that the entry is read where that leaves an exchange open.
@@ -223,7 +228,7 @@ impl Shard {
         let known = self.connections.get(&header.sock);
         match known.map(|known| known.key().generation.cmp(&header.generation)) {
             Some(Ordering::Greater) => {
-                self.counters.stale_records += 1;
+                self.books.counters.stale_records += 1;
                 return;
             }
             Some(Ordering::Equal) => {}
@@ -234,9 +239,9 @@ impl Shard {
         };
         connection.last_ns = connection.last_ns.max(header.time_ns);
         connection.readings = 0;
-        let mut out = output(&mut self.ids, &mut self.counters, sink);
+        let mut out = self.books.output(sink);
         take(connection, &self.config, &mut out);
-        if !connection.queued && connection.needs_entry() {
+        if !connection.queued && connection.needs_entry(&self.books.opens) {
             connection.queued = true;
             self.due.push(connection.key(), 0, header.time_ns);
         }
@@ -247,11 +252,11 @@ impl Shard {
         if self.connections.len() >= self.config.max_connections.max(1) {
             self.evict(sink);
         }
-        self.counters.connections_seen += 1;
-        let connection = Box::new(Connection::new(header, &self.config));
+        self.books.counters.connections_seen += 1;
+        let connection = Box::new(Connection::new(header));
         if let Some(mut replaced) = self.connections.insert(header.sock, connection) {
-            self.counters.closes_lost += 1;
-            replaced.abandon(&mut output(&mut self.ids, &mut self.counters, sink));
+            self.books.counters.closes_lost += 1;
+            replaced.abandon(&mut self.books.output(sink));
         }
     }
 
@@ -266,8 +271,8 @@ impl Shard {
         ages.select_nth_unstable(count - 1);
         for (_, sock) in &ages[..count] {
             if let Some(mut connection) = self.connections.remove(sock) {
-                self.counters.connections_evicted += 1;
-                connection.abandon(&mut output(&mut self.ids, &mut self.counters, sink));
+                self.books.counters.connections_evicted += 1;
+                connection.abandon(&mut self.books.output(sink));
             }
         }
     }
@@ -288,19 +293,7 @@ impl Shard {
 
     fn count_unreadable(&mut self, header: &RecordHeader) {
         let unreadable = header.flags & observer_abi::record::flag::NO_PAYLOAD != 0;
-        self.counters.unreadable_records += u64::from(unreadable);
-    }
-}
-
-fn output<'a, S>(
-    ids: &'a mut Ids,
-    counters: &'a mut StreamCounters,
-    sink: &'a mut S,
-) -> Output<'a, S> {
-    Output {
-        sink,
-        ids,
-        counters,
+        self.books.counters.unreadable_records += u64::from(unreadable);
     }
 }
 

@@ -204,6 +204,16 @@ impl Machine {
         None
     }
 
+    pub(super) fn release<S: Syntax>(&mut self, syntax: &S) -> Option<Step<S::Head>> {
+        match self.pending.take() {
+            Some(note) => Some(Step::Note(note)),
+            None if matches!(self.state, State::Head { .. }) => {
+                self.cut_head(self.position(), Unseen::Counted, syntax)
+            }
+            None => None,
+        }
+    }
+
     pub(super) fn close<S: Syntax>(&mut self, syntax: &S) -> Option<Step<S::Head>> {
         if let Some(note) = self.pending.take() {
             return Some(Step::Note(note));

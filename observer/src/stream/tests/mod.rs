@@ -1,5 +1,6 @@
 //! What a shard makes of connections, told through [`Script`](super::script::Script).
 
+mod bounds;
 mod lifetime;
 mod links;
 mod lookups;

@@ -28,7 +28,7 @@ impl<'a> Segment<'a> {
     }
 
     /// Drops what lies before `position`, captured or not.
-    pub(super) fn advance_to(&mut self, position: u64) {
+    pub fn advance_to(&mut self, position: u64) {
         let position = position.min(self.end);
         let Some(count) = position.checked_sub(self.start) else {
             return;
@@ -41,7 +41,7 @@ impl<'a> Segment<'a> {
     }
 
     /// The captured bytes, cut to what moved.
-    pub(super) fn captured(&self) -> &'a [u8] {
+    pub fn captured(&self) -> &'a [u8] {
         let moved = usize::try_from(self.end.saturating_sub(self.start)).unwrap_or(usize::MAX);
         &self.bytes[..self.bytes.len().min(moved)]
     }

@@ -1,0 +1,71 @@
+//! What all connections of a shard share, and where results go.
+
+use super::{Ids, StreamCounters, slab::Slab};
+
+/// Shared by the connections of a shard.
+#[derive(Debug)]
+pub(crate) struct Books {
+    pub(crate) ids: Ids,
+    pub(crate) counters: StreamCounters,
+    pub(crate) opens: Slab,
+    pub(crate) held: Held,
+}
+
+impl Books {
+    /// Room for so many open exchanges and bytes of unfinished heads.
+    pub(crate) fn new(exchanges: usize, held_bytes: usize) -> Self {
+        Self {
+            ids: Ids::new(),
+            counters: StreamCounters::default(),
+            opens: Slab::new(exchanges),
+            held: Held {
+                bytes: 0,
+                most: held_bytes,
+            },
+        }
+    }
+
+    pub(crate) fn output<'a, S>(&'a mut self, sink: &'a mut S) -> Output<'a, S> {
+        Output {
+            sink,
+            ids: &mut self.ids,
+            counters: &mut self.counters,
+            opens: &mut self.opens,
+            held: &mut self.held,
+        }
+    }
+}
+
+/// Where results go, and what all connections of a shard share.
+pub(crate) struct Output<'a, S> {
+    pub(crate) sink: &'a mut S,
+    pub(crate) ids: &'a mut Ids,
+    pub(crate) counters: &'a mut StreamCounters,
+    pub(crate) opens: &'a mut Slab,
+    pub(crate) held: &'a mut Held,
+}
+
+/// Bytes of unfinished heads that all connections of a shard keep.
+#[derive(Debug)]
+pub(crate) struct Held {
+    bytes: usize,
+    most: usize,
+}
+
+impl Held {
+    /// A connection kept `before` bytes and keeps `now`.
+    pub(super) const fn change(&mut self, before: usize, now: usize) {
+        self.bytes = self.bytes.saturating_sub(before).saturating_add(now);
+    }
+
+    /// They are more than there is room for.
+    pub(super) const fn is_exceeded(&self) -> bool {
+        self.bytes > self.most
+    }
+
+    /// How many there are.
+    #[cfg(test)]
+    pub(crate) const fn bytes(&self) -> usize {
+        self.bytes
+    }
+}
