@@ -10,6 +10,7 @@ mod hostile;
 mod mutated;
 mod plain;
 mod runs;
+mod seam;
 mod states;
 mod values;
 mod whole;
