@@ -9,9 +9,10 @@ use std::sync::Arc;
 
 use super::{lineage::Lineage, pipeline::number};
 use crate::{
-    exchange::{Exchange, HttpExchange, ParentMethod, TraceContext},
+    exchange::{Exchange, ParentMethod, TraceContext},
     identity::Role,
     process::{Instrumentation, Service},
+    protocol::http1::HttpExchange,
 };
 
 /// Where OTLP/HTTP takes traces, at the end of whatever path leads to it (OTLP specification, "OTLP/HTTP Request").
