@@ -19,6 +19,15 @@ pub(crate) enum Breakpoints {
     Each(Vec<UProbeLink>),
 }
 
+/// In whose memory a breakpoint is set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reach {
+    /// In that of every process that runs the file.
+    Everyone,
+    /// In that of this process alone, which has mapped the file and runs nothing of it.
+    Ourselves,
+}
+
 impl Kernel {
     /// Loads the programs for executables, before any map is taken.
     ///
@@ -47,7 +56,7 @@ impl Kernel {
         Ok(())
     }
 
-    /// Attaches one of these at places in a file, for every process that runs it.
+    /// Attaches one of these at places in a file.
     ///
     /// # Errors
     /// When the program was not loaded, or the kernel refuses a place.
@@ -56,6 +65,7 @@ impl Kernel {
         name: &str,
         file: &Path,
         offsets: &[u64],
+        reach: Reach,
     ) -> Result<Breakpoints> {
         if let Some((_, loaded)) = self
             .attached
@@ -63,7 +73,7 @@ impl Kernel {
             .iter()
             .find(|(known, _)| *known == name)
         {
-            let link = loaded.attach_at(file, offsets);
+            let link = loaded.attach_at(file, offsets, reach);
             return Ok(Breakpoints::Together(link.context(name.to_owned())?));
         }
         let program: &mut UProbe = self
@@ -72,9 +82,13 @@ impl Kernel {
             .program_mut(name)
             .ok_or_else(|| anyhow!("the object has no program {name}"))?
             .try_into()?;
+        let scope = || match reach {
+            Reach::Everyone => UProbeScope::AllProcesses,
+            Reach::Ourselves => UProbeScope::CallingProcess,
+        };
         let mut links = Vec::new();
         for offset in offsets {
-            let link = program.attach(*offset, file, UProbeScope::AllProcesses);
+            let link = program.attach(*offset, file, scope());
             let link = link.with_context(|| format!("{name} at {offset:#x}"))?;
             links.push(program.take_link(link)?);
         }

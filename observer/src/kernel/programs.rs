@@ -23,7 +23,7 @@ use aya_obj::{
     generated::{bpf_attach_type, bpf_attr, bpf_cmd, bpf_insn, bpf_prog_type},
 };
 
-use super::{hook::Hook, system_call::bpf_descriptor};
+use super::{breakpoints::Reach, hook::Hook, system_call::bpf_descriptor};
 
 /// The object's programs, with their maps and calls in place.
 pub(super) struct Programs {
@@ -162,6 +162,11 @@ impl Programs {
         if let Some(types) = &self.types {
             // SAFETY: the union's member for BPF_PROG_LOAD.
             let load = unsafe { &mut attr.__bindgen_anon_3 };
+            // What the kernel's tools show; the last byte of its room stays zero.
+            let room = load.prog_name.len() - 1;
+            for (to, from) in load.prog_name[..room].iter_mut().zip(function.name.bytes()) {
+                *to = from as _;
+            }
             load.prog_btf_fd = types.as_raw_fd() as u32;
             load.func_info = functions.as_ptr() as u64;
             load.func_info_cnt = u32::try_from(function.func_info.len())?;
@@ -255,8 +260,8 @@ impl Loaded {
             .context("the BPF_RAW_TRACEPOINT_OPEN syscall failed")
     }
 
-    /// Attaches it to places in a file, for every process that runs it; all of them end when the link is dropped.
-    pub(super) fn attach_at(&self, file: &Path, offsets: &[u64]) -> Result<OwnedFd> {
+    /// Attaches it to places in a file; all of them end when the link is dropped.
+    pub(super) fn attach_at(&self, file: &Path, offsets: &[u64], reach: Reach) -> Result<OwnedFd> {
         let path = CString::new(file.as_os_str().as_bytes())?;
         // SAFETY: bpf_attr is integers only.
         let mut attr: bpf_attr = unsafe { std::mem::zeroed() };
@@ -268,6 +273,10 @@ impl Loaded {
             places.path = path.as_ptr() as u64;
             places.offsets = offsets.as_ptr() as u64;
             places.cnt = u32::try_from(offsets.len())?;
+            places.pid = match reach {
+                Reach::Everyone => 0,
+                Reach::Ourselves => std::process::id(),
+            };
         }
         bpf_descriptor(bpf_cmd::BPF_LINK_CREATE, &mut attr)
             .context("the BPF_LINK_CREATE syscall failed")

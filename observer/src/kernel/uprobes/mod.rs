@@ -4,10 +4,11 @@
 //! Out: breakpoints in their executables, and what the kernel programs must know of each process.
 //! Owns: the links, by executable; an executable that nobody runs any more loses its breakpoints.
 //!
-//! A process is told to the kernel only once every breakpoint of its executable is in place.
+//! A process is told to the kernel only once every breakpoint of its executable is in place, and stands in its own text.
 
 mod code;
 mod event_loop;
+mod executables;
 mod functions;
 mod go;
 mod image;
@@ -17,13 +18,14 @@ mod plan;
 mod python;
 mod relocations;
 mod ruby;
+mod text;
 mod thread_local;
 mod tokio;
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::HashMap,
     fs::{self, File},
-    os::{fd::AsRawFd, unix::fs::MetadataExt},
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, PoisonError,
@@ -35,11 +37,12 @@ use anyhow::Result;
 use aya::maps::{HashMap as KernelMap, MapData};
 use observer_abi::process::{Runtime, strict};
 
-use self::{image::Image, plan::Plan};
-use super::{Kernel, breakpoints::Breakpoints};
-
-/// Most executables that have breakpoints at a time.
-const MOST_EXECUTABLES: usize = 256;
+use self::{
+    executables::{Executable, Executables, Interpreter, Known},
+    image::Image,
+    plan::Plan,
+};
+use super::Kernel;
 
 /// Kernel programs that are attached to executables.
 pub(crate) const PROGRAMS: &[&str] = &[
@@ -66,54 +69,14 @@ pub(crate) const PROGRAMS: &[&str] = &[
 /// Times that an interpreter is looked at again until it has begun.
 const MOST_TRIES: u32 = 100;
 
-/// An executable, whatever its name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Executable {
-    device: u64,
-    inode: u64,
-    changed_ns: i64,
-}
-
-impl Executable {
-    fn of(file: &File) -> Option<Self> {
-        let metadata = file.metadata().ok()?;
-        metadata.is_file().then(|| Self {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-            changed_ns: metadata
-                .mtime()
-                .wrapping_mul(1_000_000_000)
-                .wrapping_add(metadata.mtime_nsec()),
-        })
-    }
-}
-
-/// What was found out about an executable.
-#[derive(Clone, Copy)]
-struct Known {
-    runtime: Runtime,
-    /// The lowest address in the file, where that may be loaded anywhere.
-    relocatable_from: Option<u64>,
-    interpreter: Interpreter,
-}
-
-/// What has to be asked of each process that runs an interpreter.
-#[derive(Clone, Copy)]
-enum Interpreter {
-    /// It is none.
-    No,
-    /// The address of its runtime.
-    Python(u64),
-    Ruby(ruby::Place),
-}
-
 /// All executables with breakpoints, and the processes that the kernel was told about.
 pub struct Runtimes {
-    kernel: Arc<Mutex<Kernel>>,
     map: KernelMap<MapData, u32, Runtime>,
-    executables: HashMap<Executable, Option<(Known, Vec<Breakpoints>)>>,
+    executables: Executables,
     /// Interpreters that have not begun, and how often they were looked at.
     beginning: Vec<(u32, u32)>,
+    /// What the kernel was told of a process is true no more.
+    taken_back: bool,
     proc: PathBuf,
 }
 
@@ -128,10 +91,10 @@ impl Runtimes {
             kernel.runtimes()?
         };
         Ok(Self {
-            kernel,
+            executables: Executables::new(kernel),
             map,
-            executables: HashMap::new(),
             beginning: Vec::new(),
+            taken_back: false,
             proc: PathBuf::from("/proc"),
         })
     }
@@ -160,7 +123,7 @@ impl Runtimes {
             if tries < MOST_TRIES && self.may_begin(pid) {
                 self.beginning.push((pid, tries + 1));
             }
-            return false;
+            return std::mem::take(&mut self.taken_back);
         };
         if self.map.get(&pid, 0).is_ok_and(|told| told == found) {
             return false;
@@ -186,7 +149,7 @@ impl Runtimes {
         } else {
             exe
         };
-        let known = self.known(&path, &name, |image| {
+        let known = self.known(pid, &path, &name, |image| {
             if python::is_interpreter(&name) {
                 let (plan, runtime) = python::plan(image)?;
                 return Some((plan, Interpreter::Python(runtime)));
@@ -202,10 +165,10 @@ impl Runtimes {
     /// The same for Ruby, which consists of two files.
     fn find_ruby(&mut self, pid: u32) -> Option<Runtime> {
         let files = ruby::files(&self.proc, pid)?;
-        self.known(&files.sockets, "socket.so", |image| {
+        self.known(pid, &files.sockets, "socket.so", |image| {
             Some((ruby::sockets(image)?, Interpreter::No))
         })?;
-        let known = self.known(&files.interpreter, "ruby", |image| {
+        let known = self.known(pid, &files.interpreter, "ruby", |image| {
             let (plan, place) = ruby::interpreter(image)?;
             Some((plan, Interpreter::Ruby(place)))
         })?;
@@ -217,60 +180,33 @@ impl Runtimes {
         ruby::placed(runtime, place, &files, &self.proc, pid, bias)
     }
 
-    /// What is known of a file; examined, with breakpoints, where it is new.
+    /// What is known of a file that a process runs; examined, with breakpoints, where it is new. `None` also where they
+    /// don't stand in what this process has in its memory.
     fn known(
         &mut self,
+        pid: u32,
         path: &Path,
         name: &str,
         plan: impl FnOnce(&Image<'_>) -> Option<(Plan, Interpreter)>,
     ) -> Option<Known> {
         let file = File::open(path).ok()?;
         let executable = Executable::of(&file)?;
-        if !self.executables.contains_key(&executable) {
-            if self.executables.len() >= MOST_EXECUTABLES {
+        if !self.executables.contains(&executable) {
+            if self.executables.is_full() {
                 self.sweep();
             }
-            if self.executables.len() >= MOST_EXECUTABLES {
+            if self.executables.is_full() {
                 return None;
             }
-            let known = self.examine(name, &file, plan);
-            self.executables.insert(executable, known);
+            self.executables.add(executable, name, &file, plan);
         }
-        let (known, _) = self.executables.get(&executable)?.as_ref()?;
-        Some(*known)
-    }
-
-    /// Attaches what a file needs; `None` where it is no runtime of ours or something is missing.
-    fn examine(
-        &self,
-        name: &str,
-        file: &File,
-        plan: impl FnOnce(&Image<'_>) -> Option<(Plan, Interpreter)>,
-    ) -> Option<(Known, Vec<Breakpoints>)> {
-        let image = Image::read(file)?;
-        let (plan, interpreter) = plan(&image)?;
-        // By descriptor: the process may be gone by now, the file is not.
-        let held = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
-        match self.attach(&held, &plan) {
-            Ok(breakpoints) => {
-                let probes = plan.probes.len();
-                tracing::debug!(name, probes, runtime = ?plan.runtime, "breakpoints set");
-                let known = Known {
-                    runtime: plan.runtime,
-                    relocatable_from: image.relocatable.then(|| image.lowest_address()),
-                    interpreter,
-                };
-                Some((known, breakpoints))
-            }
-            Err(error) => {
-                tracing::info!(
-                    name,
-                    error = format!("{error:#}"),
-                    "no breakpoints: calls of this program have no parents"
-                );
-                None
-            }
+        let known = self.executables.known(&executable)?;
+        let stands = |offset| text::stands_in(&self.proc, pid, path, &file, offset);
+        if known.breakpoint.is_none_or(stands) {
+            return Some(known);
         }
+        self.taken_back |= self.map.remove(&pid).is_ok();
+        None
     }
 
     /// Looks at every captured process there is until it is to stop. Returns as [`look_at`](Self::look_at).
@@ -289,14 +225,18 @@ impl Runtimes {
 
     /// Takes the breakpoints out of files that nobody runs.
     pub fn sweep(&mut self) {
-        let mut running = HashSet::new();
+        let mut running = HashMap::new();
         for pid in self.pids() {
             for path in self.files(pid) {
-                running.extend(File::open(path).ok().and_then(|file| Executable::of(&file)));
+                let found = File::open(&path)
+                    .ok()
+                    .and_then(|file| Executable::of(&file));
+                if let Some(executable) = found {
+                    running.insert(executable, path);
+                }
             }
         }
-        self.executables
-            .retain(|executable, _| running.contains(executable));
+        self.executables.keep(&running);
     }
 
     /// The files of a process that are looked at.
@@ -320,18 +260,6 @@ impl Runtimes {
         };
         entries
             .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
-            .collect()
-    }
-
-    fn attach(&self, path: &Path, plan: &Plan) -> Result<Vec<Breakpoints>> {
-        let mut places: BTreeMap<&'static str, Vec<u64>> = BTreeMap::new();
-        for probe in &plan.probes {
-            places.entry(probe.program).or_default().push(probe.offset);
-        }
-        let mut kernel = self.kernel.lock().unwrap_or_else(PoisonError::into_inner);
-        places
-            .iter()
-            .map(|(program, offsets)| kernel.attach_uprobes(program, path, offsets))
             .collect()
     }
 }

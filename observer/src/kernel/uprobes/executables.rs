@@ -1,0 +1,274 @@
+//! Executables with breakpoints, each once, whatever it is seen through.
+//!
+//! A file has another device and inode in each overlay that it is seen through, as an image has in each container. The
+//! kernel keeps breakpoints by the inode below, and would run each as often as it was set. So before any is set in a new
+//! file its [`Text`] is looked at. Where a breakpoint stands already one more is set for a moment, in this process alone
+//! (`Reach::Ourselves`): the executable in whose text that one shows has the same inode. Where another's does, a second
+//! tracer's say, it shows in none, and the file gets breakpoints of its own.
+
+use std::{
+    collections::HashMap,
+    fs::File,
+    os::{fd::AsRawFd, unix::fs::MetadataExt},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use anyhow::Result;
+use observer_abi::process::Runtime;
+
+use super::{
+    image::Image,
+    plan::{Plan, Probe},
+    ruby,
+    text::{self, Text},
+};
+use crate::kernel::{
+    Kernel,
+    breakpoints::{Breakpoints, Reach},
+};
+
+/// Most executables that are known at a time.
+const MOST_EXECUTABLES: usize = 256;
+
+/// An executable as one mount shows it, whatever its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Executable {
+    device: u64,
+    inode: u64,
+    changed_ns: i64,
+    /// When anything about it changed: an overlay that copies the file keeps all but this.
+    status_changed_ns: i64,
+}
+
+impl Executable {
+    pub(super) fn of(file: &File) -> Option<Self> {
+        let metadata = file.metadata().ok()?;
+        let ns = |seconds: i64, ns: i64| seconds.wrapping_mul(1_000_000_000).wrapping_add(ns);
+        metadata.is_file().then(|| Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            changed_ns: ns(metadata.mtime(), metadata.mtime_nsec()),
+            status_changed_ns: ns(metadata.ctime(), metadata.ctime_nsec()),
+        })
+    }
+}
+
+/// What was found out about an executable.
+#[derive(Clone, Copy)]
+pub(super) struct Known {
+    pub(super) runtime: Runtime,
+    /// The lowest address in the file, where that may be loaded anywhere.
+    pub(super) relocatable_from: Option<u64>,
+    pub(super) interpreter: Interpreter,
+    /// Where in the file one of its breakpoints stands, if it needs any.
+    pub(super) breakpoint: Option<u64>,
+}
+
+/// What has to be asked of each process that runs an interpreter.
+#[derive(Clone, Copy)]
+pub(super) enum Interpreter {
+    /// It is none.
+    No,
+    /// The address of its runtime.
+    Python(u64),
+    Ruby(ruby::Place),
+}
+
+/// The breakpoints of one file.
+struct Attached {
+    /// As what it was seen when they were set: their links hold its mount.
+    through: Executable,
+    probes: Vec<Probe>,
+    _breakpoints: Vec<Breakpoints>,
+    /// Around the first of them; none where the file needs none.
+    text: Option<Text>,
+}
+
+#[derive(Clone)]
+struct Entry {
+    known: Known,
+    /// Shared by all that turned out to be the same file.
+    attached: Arc<Attached>,
+}
+
+/// All executables that were looked at.
+pub(super) struct Executables {
+    kernel: Arc<Mutex<Kernel>>,
+    all: HashMap<Executable, Option<Entry>>,
+}
+
+impl Executables {
+    pub(super) fn new(kernel: Arc<Mutex<Kernel>>) -> Self {
+        Self {
+            kernel,
+            all: HashMap::new(),
+        }
+    }
+
+    /// Whether there is no room for one more.
+    pub(super) fn is_full(&self) -> bool {
+        self.all.len() >= MOST_EXECUTABLES
+    }
+
+    /// Whether a file was looked at.
+    pub(super) fn contains(&self, executable: &Executable) -> bool {
+        self.all.contains_key(executable)
+    }
+
+    /// What is known of a file that was looked at.
+    pub(super) fn known(&self, executable: &Executable) -> Option<Known> {
+        Some(self.all.get(executable)?.as_ref()?.known)
+    }
+
+    /// Looks at a file and sets the breakpoints that it needs and has not.
+    pub(super) fn add(
+        &mut self,
+        executable: Executable,
+        name: &str,
+        file: &File,
+        plan: impl FnOnce(&Image<'_>) -> Option<(Plan, Interpreter)>,
+    ) {
+        let entry = self.examine(executable, name, file, plan);
+        self.all.insert(executable, entry);
+    }
+
+    /// `None` where the file is no runtime of ours or something is missing.
+    fn examine(
+        &self,
+        executable: Executable,
+        name: &str,
+        file: &File,
+        plan: impl FnOnce(&Image<'_>) -> Option<(Plan, Interpreter)>,
+    ) -> Option<Entry> {
+        let image = Image::read(file)?;
+        let (plan, interpreter) = plan(&image)?;
+        let known = Known {
+            runtime: plan.runtime,
+            relocatable_from: image.relocatable.then(|| image.lowest_address()),
+            interpreter,
+            breakpoint: plan.probes.first().map(|probe| probe.offset),
+        };
+        if let Some(attached) = self.same_file(file, &plan.probes) {
+            tracing::debug!(name, "seen through another mount: its breakpoints stand");
+            return Some(Entry { known, attached });
+        }
+        match self.attach(executable, file, plan.probes) {
+            Ok(attached) => {
+                let probes = attached.probes.len();
+                tracing::debug!(name, probes, runtime = ?plan.runtime, "breakpoints set");
+                let attached = Arc::new(attached);
+                Some(Entry { known, attached })
+            }
+            Err(error) => {
+                tracing::info!(
+                    name,
+                    error = format!("{error:#}"),
+                    "no breakpoints: calls of this program have no parents"
+                );
+                None
+            }
+        }
+    }
+
+    /// The breakpoints that stand in this file already, set through another mount.
+    fn same_file(&self, file: &File, probes: &[Probe]) -> Option<Arc<Attached>> {
+        let first = probes.first()?;
+        if !text::is_instruction(file, first.offset)
+            || !Text::around(file, first.offset)?.has_breakpoint(first.offset)
+        {
+            return None;
+        }
+        let mut candidates: Vec<(&Arc<Attached>, &Text)> = self
+            .all
+            .values()
+            .filter_map(|entry| {
+                let attached = &entry.as_ref()?.attached;
+                Some((attached, attached.text.as_ref()?))
+            })
+            .filter(|(attached, _)| attached.probes == probes)
+            .collect();
+        for witness in text::following(file, first.offset) {
+            // Where one shows that nobody set for this there is no telling.
+            if candidates
+                .iter()
+                .any(|(_, text)| text.has_breakpoint(witness))
+            {
+                continue;
+            }
+            let mut kernel = self.kernel.lock().unwrap_or_else(PoisonError::into_inner);
+            let path = held(file);
+            let set = kernel.attach_uprobes(first.program, &path, &[witness], Reach::Ourselves);
+            let Ok(_set) = set else { continue };
+            candidates.retain(|(_, text)| text.has_breakpoint(witness));
+            return candidates.first().map(|(attached, _)| Arc::clone(attached));
+        }
+        None
+    }
+
+    fn attach(&self, executable: Executable, file: &File, probes: Vec<Probe>) -> Result<Attached> {
+        let mut places: HashMap<&'static str, Vec<u64>> = HashMap::new();
+        for probe in &probes {
+            places.entry(probe.program).or_default().push(probe.offset);
+        }
+        let mut kernel = self.kernel.lock().unwrap_or_else(PoisonError::into_inner);
+        let path = held(file);
+        let breakpoints = places
+            .iter()
+            .map(|(program, offsets)| {
+                kernel.attach_uprobes(program, &path, offsets, Reach::Everyone)
+            })
+            .collect::<Result<_>>()?;
+        let first = probes.first();
+        Ok(Attached {
+            through: executable,
+            text: first.and_then(|probe| Text::around(file, probe.offset)),
+            probes,
+            _breakpoints: breakpoints,
+        })
+    }
+
+    /// Forgets what nobody runs, with its breakpoints. Those of a file that is still run through another mount are set
+    /// anew through that one, so that a container that ended does not keep its mount.
+    pub(super) fn keep(&mut self, running: &HashMap<Executable, PathBuf>) {
+        self.all
+            .retain(|executable, _| running.contains_key(executable));
+        let moving: Vec<(Executable, Arc<Attached>)> = self
+            .all
+            .iter()
+            .filter_map(|(executable, entry)| {
+                let attached = &entry.as_ref()?.attached;
+                let left = !running.contains_key(&attached.through);
+                left.then(|| (*executable, Arc::clone(attached)))
+            })
+            .collect();
+        for (executable, old) in moving {
+            let Some(entry) = self.all.get(&executable).and_then(Option::as_ref) else {
+                continue;
+            };
+            // Moved already, with another that shares them.
+            if !Arc::ptr_eq(&entry.attached, &old) {
+                continue;
+            }
+            let Some(new) = running
+                .get(&executable)
+                .and_then(|path| File::open(path).ok())
+                .filter(|file| Executable::of(file) == Some(executable))
+                .and_then(|file| self.attach(executable, &file, old.probes.clone()).ok())
+            else {
+                continue;
+            };
+            let new = Arc::new(new);
+            for entry in self.all.values_mut().flatten() {
+                if Arc::ptr_eq(&entry.attached, &old) {
+                    entry.attached = Arc::clone(&new);
+                }
+            }
+        }
+    }
+}
+
+/// A name for an open file: the process that it was found by may be gone by now, the file is not.
+fn held(file: &File) -> PathBuf {
+    Path::new("/proc/self/fd").join(file.as_raw_fd().to_string())
+}
