@@ -35,6 +35,8 @@ pub(super) struct Text {
 
 // SAFETY: the mapping belongs to the process, not to a thread, and only the kernel reads or writes it.
 unsafe impl Send for Text {}
+// SAFETY: as above.
+unsafe impl Sync for Text {}
 
 impl Text {
     /// Bytes that are mapped: the place's page and the next.
