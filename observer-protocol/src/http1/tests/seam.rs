@@ -188,7 +188,7 @@ fn an_answer_is_read_by_what_was_asked() {
         if seen {
             connection.asks(GET);
         }
-        assert_eq!(connection.answers(ok), [head.clone()]);
+        assert_eq!(connection.answers(ok), std::slice::from_ref(&head));
         connection.run_start(Side::Response);
         let said = connection.answers(b"HTTP/1.1 204 No Content\r\n\r\n");
         match size {
