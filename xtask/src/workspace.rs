@@ -28,20 +28,52 @@ pub(crate) fn cargo() -> std::process::Command {
     command
 }
 
-/// The daemon to run: the one that was named, else a release build of this tree.
+/// How the daemon is built.
+#[derive(Clone, Copy)]
+pub(crate) enum Profile {
+    /// As somebody builds it from a checkout: quickly.
+    Release,
+    /// As it is packaged: small and fast.
+    Dist,
+}
+
+impl Profile {
+    /// Its name, which is its folder's below `target/`, too.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Release => "release",
+            Self::Dist => "dist",
+        }
+    }
+}
+
+/// The daemon to run: the one that was named, else a build of this tree.
 ///
 /// # Errors
 /// When it can't be built, or what was named is no file.
-pub(crate) fn daemon(named: Option<&Path>) -> Result<PathBuf> {
+pub(crate) fn daemon(named: Option<&Path>, profile: Profile) -> Result<PathBuf> {
     let binary = match named {
         Some(binary) => std::path::absolute(binary)?,
         None => {
-            command::run(cargo().args(["build", "--release", "--package", "observer"]))?;
-            target().join("release/observer")
+            command::run(&mut build_daemon(profile))?;
+            target().join(profile.name()).join("observer")
         }
     };
     if !binary.is_file() {
         bail!("{} is no file", binary.display());
     }
     Ok(binary)
+}
+
+/// Begins a build of the daemon.
+pub(crate) fn build_daemon(profile: Profile) -> std::process::Command {
+    let mut cargo = cargo();
+    cargo.args([
+        "build",
+        "--profile",
+        profile.name(),
+        "--package",
+        "observer",
+    ]);
+    cargo
 }

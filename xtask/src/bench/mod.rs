@@ -1,6 +1,6 @@
 //! `cargo xtask bench`: what tracing costs, in paired runs on this machine.
 //!
-//! Comes in: the release build of the daemon, nginx and wrk. Goes out: a table or JSON of medians and ratios.
+//! Comes in: the daemon as it is packaged (the `dist` profile), nginx and wrk. Goes out: a table or JSON of medians and ratios.
 //! Owns: every process that it starts, each ended before it returns.
 //!
 //! A run with the daemon always stands between two without it, so that a machine that gets slower or faster while
@@ -62,7 +62,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         ("nginx", "nginx-light"),
         ("wrk", "wrk"),
     ])?;
-    let binary = workspace::daemon(options.binary.as_deref())?;
+    let binary = workspace::daemon(options.binary.as_deref(), workspace::Profile::Dist)?;
     if options.tiers.tiers && !options.tiers.here {
         return tiers::in_guest(options, &binary);
     }

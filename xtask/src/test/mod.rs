@@ -31,7 +31,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     }
     let environment = environment::prepare()?;
     // The e2e tests measure durations and counts under load: the build that users get, not the debug one.
-    let binary = workspace::daemon(None)?;
+    let binary = workspace::daemon(None, workspace::Profile::Release)?;
 
     let doctor = Command::new(&binary)
         .arg("doctor")

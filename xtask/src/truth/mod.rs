@@ -137,7 +137,7 @@ pub(crate) fn run(mut options: Options) -> Result<()> {
         },
         programs: workspace::root().join("tests/programs/truth"),
     };
-    let binary = workspace::daemon(options.binary.as_deref())?;
+    let binary = workspace::daemon(options.binary.as_deref(), workspace::Profile::Release)?;
     let folder = workspace::target().join("truth");
     std::fs::create_dir_all(&folder)?;
     if !options.json {

@@ -140,7 +140,7 @@ fn prepare(options: &MatrixOptions) -> Result<Bench> {
         ("python3", "python3"),
         ("unshare", "util-linux"),
     ])?;
-    let binary = workspace::daemon(options.binary.as_deref())?;
+    let binary = workspace::daemon(options.binary.as_deref(), workspace::Profile::Release)?;
     command::run(workspace::cargo().args(["build", "--package", "observer-tests", "--bins"]))?;
     let output = workspace::target().join("vm/matrix");
     if output.exists() && !options.resume {
