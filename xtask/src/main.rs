@@ -8,6 +8,7 @@ mod command;
 mod debian;
 mod ebpf;
 mod fuzz;
+mod mutants;
 mod test;
 mod truth;
 mod vm;
@@ -33,6 +34,8 @@ enum Task {
     Bench(bench::Options),
     /// Look for inputs that break the protocol parsers
     Fuzz(fuzz::Options),
+    /// See whether the protocol parsers' tests notice mistakes
+    Mutants(mutants::Options),
     /// Install what the tests need, build the daemon, and run all tests (as root)
     Test(test::Options),
     /// Run chains of real services whose true parents are known, and count right, missing and wrong ones (as root)
@@ -52,6 +55,7 @@ fn main() -> ExitCode {
         Task::Ebpf(options) => ebpf::run(&options).map(|()| ExitCode::SUCCESS),
         Task::Bench(options) => bench::run(&options).map(|()| ExitCode::SUCCESS),
         Task::Fuzz(options) => fuzz::run(&options).map(|()| ExitCode::SUCCESS),
+        Task::Mutants(options) => mutants::run(&options).map(|()| ExitCode::SUCCESS),
         Task::Test(options) => test::run(&options).map(|()| ExitCode::SUCCESS),
         Task::Truth(options) => truth::run(options).map(|()| ExitCode::SUCCESS),
         Task::TruthLeaf(options) => truth::leaf::run(&options).map(|()| ExitCode::SUCCESS),
