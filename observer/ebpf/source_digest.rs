@@ -30,8 +30,16 @@ pub(crate) fn watched(root: &Path) -> Vec<PathBuf> {
 /// # Errors
 /// When a file that is there can't be read.
 pub(crate) fn of_sources(root: &Path) -> io::Result<String> {
+    of_paths(root, &SOURCES)
+}
+
+/// The same over any files and folders, relative to `root`.
+///
+/// # Errors
+/// When a file that is there can't be read.
+pub(crate) fn of_paths(root: &Path, sources: &[&str]) -> io::Result<String> {
     let mut files = Vec::new();
-    for source in SOURCES {
+    for source in sources {
         collect(&root.join(source), &mut files)?;
     }
     files.sort();

@@ -92,6 +92,24 @@ fn digests(object: &[u8]) -> Result<String> {
     Ok(format!("{sources}\n{}\n", source_digest::of_bytes(object)))
 }
 
+/// SHA-256 of the committed object.
+///
+/// # Errors
+/// When it can't be read.
+pub(crate) fn object_digest() -> Result<String> {
+    let object = committed("o");
+    let bytes = fs::read(&object).with_context(|| shown(&object).to_string())?;
+    Ok(source_digest::of_bytes(&bytes))
+}
+
+/// SHA-256 over all files below a folder of the work tree.
+///
+/// # Errors
+/// When one can't be read.
+pub(crate) fn folder_digest(folder: &str) -> Result<String> {
+    source_digest::of_paths(workspace::root(), &[folder]).with_context(|| folder.to_owned())
+}
+
 fn committed(extension: &str) -> PathBuf {
     let name = format!("observer-{ARCHITECTURE}.{extension}");
     workspace::root().join("observer/ebpf").join(name)

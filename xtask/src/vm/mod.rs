@@ -75,10 +75,12 @@ enum Action {
 /// # Errors
 /// When something can't be installed, fetched or started, or a cell of the matrix fails.
 pub(crate) fn run(options: Options) -> Result<ExitCode> {
+    let Some(action) = options.action else {
+        return matrix::run(&options.matrix).map(|()| ExitCode::SUCCESS);
+    };
     prepare()?;
-    match options.action {
-        None => matrix::run(&options.matrix).map(|()| ExitCode::SUCCESS),
-        Some(Action::Fetch { versions }) => {
+    match action {
+        Action::Fetch { versions } => {
             let all = versions.is_empty();
             for version in if all { matrix::versions() } else { versions } {
                 let kernel = Kernel::get(&version)?;
@@ -86,13 +88,13 @@ pub(crate) fn run(options: Options) -> Result<ExitCode> {
             }
             Ok(ExitCode::SUCCESS)
         }
-        Some(Action::Run {
+        Action::Run {
             version,
             machine,
             timeout,
             command,
-        }) => run_command(&version, machine, timeout, &command),
-        Some(Action::Shell { version, machine }) => {
+        } => run_command(&version, machine, timeout, &command),
+        Action::Shell { version, machine } => {
             shell::run(&Kernel::get(&version)?, machine)?;
             Ok(ExitCode::SUCCESS)
         }

@@ -7,7 +7,9 @@
 //! uses one core of ours, so as many run at once as we have.
 
 mod cell;
+mod compare;
 mod expected;
+mod made;
 mod page;
 mod queue;
 
@@ -19,6 +21,7 @@ use anyhow::{Context, Result, bail};
 use super::Kernel;
 use crate::{command, debian, workspace};
 use cell::{Bench, Cell, Row};
+use made::{Extent, Made};
 
 /// What to run, and what to do with the result.
 #[derive(clap::Args)]
@@ -39,6 +42,9 @@ pub(crate) struct MatrixOptions {
     /// Fail where docs/kernels.md does not say what was found, instead of writing it
     #[arg(long)]
     check: bool,
+    /// With --check: two kernels where the eBPF object or the loader changed since docs/kernels.md was made, else none
+    #[arg(long, requires = "check", conflicts_with_all = ["kernels", "tiers"])]
+    changed: bool,
 }
 
 /// A kernel, and words for its command line.
@@ -59,6 +65,9 @@ const COLUMNS: [Column; 6] = [
     column("7.2", "7.2", ""),
     column("6.12, lockdown", "6.12", "lockdown=confidentiality"),
 ];
+
+/// The oldest, and one in the middle: what `--check --changed` boots, by their names in the table.
+const SAMPLE: [&str; 2] = ["5.10", "6.12"];
 
 const fn column(name: &'static str, version: &'static str, append: &'static str) -> Column {
     Column {
@@ -81,36 +90,33 @@ pub(super) fn versions() -> Vec<String> {
 /// # Errors
 /// When something can't be built or booted, or a cell that must pass does not.
 pub(crate) fn run(options: &MatrixOptions) -> Result<()> {
+    let file = workspace::root().join("docs/kernels.md");
+    let committed = fs::read_to_string(&file).unwrap_or_default();
+    let made = Made::of_tree()?;
+    if options.changed {
+        match made.extent_since(Made::of_page(&committed).as_ref()) {
+            Extent::Nothing => {
+                println!(
+                    "no kernel is booted: docs/kernels.md was made with this eBPF object and this loader"
+                );
+                return Ok(());
+            }
+            Extent::Some(reason) => {
+                println!("booting {}, since {reason}", SAMPLE.join(" and "));
+            }
+        }
+    }
+    super::prepare()?;
     let bench = prepare(options)?;
-    let mut rows = Vec::new();
-    for column in &COLUMNS {
-        let wanted = &options.kernels;
-        if wanted.is_empty() || wanted.iter().any(|it| it == column.version) {
-            rows.push(Row::new(
-                column.name,
-                column.append,
-                Kernel::get(column.version)?,
-            ));
-        }
-    }
-    if rows.is_empty() {
-        bail!(
-            "the matrix has none of these kernels, only {}",
-            versions().join(", ")
-        );
-    }
+    let mut rows = rows(options)?;
     queue::run(&bench, &mut rows, &options.tiers)?;
-    let failures: Vec<String> = rows.iter().flat_map(expected::failures).collect();
-    let page = page::render(&rows);
-    let mut problems = failures;
-    if options.kernels.is_empty() && options.tiers.is_empty() {
-        let file = workspace::root().join("docs/kernels.md");
-        if options.check {
-            let committed = fs::read_to_string(&file).unwrap_or_default();
-            problems.extend(page::differences(&committed, &page));
-        } else {
-            fs::write(&file, &page).with_context(|| file.display().to_string())?;
-        }
+    let mut problems: Vec<String> = rows.iter().flat_map(expected::failures).collect();
+    let page = page::render(&rows, &made);
+    let whole = options.kernels.is_empty() && options.tiers.is_empty();
+    if options.check && whole {
+        problems.extend(compare::differences(&committed, &page, !options.changed));
+    } else if whole {
+        fs::write(&file, &page).with_context(|| file.display().to_string())?;
     } else {
         println!("{page}");
     }
@@ -126,6 +132,30 @@ pub(crate) fn run(options: &MatrixOptions) -> Result<()> {
     let ran = ran.filter(|cell| matches!(cell, Cell::Ran { .. })).count();
     println!("{ran} cells of kernel and tier pass");
     Ok(())
+}
+
+/// The kernels that were asked for, nothing known of them yet.
+fn rows(options: &MatrixOptions) -> Result<Vec<Row>> {
+    let mut rows = Vec::new();
+    for column in &COLUMNS {
+        let wanted = match options.changed {
+            true => SAMPLE.contains(&column.name),
+            false => {
+                options.kernels.is_empty() || options.kernels.iter().any(|it| it == column.version)
+            }
+        };
+        if wanted {
+            let kernel = Kernel::get(column.version)?;
+            rows.push(Row::new(column.name, column.append, kernel));
+        }
+    }
+    if rows.is_empty() {
+        bail!(
+            "the matrix has none of these kernels, only {}",
+            versions().join(", ")
+        );
+    }
+    Ok(rows)
 }
 
 /// Installs and builds.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use super::cell::{Cell, Row, TIERS};
+use super::made::Made;
 
 const HEAD: &str = "# Kernels
 
@@ -14,10 +15,10 @@ runs the behaviour suite (`tests/src/bin/behaviours/`) in every tier that the ke
 ✓ holds · ✗ fails · a number: does not hold, see the note · – can't be tried, see the note
 ";
 /// Begins what differs from run to run.
-const MEASURED: &str = "\n## Measured\n";
-const INSTRUCTIONS: &str = "\n### Instructions that the verifier looks at\n";
-/// A program may grow by this factor before `--check` objects: kernels change a little, too.
-const GROWTH: f64 = 1.25;
+pub(super) const MEASURED: &str = "\n## Measured\n";
+pub(super) const INSTRUCTIONS: &str = "\n### Instructions that the verifier looks at\n";
+/// Begins the notes' texts.
+pub(super) const NOTES: &str = "\n## Notes\n";
 
 /// Numbered notes, each text once.
 #[derive(Default)]
@@ -37,15 +38,17 @@ impl Notes {
 }
 
 /// The whole page.
-pub(super) fn render(rows: &[Row]) -> String {
+pub(super) fn render(rows: &[Row], made: &Made) -> String {
     let mut page = HEAD.to_owned();
+    line(&mut page, &format!("\n{}", made.line()));
     let mut notes = Notes::default();
     page += "\n## Tiers\n\n";
     overview(&mut page, rows, &mut notes);
     for tier in TIERS {
         behaviours(&mut page, rows, tier, &mut notes);
     }
-    page += "\n## Notes\n\n";
+    page += NOTES;
+    page.push('\n');
     for (number, note) in notes.0.iter().enumerate() {
         line(&mut page, &format!("{}. {}", number + 1, escape(note)));
     }
@@ -195,85 +198,7 @@ fn times(page: &mut String, rows: &[Row]) {
     }
 }
 
-/// What a new page says otherwise than the committed one, a line each: every behaviour, and programs that have grown.
-pub(super) fn differences(committed: &str, new: &str) -> Vec<String> {
-    let behaviours = |page: &str| -> Vec<String> {
-        let (part, _) = page.split_once(MEASURED).unwrap_or((page, ""));
-        part.lines().map(str::to_owned).collect()
-    };
-    let (old, now) = (behaviours(committed), behaviours(new));
-    let only = |these: &[String], those: &[String], mark: &str| -> Vec<String> {
-        let missing = these.iter().filter(|line| !those.contains(line));
-        missing
-            .map(|line| format!("docs/kernels.md: {mark} {line}"))
-            .collect()
-    };
-    let mut lines = only(&old, &now, "says");
-    lines.extend(only(&now, &old, "but found"));
-    let old = counts(committed);
-    for (key, count) in counts(new) {
-        if let Some(before) = old.get(&key)
-            && count as f64 > *before as f64 * GROWTH
-        {
-            let (program, kernel) = key;
-            lines.push(format!(
-                "{program} on {kernel}: the verifier looks at {count} instructions, was {before}"
-            ));
-        }
-    }
-    lines
-}
-
-/// The table of instructions: (program, kernel) to count.
-fn counts(page: &str) -> BTreeMap<(String, String), u64> {
-    let (_, table) = page.split_once(INSTRUCTIONS).unwrap_or_default();
-    let lines = table.lines().skip_while(|line| !line.starts_with('|'));
-    let cells = |line: &str| -> Vec<String> {
-        let cells = line.trim_matches('|').split('|');
-        cells
-            .map(|cell| cell.trim().trim_matches('`').to_owned())
-            .collect()
-    };
-    let mut lines = lines.take_while(|line| line.starts_with('|')).map(cells);
-    let kernels = lines.next().unwrap_or_default();
-    let mut counts = BTreeMap::new();
-    for line in lines {
-        for (kernel, count) in kernels.iter().zip(&line).skip(1) {
-            if let Ok(count) = count.parse() {
-                counts.insert((line[0].clone(), kernel.clone()), count);
-            }
-        }
-    }
-    counts
-}
-
 /// Text inside a page: one line, no table's border.
 fn escape(text: &str) -> String {
     text.replace('\n', " ").replace('|', "\\|")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn page(mark: &str, count: u64) -> String {
-        format!(
-            "# Kernels\n| older | {mark} |\n{MEASURED}\n- x: `y`\n{INSTRUCTIONS}\ntext\n\n\
-             | program | 6.1 | 6.12, lockdown |\n|---|---|---|\n| `a` | {count} | |\n\n### next\n| `b` | 9 |\n"
-        )
-    }
-
-    #[test]
-    fn equal_pages_do_not_differ_and_a_little_growth_is_none() {
-        assert!(differences(&page("✓", 1000), &page("✓", 1000)).is_empty());
-        assert!(differences(&page("✓", 1000), &page("✓", 1200)).is_empty());
-        assert_eq!(counts(&page("✓", 7)).len(), 1);
-    }
-
-    #[test]
-    fn another_behaviour_and_a_program_that_has_grown_are_told() {
-        let told = differences(&page("✓", 1000), &page("✗", 1300));
-        assert_eq!(told.len(), 3, "{told:?}");
-        assert!(told[2].starts_with("a on 6.1: the verifier looks at 1300"));
-    }
 }
