@@ -15,7 +15,7 @@ use object::{
 };
 
 /// Most sections and segments.
-const MOST_HEADERS: u32 = 512;
+const MOST_HEADERS: usize = 512;
 /// Most bytes of section names.
 const MOST_NAMES: u64 = 64 << 10;
 
@@ -24,7 +24,7 @@ pub(crate) struct Elf<'a> {
     file: &'a File,
     length: u64,
     /// `e_machine`.
-    pub(crate) machine: elf::Machine,
+    pub(crate) machine: u16,
     /// It may be loaded anywhere.
     pub(crate) relocatable: bool,
     pub(crate) segments: Vec<Segment>,
@@ -34,7 +34,7 @@ pub(crate) struct Elf<'a> {
 /// A part of the file that is loaded, or of another kind.
 pub(crate) struct Segment {
     /// `p_type`.
-    pub(crate) kind: elf::ProgramType,
+    pub(crate) kind: u32,
     pub(crate) address: u64,
     pub(crate) offset: u64,
     /// Bytes in the file.
@@ -62,7 +62,7 @@ impl<'a> Elf<'a> {
         let head = elf::FileHeader64::<Endianness>::parse(data).ok()?;
         let endian = head.endian().ok()?;
         // Each of the tables is read whole.
-        let few = |count: u32| count <= MOST_HEADERS;
+        let few = |count: usize| count <= MOST_HEADERS;
         if !few(head.phnum(endian, data).ok()?) || !few(head.shnum(endian, data).ok()?) {
             return None;
         }

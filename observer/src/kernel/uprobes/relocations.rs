@@ -7,7 +7,7 @@ use crate::elf::bytes_at;
 
 impl Image<'_> {
     /// The address that the dynamic linker is to fill in this way for the symbol.
-    pub(super) fn relocation(&self, kind: elf::RelocationType, name: &str) -> Option<u64> {
+    pub(super) fn relocation(&self, kind: u32, name: &str) -> Option<u64> {
         let symbols = self.section(".dynsym")?;
         let strings = self.whole(self.names_of(symbols)?)?;
         let symbols = self.whole(symbols)?;
