@@ -20,6 +20,18 @@ pub mod role {
     pub const SERVER: u8 = 2;
 }
 
+/// How a connection's role is known: [`Connection::role_source`].
+pub mod role_source {
+    /// From its establishment, or it is not known yet.
+    pub const GIVEN: u8 = 0;
+    /// From the first bytes of one direction alone: later ones may take it back.
+    pub const BYTES: u8 = 1;
+    /// From the bytes of both directions, or from the daemon: only the daemon takes it back.
+    pub const AGREED: u8 = 2;
+    /// It was taken back, and is not to be told from bytes again.
+    pub const REVOKED: u8 = 3;
+}
+
 /// Address families, as in the kernel's `include/linux/socket.h`.
 pub mod family {
     /// Unix stream socket.
@@ -118,8 +130,8 @@ pub struct Connection {
     pub flags: u8,
     /// One of [`role`].
     pub role: u8,
-    /// One of [`mode`](crate::control::mode), from the daemon.
-    pub mode: u8,
+    /// One of [`shape`](crate::control::shape), from what was detected or from the daemon.
+    pub shape: u8,
     /// One of [`transport`].
     pub tcp: u8,
     /// Network namespace inode number.
@@ -134,9 +146,13 @@ pub struct Connection {
     /// known.
     pub records: [u32; 2],
     /// [`strict`](crate::process::strict) of the process, as of `policy_epoch`.
-    pub strict: u32,
-    /// How many modes the daemon had set when [`ConnectionControl`](crate::control::ConnectionControl) was last asked for
-    /// `mode`; 0 before.
-    pub modes_set: u32,
+    pub strict: u16,
+    /// The protocol's number; 0 while it is not known.
+    pub protocol: u8,
+    /// One of [`role_source`].
+    pub role_source: u8,
+    /// How many connections the daemon had told of when
+    /// [`ConnectionControl`](crate::control::ConnectionControl) was last asked for; 0 before.
+    pub controls_set: u32,
 }
 plain!(Connection, 32 + 2 * 64 + 64 + 16 + 8 + 24 + 8 + 8 + 8);

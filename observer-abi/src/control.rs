@@ -2,13 +2,13 @@
 
 use crate::plain;
 
-/// How much of a connection the kernel ships.
-pub mod mode {
+/// What the kernel ships of a connection.
+pub mod shape {
     /// Protocol not known yet: as [`HEAD`].
     pub const PROBE: u8 = 0;
     /// The first bytes of each run, enough for a message's head.
     pub const HEAD: u8 = 1;
-    /// Frame headers of a multiplexed protocol (reserved; as [`FULL`] for now).
+    /// Each frame's header and first bytes (as [`FULL`] for now).
     pub const FRAMES: u8 = 2;
     /// Everything.
     pub const FULL: u8 = 3;
@@ -16,17 +16,37 @@ pub mod mode {
     pub const IGNORE: u8 = 4;
     /// Nothing, but whose bytes they are is followed: TLS. Set by the kernel only.
     pub const OPAQUE: u8 = 5;
+    /// The first bytes of each run and its last (as [`HEAD`] for now).
+    pub const HEAD_TAIL: u8 = 6;
 }
 
-/// A connection's capture mode, keyed by sock address. Written by the daemon only; the kernel heeds it while the
-/// generation matches.
+/// What the daemon says of a connection's role: [`ConnectionControl::role`].
+pub mod told_role {
+    /// Nothing.
+    pub const KEEP: u8 = 0;
+    /// It is a client's end.
+    pub const CLIENT: u8 = 1;
+    /// It is a server's end.
+    pub const SERVER: u8 = 2;
+    /// What its bytes told is wrong: it has none, and no bytes tell one any more.
+    pub const REVOKE: u8 = 3;
+}
+
+/// What the daemon knows of a connection, keyed by sock address. Written by the daemon only; the kernel takes it over
+/// while the generation matches.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ConnectionControl {
     /// Generation that this is meant for.
     pub generation: u64,
-    /// One of [`mode`].
-    pub mode: u64,
+    /// What is to be shipped, one of [`shape`].
+    pub shape: u8,
+    /// The protocol's number; 0 leaves it as it is.
+    pub protocol: u8,
+    /// One of [`told_role`].
+    pub role: u8,
+    /// Explicit padding.
+    pub reserved: [u8; 5],
 }
 plain!(ConnectionControl, 16);
 
@@ -57,7 +77,7 @@ pub struct Settings {
     pub may_probe_read: u32,
     /// `tcp_sendmsg_locked` hands over the data before it is sent, so `sock_send_length` only completes long sends.
     pub send_start_hook: u32,
-    /// Bytes that a run may ship, per direction, in mode `probe` and `head`.
+    /// Bytes that a run may ship, per direction, in shape `probe` and `head`.
     pub request_budget: u32,
     /// The same for the direction that answers.
     pub response_budget: u32,

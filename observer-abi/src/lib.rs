@@ -3,11 +3,16 @@
 //! The crate is `no_std` and depends on nothing; the `user` feature marks the structs as plain old data, so that
 //! the daemon may use them as map keys, map values and globals. Every struct is free of implicit padding (checked
 //! at compile time), since the kernel copies them as bytes.
+//!
+//! [`detection`] and [`frames`] also hold the arithmetic over a stream's bytes, so that what the kernel programs do is
+//! tested on the host.
 #![no_std]
 
 pub mod connection;
 pub mod context;
 pub mod control;
+pub mod detection;
+pub mod frames;
 pub mod loss;
 pub mod offsets;
 pub mod option;

@@ -106,8 +106,12 @@ pub struct RunOpened {
     pub run: u32,
     /// The request's ids.
     pub context: Context,
+    /// The protocol's number, as far as first bytes told it; 0 where they did not.
+    pub protocol: u8,
+    /// Explicit padding.
+    pub reserved: [u8; 7],
 }
-plain!(RunOpened, 56 + 64 + 8 + 64);
+plain!(RunOpened, 56 + 64 + 8 + 64 + 8);
 
 /// A connection was seen for the first time, or its announcement had not fitted into the ring before.
 #[repr(C)]

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod b3;
+pub mod detection;
 pub mod dns;
 #[doc(hidden)]
 pub mod fuzzing;

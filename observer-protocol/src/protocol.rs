@@ -52,6 +52,8 @@ pub enum Sniff {
 pub enum Shape {
     /// The first bytes of each run, enough for a head.
     Head,
+    /// The same, and the last bytes of the run.
+    HeadTail,
     /// Frame headers and the first bytes of frames.
     Frames,
     /// Everything, up to a budget a run.

@@ -9,7 +9,7 @@ use observer_abi::{
 };
 
 use crate::{
-    core::output::count,
+    core::output::{self, count},
     kernel::{
         sock::{NO_PEER, blocking},
         task,
@@ -100,7 +100,7 @@ pub(crate) unsafe fn open_client(
         let found = unit::find(entry, caller, &raw mut (*entry).owner);
         let owner = (*entry).owner;
         if let Some(request) = unit::resolve(&owner) {
-            (*entry).context.trace_id = (*request).context.trace_id;
+            output::copy_words(&raw mut (*entry).context.trace_id, &raw const (*request).context.trace_id);
             (*entry).context.parent_span_id = owner.span_id.to_ne_bytes();
             (*entry).context.parent_method = found;
             if unit::resolve(&owner).is_none() {
@@ -210,12 +210,11 @@ pub(crate) unsafe fn open_server(
         };
         if key.pair != 0 {
             if let Some(handoff) = HANDOFF.get_ptr(key) {
-                let handoff = &*handoff;
-                if handoff.observer != 0 {
+                if (*handoff).observer != 0 {
                     return Opened::Observer;
                 }
-                (*entry).context.trace_id = handoff.trace_id;
-                (*entry).context.parent_span_id = handoff.span_id;
+                output::copy_words(&raw mut (*entry).context.trace_id, &raw const (*handoff).trace_id);
+                (*entry).context.parent_span_id = (*handoff).span_id;
                 (*entry).context.parent_method = method::HANDOFF;
                 let _ = HANDOFF.remove(key);
                 count(Counter::HandoffFound, 1);

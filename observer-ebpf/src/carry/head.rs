@@ -6,10 +6,12 @@
 
 use observer_abi::record::MAX_PAYLOAD;
 
-use crate::core::{
-    buffer::barrier,
-    capture::{self, message},
-    scratch::{self, Scratch},
+use crate::{
+    core::{
+        buffer::barrier,
+        scratch::{self, Scratch},
+    },
+    detect::table,
 };
 
 /// Lines of a head that are looked at.
@@ -172,7 +174,7 @@ pub(crate) extern "C" fn parse_head(slot: u32, length: u64) -> u64 {
     // SAFETY: a map value.
     unsafe {
         let payload: *const u8 = (&raw const (*scratch).payload).cast();
-        if capture::first_bytes(slot, length as u32) != message::REQUEST {
+        if !table::is_request(table::run_begins(slot, length as u32, 0, 0)) {
             return verdict::NOT_HTTP;
         }
         let first_line = head_line(slot, 0, length);

@@ -29,7 +29,7 @@ use aya_ebpf::{
 };
 use observer_abi::{
     connection::{Connection, OUTBOUND, flag, role},
-    control::{INJECTED_LINE, InjectionControl, injection, mode},
+    control::{INJECTED_LINE, InjectionControl, injection, shape},
     loss::Counter,
     record::MAX_PAYLOAD,
 };
@@ -216,7 +216,7 @@ unsafe fn sending(msg: *mut sk_msg_md) -> u32 {
         let sequence = sock::write_seq::<Direct>(tcp);
         let sending = Sending { key, entry, tcp, sequence, size: u64::from((*msg).size), pid_tgid, own };
         let above: *const u8 = Direct::read(tcp, offset!(sock_protocol_above));
-        let ignored = (*entry).mode == mode::IGNORE || (*entry).flags & flag::OBSERVER != 0;
+        let ignored = (*entry).shape == shape::IGNORE || (*entry).flags & flag::OBSERVER != 0;
         if !above.is_null() || (!own && (ignored || !policy::admitted(entry, tgid))) {
             leave(&sending, 0, Counter::HeaderNotHttp);
             return sk_action::SK_PASS;

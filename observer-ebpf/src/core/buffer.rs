@@ -12,7 +12,9 @@ use crate::{
 };
 
 /// Iovec segments that are looked at; what lies behind them is counted, not read.
-const MAX_SEGMENTS: u64 = 8;
+const MAX_SEGMENTS: u64 = 64;
+/// The same where only the last one is looked for, or the way leads back.
+const MAX_STEPS: u64 = 16;
 
 /// A call's buffer.
 #[derive(Clone, Copy)]
@@ -94,12 +96,12 @@ unsafe fn segment(in_kernel: bool, array: u64, index: u64) -> Option<[u64; 2]> {
     Some(segment)
 }
 
-/// Copies at most `wanted` bytes of the scratch's buffer to its payload and returns how many.
+/// Copies at most `wanted` bytes of the scratch's buffer, behind its first `from`, to its payload and returns how many.
 ///
 /// A function of its own, which the verifier looks at once a program, whatever the callers know.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) extern "C" fn copy_payload(slot: u32, wanted: u64) -> u64 {
+pub(crate) extern "C" fn copy_payload(slot: u32, from: u64, wanted: u64) -> u64 {
     let Some(scratch) = scratch::at(slot) else { return 0 };
     let wanted = wanted.min(MAX_PAYLOAD as u64);
     // SAFETY: a map value; `at` and `size` are each at most MAX_PAYLOAD, the payload's room is twice that.
@@ -108,8 +110,11 @@ pub(crate) extern "C" fn copy_payload(slot: u32, wanted: u64) -> u64 {
         let first = (*scratch).source[1];
         match (*scratch).source[0] {
             kind::FLAT => {
-                let size = bounded(wanted.min((*scratch).source[2]));
-                if bpf_probe_read_user(payload.cast(), size, first as *const _) != 0 {
+                let size = bounded(wanted.min((*scratch).source[2].saturating_sub(from)));
+                if size == 0 {
+                    return 0;
+                }
+                if bpf_probe_read_user(payload.cast(), size, first.wrapping_add(from) as *const _) != 0 {
                     faulted(scratch, 0);
                     return 0;
                 }
@@ -119,7 +124,7 @@ pub(crate) extern "C" fn copy_payload(slot: u32, wanted: u64) -> u64 {
                 count(Counter::BufferUnknown, 1);
                 return 0;
             }
-            kind::COPIED if settings().inject() != 0 => return wanted.min(first),
+            kind::COPIED if settings().inject() != 0 => return if from == 0 { wanted.min(first) } else { 0 },
             _ => {}
         }
         let in_kernel = (*scratch).source[0] == kind::KERNEL_VECTOR;
@@ -127,7 +132,7 @@ pub(crate) extern "C" fn copy_payload(slot: u32, wanted: u64) -> u64 {
         // By way of memory, so that the verifier takes what one segment leaves as one state, however it was come by.
         let skip = &raw mut (*scratch).found[0];
         let copied = &raw mut (*scratch).found[1];
-        skip.write_volatile((*scratch).source[3]);
+        skip.write_volatile((*scratch).source[3].saturating_add(from));
         copied.write_volatile(0);
         let mut index: u64 = 0;
         while index < MAX_SEGMENTS {
@@ -140,8 +145,8 @@ pub(crate) extern "C" fn copy_payload(slot: u32, wanted: u64) -> u64 {
             skip.write_volatile(skip.read_volatile() - skipped);
             let size = bounded((length - skipped).min(wanted - done));
             let at = barrier(done) & (MAX_PAYLOAD as u64 - 1);
-            let from = address.wrapping_add(skipped);
-            if size > 0 && bpf_probe_read_user(payload.add(at as usize).cast(), size, from as *const _) != 0 {
+            let begin = address.wrapping_add(skipped);
+            if size > 0 && bpf_probe_read_user(payload.add(at as usize).cast(), size, begin as *const _) != 0 {
                 faulted(scratch, done);
                 break;
             }
@@ -212,7 +217,7 @@ unsafe fn last_segment(scratch: *mut Scratch, in_kernel: bool, length: u64) -> b
         }
         let mut remaining = length;
         let mut index = 0;
-        while index < MAX_SEGMENTS {
+        while index < MAX_STEPS {
             if index >= segments {
                 break;
             }
@@ -242,7 +247,7 @@ pub(crate) extern "C" fn rewind(slot: u32, array: u64, skip: u64, result: u64) -
     let mut back = 0u64;
     // SAFETY: a map value; each segment read lies within the bytes that this call moved.
     unsafe {
-        while back < MAX_SEGMENTS {
+        while back < MAX_STEPS {
             if skip >= result {
                 Source::KernelVector(array, back + 1, skip - result).store(scratch);
                 return 1;

@@ -130,7 +130,8 @@ unsafe fn send_to(ring: &RingBuf, shard: u32, data: *const u8, length: u64, look
     }
 }
 
-/// Copies a value by words. (A plain assignment of a large struct becomes a call to a byte-wise `memcpy`.)
+/// Copies a value by words. (A plain assignment of a large struct, or of bytes that may overlap, becomes a call to a byte-wise
+/// function, which also takes 32 bytes of the stack.)
 ///
 /// # Safety
 /// `to` and `from` are valid for `T`, a struct of whole 8-byte words without padding, and do not overlap.

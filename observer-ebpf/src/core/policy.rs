@@ -42,7 +42,9 @@ pub(crate) unsafe fn admitted(entry: *mut Connection, tgid: u32) -> bool {
         (*entry).tgid = tgid;
         (*entry).policy_epoch = epoch;
         if allowed {
-            ((*entry).runtime, (*entry).strict) = unit::runtime_of(tgid);
+            let (runtime, strict) = unit::runtime_of(tgid);
+            (*entry).runtime = runtime;
+            (*entry).strict = strict as u16;
             (*entry).flags &= !flag::DENIED;
         } else {
             (*entry).flags |= flag::DENIED;

@@ -482,7 +482,7 @@ pub(crate) extern "C" fn datagram_moved() -> u32 {
         (*header).flags = 0;
         let length = u64::from((*record).length);
         let wanted = if length < MAX_DATAGRAM as u64 { length } else { MAX_DATAGRAM as u64 };
-        let copied = buffer::bounded(buffer::copy_payload(slot::DATAGRAM, wanted));
+        let copied = buffer::bounded(buffer::copy_payload(slot::DATAGRAM, 0, wanted));
         (*header).captured = copied;
         if copied == 0 {
             (*header).flags = record::flag::NO_PAYLOAD;
@@ -510,7 +510,7 @@ pub(crate) extern "C" fn asked_for() -> u32 {
         let found = unit::working_on(unit::kind_of(caller.tgid), &caller, &raw mut owner);
         (*record).parent_method = u16::from(method::NONE);
         let Some(request) = unit::resolve(&owner) else { return 0 };
-        (*record).trace_id = (*request).context.trace_id;
+        output::copy_words(&raw mut (*record).trace_id, &raw const (*request).context.trace_id);
         (*record).parent_span_id = owner.span_id.to_ne_bytes();
         if unit::resolve(&owner).is_some() {
             (*record).parent_method = u16::from(found);

@@ -24,7 +24,7 @@ use aya_ebpf::{
 use observer_abi::{
     connection::{Connection, Direction, INBOUND, OUTBOUND, flag, transport},
     context::{Context, HandoffKey},
-    control::mode,
+    control::shape,
 };
 
 use crate::{
@@ -197,7 +197,7 @@ pub(crate) extern "C" fn begin_plaintext(slot: u32, read: u32, written: u32) -> 
         (*entry).records = [read, written];
         (*entry).generation = bpf_ktime_get_ns();
         (*entry).tcp = transport::KERNEL_TLS;
-        (*entry).mode = mode::PROBE;
+        (*entry).shape = shape::PROBE;
         (*entry).flags &= flag::FROM_START | flag::OBSERVER | flag::DENIED;
         zero::<{ size_of::<[Direction; 2]>() / 8 }>((&raw mut (*entry).directions).cast());
         zero::<{ size_of::<Context>() / 8 }>((&raw mut (*entry).context).cast());
@@ -245,7 +245,7 @@ pub(crate) unsafe fn sending<R: KernelRead>(sock: *const u8, message: *const u8,
             (*known)[SOFTWARE] = send_call::<R>(sock);
         }
         let Some((entry, tcp)) = plaintext::<R>(sock, slot) else { return };
-        if has_control::<R>(message) || (*entry).mode == mode::IGNORE || (*entry).flags & flag::OBSERVER != 0 {
+        if has_control::<R>(message) || (*entry).shape == shape::IGNORE || (*entry).flags & flag::OBSERVER != 0 {
             return;
         }
         let pid_tgid = task::pid_tgid();

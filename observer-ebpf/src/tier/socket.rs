@@ -12,7 +12,7 @@
 use aya_ebpf::{helpers::generated::bpf_ktime_get_ns, macros::btf_tracepoint, programs::BtfTracePointContext};
 use observer_abi::{
     connection::{Connection, INBOUND, OUTBOUND, flag, role, transport},
-    control::mode,
+    control::shape,
     process::{runtime, strict},
 };
 
@@ -27,6 +27,7 @@ use crate::{
         scratch::{self, Scratch, slot},
     },
     datagram::dns::{self, Name},
+    detect::http1,
     kernel::{
         arch::registers,
         globals::settings,
@@ -76,10 +77,10 @@ pub(crate) unsafe fn tcp_sending<R: KernelRead>(sock: *const u8, message: *const
             // Its records, whose plaintext is told elsewhere.
             return;
         }
-        if (*entry).mode == mode::OPAQUE && ktls::is_half_on::<R>(sock, OUTBOUND) {
+        if (*entry).shape == shape::OPAQUE && ktls::is_half_on::<R>(sock, OUTBOUND) {
             opaque::halved(entry);
         }
-        if (*entry).mode == mode::IGNORE || (*entry).flags & flag::OBSERVER != 0 {
+        if (*entry).shape == shape::IGNORE || (*entry).flags & flag::OBSERVER != 0 {
             return;
         }
         let pid_tgid = task::pid_tgid();
@@ -289,10 +290,10 @@ pub(crate) unsafe fn after_call<R: KernelRead>(sock: *const u8, kind: Kind, move
         }
         let Some(entry) = connection::find_or_create::<R>(sock, kind, file, slot) else { return };
         let pid_tgid = task::pid_tgid();
-        if (*entry).mode == mode::OPAQUE && kind == Kind::Tcp && ktls::is_half_on::<R>(sock, direction) {
+        if (*entry).shape == shape::OPAQUE && kind == Kind::Tcp && ktls::is_half_on::<R>(sock, direction) {
             opaque::halved(entry);
         }
-        if (*entry).mode == mode::IGNORE || (*entry).flags & flag::OBSERVER != 0 {
+        if (*entry).shape == shape::IGNORE || (*entry).flags & flag::OBSERVER != 0 {
             if (*entry).runtime == runtime::EVENT_LOOP && direction == INBOUND {
                 unit::forget_thread(pid_tgid as u32);
                 node::other(pid_tgid as u32);
@@ -376,9 +377,9 @@ pub(crate) unsafe fn after_call<R: KernelRead>(sock: *const u8, kind: Kind, move
             // Whoever it was received for will be told by the ring, later.
             unit::disturbed(pid_tgid);
         } else if direction == INBOUND && (*entry).runtime != runtime::THREADS {
-            if (*entry).runtime == runtime::EVENT_LOOP && (*entry).role == role::SERVER && (*entry).strict != strict::NO {
+            if (*entry).runtime == runtime::EVENT_LOOP && (*entry).role == role::SERVER && u32::from((*entry).strict) != strict::NO {
                 // Its loop may work on all of them before it answers the first.
-                if taken != 0 && capture::is_pipelined(slot, taken) != 0 {
+                if taken != 0 && http1::is_pipelined(slot, taken) != 0 {
                     unit::close(entry);
                 }
             }

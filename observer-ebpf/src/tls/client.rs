@@ -3,7 +3,7 @@
 use observer_abi::{
     connection::{Connection, INBOUND, OUTBOUND},
     context::{Handoff, RequestReference},
-    control::mode,
+    control::shape,
     loss::Counter,
 };
 
@@ -120,7 +120,7 @@ pub(crate) extern "C" fn opaque_written(slot: u32, look: u32, opens: u32) -> u32
             disown(entry, scratch, true);
             if second {
                 count(Counter::OpaqueShared, 1);
-                (*entry).mode = mode::IGNORE;
+                (*entry).shape = shape::IGNORE;
             }
             return 0;
         }
@@ -128,7 +128,7 @@ pub(crate) extern "C" fn opaque_written(slot: u32, look: u32, opens: u32) -> u32
         copy(owner, writer);
         forget(entry);
         if let Some(request) = unit::resolve(&*owner) {
-            (*entry).context.trace_id = (*request).context.trace_id;
+            output::copy_words(&raw mut (*entry).context.trace_id, &raw const (*request).context.trace_id);
             (*entry).context.span_id = (*owner).span_id.to_ne_bytes();
             if unit::resolve(&*owner).is_none() {
                 // Answered, and another one came, while this was copied.

@@ -85,7 +85,7 @@ pub(crate) extern "C" fn opaque_looked_at(slot: u32) -> u32 {
         let this = &raw mut (*entry).directions[direction as usize];
         if (*this).shipped & state::OPEN == 0 {
             let wanted = if length < FLIGHT { length } else { FLIGHT };
-            let copied = buffer::bounded(buffer::copy_payload(slot, wanted));
+            let copied = buffer::bounded(buffer::copy_payload(slot, 0, wanted));
             return pass(this, call, slot, copied);
         }
         let short = length <= SHORT || (length <= LONGEST_ALERT && first_byte(scratch, slot) == hello::ALERT);
@@ -96,7 +96,7 @@ pub(crate) extern "C" fn opaque_looked_at(slot: u32) -> u32 {
 /// The record type of the call's first byte; 0 where it cannot be read.
 #[inline(always)]
 unsafe fn first_byte(scratch: *const Scratch, slot: u32) -> u8 {
-    if buffer::copy_payload(slot, 1) == 0 {
+    if buffer::copy_payload(slot, 0, 1) == 0 {
         return 0;
     }
     // SAFETY: as the callers promise.

@@ -26,7 +26,7 @@
 
 use observer_abi::{
     connection::{Connection, INBOUND, OUTBOUND, flag, role},
-    control::mode,
+    control::shape,
     loss::Counter,
 };
 
@@ -57,7 +57,7 @@ pub(crate) unsafe fn may_begin(entry: *const Connection, call: &Call) -> bool {
     unsafe {
         call.start == 0
             && (*entry).flags & flag::FROM_START != 0
-            && (*entry).mode == mode::PROBE
+            && (*entry).shape == shape::PROBE
             && connection::is_request((*entry).role, direction)
     }
 }
@@ -76,13 +76,13 @@ pub(crate) extern "C" fn opaque_begun(slot: u32, copied: u32) -> u32 {
         }
         // Its end is told, since it was announced.
         (*entry).flags |= flag::ACTIVE;
-        (*entry).mode = mode::OPAQUE;
+        (*entry).shape = shape::OPAQUE;
         let requests = if (*entry).role == role::SERVER { INBOUND } else { OUTBOUND };
         let this = &raw mut (*entry).directions[requests as usize];
         (*this).first_ns = 0;
         (*this).shipped = 0;
         if handshake::pass(this, call, slot, copied) == look::LOST {
-            (*entry).mode = mode::IGNORE;
+            (*entry).shape = shape::IGNORE;
         } else if (*entry).role == role::SERVER {
             return 1;
         } else if hello::hello_offers_turns(slot, copied) != 0 {
@@ -90,7 +90,7 @@ pub(crate) extern "C" fn opaque_begun(slot: u32, copied: u32) -> u32 {
             // So that the other end knows that this one tells.
             client::claim(entry, scratch, 0);
         } else {
-            (*entry).mode = mode::IGNORE;
+            (*entry).shape = shape::IGNORE;
         }
     }
     1
@@ -110,7 +110,7 @@ pub(crate) extern "C" fn opaque_moved(slot: u32) -> u32 {
         let look = handshake::opaque_looked_at(slot);
         if look == look::LOST {
             forget(entry);
-            (*entry).mode = mode::IGNORE;
+            (*entry).shape = shape::IGNORE;
         } else if look == look::HANDSHAKE {
             // It is nobody's.
         } else if (*entry).role == role::CLIENT && !inbound {
@@ -133,7 +133,7 @@ pub(crate) unsafe fn halved(entry: *mut Connection) {
     // SAFETY: as promised.
     unsafe {
         forget(entry);
-        (*entry).mode = mode::IGNORE;
+        (*entry).shape = shape::IGNORE;
     }
 }
 
@@ -145,7 +145,7 @@ pub(crate) unsafe fn halved(entry: *mut Connection) {
 pub(crate) unsafe fn ended(entry: *const Connection) {
     // SAFETY: as promised.
     unsafe {
-        if (*entry).mode == mode::OPAQUE && (*entry).role == role::CLIENT {
+        if (*entry).shape == shape::OPAQUE && (*entry).role == role::CLIENT {
             let _ = HANDOFF.remove(context::handoff_key(&*entry, 0));
         }
     }
@@ -153,10 +153,10 @@ pub(crate) unsafe fn ended(entry: *const Connection) {
 
 /// The entry's context is nobody's.
 #[inline(always)]
-pub(super) unsafe fn forget(entry: *mut Connection) {
+pub(crate) unsafe fn forget(entry: *mut Connection) {
     // SAFETY: as the callers promise.
     unsafe {
-        (*entry).context.trace_id = [0; 16];
+        (&raw mut (*entry).context.trace_id).cast::<[u64; 2]>().write_volatile([0; 2]);
         (*entry).context.span_id = [0; 8];
     }
 }

@@ -3,7 +3,7 @@
 use observer_abi::{
     connection::{Connection, INBOUND, OUTBOUND, flag},
     context::{Handoff, method},
-    control::mode,
+    control::shape,
     loss::Counter,
     process::runtime,
 };
@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     carry::context::{self, Caller, HANDOFF},
-    core::{call::Call, connection::CONNECTIONS, output::count, scratch},
+    core::{call::Call, connection::CONNECTIONS, output::{self, count}, scratch},
     kernel::globals::settings,
     work::unit,
 };
@@ -41,7 +41,7 @@ pub(crate) extern "C" fn opaque_read(slot: u32, look: u32) -> u32 {
         let first = call.start.wrapping_add(u64::from(look));
         let found = match HANDOFF.get_ptr(context::handoff_key(&*entry, 0)) {
             Some(handoff) if (*handoff).observer != 0 => {
-                (*entry).mode = mode::IGNORE;
+                (*entry).shape = shape::IGNORE;
                 (*entry).flags |= flag::OBSERVER;
                 return 0;
             }
@@ -57,13 +57,13 @@ pub(crate) extern "C" fn opaque_read(slot: u32, look: u32) -> u32 {
             arrived::SAME if open => {}
             arrived::SECOND => {
                 forget(entry);
-                (*entry).mode = mode::IGNORE;
+                (*entry).shape = shape::IGNORE;
                 count(Counter::OpaqueShared, 1);
             }
             // Whoever is at the other end, it tells nothing.
             arrived::NEVER => {
                 forget(entry);
-                (*entry).mode = mode::IGNORE;
+                (*entry).shape = shape::IGNORE;
             }
             _ => {
                 forget(entry);
@@ -86,7 +86,7 @@ unsafe fn claimed(entry: *mut Connection, first: u64, end: u64, handoff: *const 
             let same = (*handoff).span_id == (*entry).context.span_id;
             return if same { arrived::SAME } else { arrived::SECOND };
         }
-        (*entry).context.trace_id = (*handoff).trace_id;
+        output::copy_words(&raw mut (*entry).context.trace_id, &raw const (*handoff).trace_id);
         (*entry).context.span_id = (*handoff).span_id;
         arrived::NOW
     }

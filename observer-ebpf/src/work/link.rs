@@ -18,7 +18,7 @@ use aya_ebpf::{macros::map, maps::LruHashMap};
 use observer_abi::{
     connection::{INBOUND, role},
     context::{RequestReference, Unit, UnitKey, method},
-    control::mode,
+    control::shape,
     loss::Counter,
     record::{LinkFound, RecordHeader, kind},
 };
@@ -113,7 +113,7 @@ pub(crate) extern "C" fn link_received(slot: u32) -> u32 {
             (*last).sock = sock;
             (*last).generation = (*entry).generation;
             (*last).span_id = u64::from_ne_bytes((*context).span_id);
-        } else if role == role::CLIENT && (*entry).mode == mode::OPAQUE {
+        } else if role == role::CLIENT && (*entry).shape == shape::OPAQUE {
             // Whose the bytes of a TLS connection are is followed elsewhere.
             output::copy_words(last, &raw const (*entry).owner);
         } else if role == role::CLIENT && let Some(likely) = LIKELY.get_ptr(sock) {
@@ -185,7 +185,7 @@ pub(crate) extern "C" fn link_answered(slot: u32) -> u32 {
         };
         (*link).call_span_id = (*context).span_id;
         (*link).span_id = (*likely).span_id.to_ne_bytes();
-        (*link).trace_id = (*request).context.trace_id;
+        output::copy_words(&raw mut (*link).trace_id, &raw const (*request).context.trace_id);
         // Answered, and another one came, while this was copied.
         if unit::resolve(&*likely).is_some() {
             output::count(Counter::LinkFound, 1);

@@ -332,7 +332,7 @@ unsafe fn received(sock: u64, entry: *const Connection, pid_tgid: u64, opened: b
             NOTHING
         };
         if (*entry).runtime == runtime::EVENT_LOOP {
-            let is_told = match (*entry).strict {
+            let is_told = match u32::from((*entry).strict) {
                 strict::NO => true,
                 strict::ALONE => {
                     let read = match (serves, opened) {

@@ -27,6 +27,7 @@ mod request;
 mod request_head;
 mod response;
 mod response_head;
+mod rows;
 #[cfg(test)]
 mod tests;
 
@@ -36,3 +37,4 @@ pub use event::{Framing, Limits, Malformed, MessageEnd, RequestKind, tail_ends_c
 pub use protocol::Http1;
 pub use request::{RequestEvent, RequestHead, RequestParser};
 pub use response::{ResponseEvent, ResponseHead, ResponseParser};
+pub use rows::ROWS;

@@ -49,7 +49,7 @@ pub trait Sink {
     /// The exchange of a request that was [started](Self::request_started) has ended.
     fn request_ended(&mut self, started: &Started<'_>);
 
-    /// The kernel is to capture the connection in another way, one of [`observer_abi::control::mode`].
+    /// The kernel is to capture the connection in another way, one of [`observer_abi::control::shape`].
     fn set_mode(&mut self, key: ConnectionKey, mode: u8);
 
     /// A process of which this shard had no record before (seldom: or had, long ago). `tid` is the calling thread.

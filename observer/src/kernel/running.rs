@@ -94,7 +94,7 @@ impl Kernel {
         Ok(ConnectionMaps {
             connections: HashMap::try_from(duplicate(ebpf, "CONNECTIONS")?)?,
             control: HashMap::try_from(duplicate(ebpf, "CONN_CONTROL")?)?,
-            modes_set: Array::try_from(duplicate(ebpf, "MODES_SET")?)?,
+            controls_set: Array::try_from(duplicate(ebpf, "CONTROLS_SET")?)?,
             ring,
             set: 0,
         })

@@ -6,7 +6,7 @@
 
 use observer_abi::{
     connection::{INBOUND, OUTBOUND},
-    control::mode,
+    control::shape,
 };
 use observer_protocol::{
     Segment,
@@ -124,7 +124,7 @@ impl Connection {
         if (findings.pipelined || findings.head_too_large) && !self.full {
             out.counters.pipelined += u64::from(findings.pipelined);
             self.full = true;
-            out.sink.set_mode(self.ends.key, mode::FULL);
+            out.sink.set_mode(self.ends.key, shape::FULL);
         }
         for side in [Side::Request, Side::Response] {
             if findings.foreign[side.index()] {
@@ -187,14 +187,15 @@ impl Connection {
 
     /// Has the kernel ship what the protocol needs.
     fn ask_for<S: Sink>(&self, conversation: &Conversation, out: &mut Output<'_, S>) {
-        let mode = match conversation.shape() {
+        let wanted = match conversation.shape() {
             // What it ships anyway.
             Shape::Head => return,
-            Shape::Frames => mode::FRAMES,
-            Shape::Full => mode::FULL,
-            Shape::Ignore => mode::IGNORE,
+            Shape::HeadTail => shape::HEAD_TAIL,
+            Shape::Frames => shape::FRAMES,
+            Shape::Full => shape::FULL,
+            Shape::Ignore => shape::IGNORE,
         };
-        out.sink.set_mode(self.ends.key, mode);
+        out.sink.set_mode(self.ends.key, wanted);
     }
 
     fn count_foreign<S: Sink>(&mut self, direction: usize, out: &mut Output<'_, S>) {
@@ -208,6 +209,6 @@ impl Connection {
     fn ignore<S: Sink>(&mut self, out: &mut Output<'_, S>) {
         self.abandon(out);
         self.ignored = true;
-        out.sink.set_mode(self.ends.key, mode::IGNORE);
+        out.sink.set_mode(self.ends.key, shape::IGNORE);
     }
 }

@@ -3,7 +3,7 @@
 use observer_abi::{
     connection::{Connection, Direction, INBOUND, OUTBOUND, family, role},
     context::Context,
-    control::mode,
+    control::shape,
     record::{
         ConnectionClosed, ConnectionOpened, MAX_PAYLOAD, RecordHeader, RunData, RunOpened, flag,
         kind,
@@ -201,8 +201,8 @@ impl Script {
             .iter()
             .fold(state.tail, |tail, byte| tail >> 8 | u64::from(*byte) << 56);
         let budget = match mode {
-            mode::FULL => usize::MAX,
-            mode::IGNORE => return self,
+            shape::FULL => usize::MAX,
+            shape::IGNORE => return self,
             _ if direction == self.request => 16 * 1024,
             _ => 4096,
         };
@@ -212,7 +212,7 @@ impl Script {
             let interim = bytes.get(9) == Some(&b'1');
             self.head_ended = begins && bytes.ends_with(b"\r\n\r\n") && !interim;
         }
-        let is_body = responds && self.head_ended && mode != mode::FULL;
+        let is_body = responds && self.head_ended && mode != shape::FULL;
         let left = if is_body && !opens && !begins {
             0
         } else {
@@ -269,6 +269,7 @@ impl Script {
                 netns: 4_026_531_840,
                 run: runs,
                 context: self.context,
+                ..RunOpened::default()
             })
         } else {
             bytes_of(&data)
@@ -348,7 +349,7 @@ impl Script {
     fn mode(&self) -> u8 {
         let told = self.seen.modes.iter().rfind(|(key, _)| *key == self.key());
         told.filter(|_| self.heeds_modes)
-            .map_or(mode::PROBE, |(_, mode)| *mode)
+            .map_or(shape::PROBE, |(_, mode)| *mode)
     }
 
     pub(super) fn emit(&mut self, record: Vec<u8>) {

@@ -4,6 +4,7 @@
 //! Owns: the object, and the order in which things happen: probe, make the maps, load, attach.
 
 mod candidate;
+mod detection;
 pub(super) mod object;
 mod open;
 mod options;

@@ -2,7 +2,9 @@
 
 use ipnet::IpNet;
 use observer_abi::control::MAX_RINGS;
+use observer_protocol::http1;
 
+use super::detection::ProtocolRows;
 use crate::kernel::tier::Tier;
 
 /// Sizes and choices for a load.
@@ -33,6 +35,8 @@ pub struct LoadOptions {
     pub inferred_links: bool,
     /// DNS lookups are seen.
     pub dns: bool,
+    /// How the protocols of connections are told apart by their first bytes.
+    pub detection: Vec<ProtocolRows>,
 }
 
 impl Default for LoadOptions {
@@ -50,6 +54,7 @@ impl Default for LoadOptions {
             option_peers: Vec::new(),
             inferred_links: true,
             dns: true,
+            detection: vec![(1, http1::ROWS)],
         }
     }
 }

@@ -3,16 +3,16 @@
 use aya::maps::{Array, HashMap, MapData};
 use observer_abi::{
     connection::Connection,
-    control::{ConnectionControl, mode},
+    control::{ConnectionControl, shape, told_role},
 };
 
 use crate::identity::ConnectionKey;
 
-/// The connections' entries, and how much of each the kernel ships.
+/// The connections' entries, and what the daemon says of each.
 pub struct ConnectionMaps {
     pub(in crate::kernel) connections: HashMap<MapData, u64, Connection>,
     pub(in crate::kernel) control: HashMap<MapData, u64, ConnectionControl>,
-    pub(in crate::kernel) modes_set: Array<MapData, u32>,
+    pub(in crate::kernel) controls_set: Array<MapData, u32>,
     /// Place in that.
     pub(in crate::kernel) ring: u32,
     /// What it says.
@@ -28,21 +28,34 @@ impl ConnectionMaps {
             .filter(|entry| entry.generation == key.generation)
     }
 
-    /// Tells the kernel how much of a connection to ship.
+    /// Tells the kernel how much of a connection to ship, one of [`shape`].
     pub fn set_mode(&mut self, key: ConnectionKey, wanted: u8) {
-        let control = ConnectionControl {
-            generation: key.generation,
-            mode: u64::from(wanted),
-        };
-        if wanted == mode::PROBE {
-            let _ = self.control.remove(&key.sock);
-        } else if let Err(error) = self.control.insert(key.sock, control, 0) {
-            tracing::debug!(%error, "could not set a connection's capture mode");
+        self.tell(
+            ConnectionControl {
+                generation: key.generation,
+                shape: wanted,
+                protocol: 0,
+                role: told_role::KEEP,
+                reserved: [0; 5],
+            },
+            key.sock,
+        );
+    }
+
+    /// Tells the kernel what a connection's protocol and role are, and how much of it to ship.
+    pub fn tell(&mut self, control: ConnectionControl, sock: u64) {
+        let says_nothing = control.shape == shape::PROBE
+            && control.protocol == 0
+            && control.role == told_role::KEEP;
+        if says_nothing {
+            let _ = self.control.remove(&sock);
+        } else if let Err(error) = self.control.insert(sock, control, 0) {
+            tracing::debug!(%error, "could not tell the kernel what a connection is");
         }
         // A connection that never asked has 0.
         self.set = self.set.wrapping_add(1).max(1);
-        if let Err(error) = self.modes_set.set(self.ring, self.set, 0) {
-            tracing::debug!(%error, "connections do not learn of their capture modes");
+        if let Err(error) = self.controls_set.set(self.ring, self.set, 0) {
+            tracing::debug!(%error, "connections do not learn what they are");
         }
     }
 }

@@ -405,7 +405,7 @@ fn a_switch_of_protocols_ends_the_exchange_and_the_connection_is_left_alone() {
         assert_eq!(script.last().incomplete, None);
         assert_eq!(
             script.seen.modes,
-            [(script.key(), observer_abi::control::mode::IGNORE)]
+            [(script.key(), observer_abi::control::shape::IGNORE)]
         );
         script.heeds_modes = false;
         script.request(GET).response(OK).close();

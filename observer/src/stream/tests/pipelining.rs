@@ -1,6 +1,6 @@
 //! Requests that do not wait.
 
-use observer_abi::control::mode;
+use observer_abi::control::shape;
 
 use crate::{
     exchange::Incomplete,
@@ -35,7 +35,7 @@ fn pipelined_requests_are_answered_in_order() {
         .collect();
     assert_eq!(targets, ["/0", "/1", "/2", "/3"]);
     assert!(script.is_whole());
-    assert_eq!(script.seen.modes, [(script.key(), mode::FULL)]);
+    assert_eq!(script.seen.modes, [(script.key(), shape::FULL)]);
     assert_eq!(script.shard.counters().pipelined, 1);
 }
 
@@ -111,7 +111,7 @@ fn more_open_requests_than_are_kept_are_counted_as_incomplete() {
                 .collect::<String>(),
         );
     }
-    assert_eq!(script.seen.modes, [(script.key(), mode::FULL)]);
+    assert_eq!(script.seen.modes, [(script.key(), shape::FULL)]);
     script.close();
     assert_eq!(script.count(), 2000);
     let lost = script

@@ -2,7 +2,7 @@
 
 use observer_abi::{
     connection::{INBOUND, OUTBOUND},
-    control::mode,
+    control::shape,
 };
 
 use crate::{
@@ -113,7 +113,7 @@ fn what_is_not_http_in_both_directions_is_left_alone() {
         script
             .request(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03")
             .response(b"\x16\x03\x03\x00\x7a");
-        assert_eq!(script.seen.modes, [(script.key(), mode::IGNORE)]);
+        assert_eq!(script.seen.modes, [(script.key(), shape::IGNORE)]);
         assert_eq!(script.shard.counters().not_http, 1);
         script.heeds_modes = false;
         script.request(GET).response(OK).close();
@@ -144,7 +144,7 @@ fn a_foreign_connection_of_unknown_age_gets_some_patience_and_then_none() {
             .request(b"\x00\x01binary")
             .response(b"\x00\x02binary");
     }
-    assert_eq!(script.seen.modes, [(script.key(), mode::IGNORE)]);
+    assert_eq!(script.seen.modes, [(script.key(), shape::IGNORE)]);
 }
 
 #[test]
