@@ -304,3 +304,38 @@ pub trait Protocol: Sized {
     /// Bytes that are kept of an unfinished message of that side.
     fn held(&self, side: Side) -> usize;
 }
+
+/// What a datagram is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Message<Q, A> {
+    /// It asks.
+    Request {
+        /// What the answer will carry, too.
+        id: u64,
+        /// What it asks.
+        request: Q,
+    },
+    /// It answers.
+    Response {
+        /// What the request carried.
+        id: u64,
+        /// What it says.
+        response: A,
+    },
+}
+
+/// A protocol of datagrams: each is read alone. An answer belongs to the open request of its socket that has its id.
+pub trait Datagrams {
+    /// Its number.
+    const NUMBER: Number;
+    /// What a request says. The same one that is sent again is equal.
+    type Request: std::fmt::Debug + PartialEq;
+    /// What an answer says.
+    type Response;
+
+    /// Reads a datagram, or its beginning. `None`: it is none of this protocol's, or neither asks nor answers.
+    fn read(bytes: &[u8]) -> Option<Message<Self::Request, Self::Response>>;
+
+    /// Whether the answer, which has its id, may be this request's.
+    fn answers(request: &Self::Request, response: &Self::Response) -> bool;
+}

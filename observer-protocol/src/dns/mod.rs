@@ -6,8 +6,10 @@
 mod codes;
 mod message;
 mod name;
+mod protocol;
 #[cfg(test)]
 mod tests;
 
 pub use codes::{RecordType, ResponseCode};
 pub use message::{Malformed, Message, Question, parse};
+pub use protocol::Dns;

@@ -1,6 +1,6 @@
-//! DNS lookups: which answer belongs to which query.
+//! Requests and answers in datagrams: which answer belongs to which request.
 //!
-//! A lookup begins with the first query of its id and question on a socket and ends with the answer to that. It ends
+//! A lookup begins with the first request of its id and question on a socket and ends with the answer to that. It ends
 //! without one when the client shows that it no longer waits: it asks the same elsewhere, takes the id for something else,
 //! or closes the socket. An answer that came but was not seen is no timeout: the kernel counts what each socket received, and
 //! a lookup during which more came than was seen has lost it.
@@ -10,44 +10,44 @@ use observer_abi::{
     connection::OUTBOUND,
     record::{self, Datagram},
 };
-use observer_protocol::dns::{self, Message, Question};
+use observer_protocol::protocol::Message;
 
 use super::{Common, Exchange, Incomplete, Output, Sink, Times, TraceContext, context};
 use crate::{
     identity::{Address, ConnectionKey, ProcessKey, Role},
-    protocol::dns::DnsExchange,
+    protocol::DatagramAccount,
 };
 
-/// Lookups that may be open; beyond, the oldest are given on as abandoned.
+/// Lookups that may be open; beyond, the oldest go out as abandoned.
 const MOST_OPEN: usize = 4096;
 /// Silence after which no answer comes any more, ns: longer than resolvers wait (glibc 5 s at most four times, Go and c-ares
 /// less).
-const PATIENCE_NS: u64 = 30_000_000_000;
+const SILENCE_NS: u64 = 30_000_000_000;
 
 /// The lookups of one ring's processes.
-#[derive(Debug, Default)]
-pub(crate) struct Lookups {
+#[derive(Debug)]
+pub(crate) struct Lookups<P: DatagramAccount> {
     /// By sock address, those with open lookups.
-    sockets: HashMap<u64, Socket>,
+    sockets: HashMap<u64, Socket<P::Request>>,
     /// By process and id, where it was asked last.
-    asked: HashMap<(u32, u16), u64>,
+    asked: HashMap<(u32, u64), u64>,
     open: usize,
 }
 
 /// A socket that asks.
 #[derive(Debug)]
-struct Socket {
+struct Socket<Q> {
     key: ConnectionKey,
     /// Datagrams received, see [`Datagram::received`].
     received: u32,
-    open: Vec<Lookup>,
+    open: Vec<Lookup<Q>>,
 }
 
-/// A query that has no answer yet.
+/// A request that has no answer yet.
 #[derive(Debug)]
-struct Lookup {
-    id: u16,
-    question: Question,
+struct Lookup<Q> {
+    id: u64,
+    request: Q,
     process: ProcessKey,
     tid: u32,
     netns: u32,
@@ -61,8 +61,18 @@ struct Lookup {
     lost: bool,
 }
 
-impl Lookups {
-    /// A datagram was sent or received. What is not DNS is counted and dropped.
+impl<P: DatagramAccount> Default for Lookups<P> {
+    fn default() -> Self {
+        Self {
+            sockets: HashMap::default(),
+            asked: HashMap::default(),
+            open: 0,
+        }
+    }
+}
+
+impl<P: DatagramAccount> Lookups<P> {
+    /// A datagram was sent or received. What neither asks nor answers is counted and dropped.
     pub(crate) fn datagram<S: Sink>(
         &mut self,
         datagram: &Datagram,
@@ -75,16 +85,14 @@ impl Lookups {
         if unreadable {
             return;
         }
-        match dns::parse(payload) {
-            Ok(message) if outbound && is_query(&message) => {
-                if let Some(question) = message.question {
-                    self.asked(datagram, message.id, question, out);
-                }
+        match P::read(payload) {
+            Some(Message::Request { id, request }) if outbound => {
+                self.asked(datagram, id, request, out);
             }
-            Ok(message) if !outbound && message.is_response => {
-                self.answered(datagram, &message, out);
+            Some(Message::Response { id, response }) if !outbound => {
+                self.answered(datagram, id, &response, out);
             }
-            Ok(_) | Err(_) => out.counters.not_dns += 1,
+            _ => out.counters.not_dns += 1,
         }
     }
 
@@ -97,28 +105,30 @@ impl Lookups {
             |_| true,
             out,
             |lookup, key, out| {
-                lookup.end(key, time_ns, Incomplete::Unanswered, out);
+                lookup.end::<P, S>(key, time_ns, Incomplete::Unanswered, out);
             },
         );
     }
 
-    /// Gives on what has waited too long. To be called every second or so.
+    /// Ends what has waited too long. To be called every second or so.
     pub(crate) fn expire<S: Sink>(&mut self, now_ns: u64, out: &mut Output<'_, S>) {
         if self.open == 0 {
             return;
         }
-        let old = |lookup: &Lookup| lookup.times.request_end.saturating_add(PATIENCE_NS) <= now_ns;
+        let old = |lookup: &Lookup<P::Request>| {
+            lookup.times.request_end.saturating_add(SILENCE_NS) <= now_ns
+        };
         let sockets = self.sockets.iter();
         let waiting = sockets.filter(|(_, socket)| socket.open.iter().any(old));
         let waiting: Vec<u64> = waiting.map(|(sock, _)| *sock).collect();
         for sock in waiting {
             self.end(sock, old, out, |lookup, key, out| {
-                lookup.forsake(key, Incomplete::Unanswered, out);
+                lookup.give_up::<P, S>(key, Incomplete::Unanswered, out);
             });
         }
     }
 
-    /// Gives on what is open: observer stops.
+    /// Ends what is open: observer stops.
     pub(crate) fn abandon<S: Sink>(&mut self, out: &mut Output<'_, S>) {
         let sockets: Vec<u64> = self.sockets.keys().copied().collect();
         for sock in sockets {
@@ -132,7 +142,7 @@ impl Lookups {
             |_| true,
             out,
             |lookup, key, out| {
-                lookup.forsake(key, Incomplete::Abandoned, out);
+                lookup.give_up::<P, S>(key, Incomplete::Abandoned, out);
             },
         );
     }
@@ -141,9 +151,9 @@ impl Lookups {
     fn end<S: Sink>(
         &mut self,
         sock: u64,
-        such: impl Fn(&Lookup) -> bool,
+        such: impl Fn(&Lookup<P::Request>) -> bool,
         out: &mut Output<'_, S>,
-        how: impl Fn(Lookup, ConnectionKey, &mut Output<'_, S>),
+        how: impl Fn(Lookup<P::Request>, ConnectionKey, &mut Output<'_, S>),
     ) {
         let Some(socket) = self.sockets.get_mut(&sock) else {
             return;
@@ -189,22 +199,22 @@ impl Lookups {
     fn asked<S: Sink>(
         &mut self,
         datagram: &Datagram,
-        id: u16,
-        question: Question,
+        id: u64,
+        request: P::Request,
         out: &mut Output<'_, S>,
     ) {
         let time_ns = datagram.header.time_ns;
         let sock = datagram.header.sock;
-        let give_up = |lookup: Lookup, key, out: &mut Output<'_, S>| {
-            lookup.end(key, time_ns, Incomplete::Unanswered, out);
+        let give_up = |lookup: Lookup<P::Request>, key, out: &mut Output<'_, S>| {
+            lookup.end::<P, S>(key, time_ns, Incomplete::Unanswered, out);
         };
         if let Some(&other) = self.asked.get(&(datagram.tgid, id))
             && other != sock
         {
-            let same = |open: &Lookup| open.id == id && open.question == question;
+            let same = |open: &Lookup<P::Request>| open.id == id && open.request == request;
             self.end(other, same, out, give_up);
         }
-        let reused = |open: &Lookup| open.id == id && open.question != question;
+        let reused = |open: &Lookup<P::Request>| open.id == id && open.request != request;
         self.end(sock, reused, out, give_up);
         if self.open >= MOST_OPEN {
             self.make_room(out);
@@ -227,7 +237,7 @@ impl Lookups {
         self.open += 1;
         socket.open.push(Lookup {
             id,
-            question,
+            request,
             process: ProcessKey {
                 tgid: datagram.tgid,
                 start_ns: datagram.start_ns,
@@ -255,14 +265,13 @@ impl Lookups {
     fn answered<S: Sink>(
         &mut self,
         datagram: &Datagram,
-        message: &Message,
+        id: u64,
+        response: &P::Response,
         out: &mut Output<'_, S>,
     ) {
         let sock = datagram.header.sock;
-        let answers = |open: &Lookup| {
-            let question = message.question.as_ref();
-            open.id == message.id && question.is_none_or(|question| *question == open.question)
-        };
+        let answers =
+            |open: &Lookup<P::Request>| open.id == id && P::answers(&open.request, response);
         let socket = self.sockets.get(&sock);
         if !socket.is_some_and(|socket| socket.open.iter().any(answers)) {
             // It came late or twice, or was asked for before observer began.
@@ -276,13 +285,14 @@ impl Lookups {
             if datagram.peer_port != 0 {
                 lookup.server = peer(datagram);
             }
-            lookup.give_on(key, Some(message.response_code), None, out);
+            lookup.finish::<P, S>(key, Some(response), None, out);
         });
     }
 
-    /// Gives on the lookups of the socket that has waited longest.
+    /// Ends the lookups of the socket that has waited longest.
     fn make_room<S: Sink>(&mut self, out: &mut Output<'_, S>) {
-        let waiting = |socket: &Socket| socket.open.first().map(|open| open.times.request_end);
+        let waiting =
+            |socket: &Socket<P::Request>| socket.open.first().map(|open| open.times.request_end);
         let oldest = self
             .sockets
             .iter()
@@ -293,9 +303,9 @@ impl Lookups {
     }
 }
 
-impl Lookup {
+impl<Q> Lookup<Q> {
     /// It ended at `time_ns` without an answer, unless that was lost.
-    fn end<S: Sink>(
+    fn end<P: DatagramAccount<Request = Q>, S: Sink>(
         mut self,
         key: ConnectionKey,
         time_ns: u64,
@@ -305,24 +315,29 @@ impl Lookup {
         if !self.lost {
             self.times.response_end = Some(time_ns.max(self.times.request_start));
         }
-        self.forsake(key, incomplete, out);
+        self.give_up::<P, S>(key, incomplete, out);
     }
 
     /// Nobody waits for its answer any more.
-    fn forsake<S: Sink>(self, key: ConnectionKey, incomplete: Incomplete, out: &mut Output<'_, S>) {
+    fn give_up<P: DatagramAccount<Request = Q>, S: Sink>(
+        self,
+        key: ConnectionKey,
+        incomplete: Incomplete,
+        out: &mut Output<'_, S>,
+    ) {
         let lost = self.lost && incomplete != Incomplete::Abandoned;
         let incomplete = if lost {
             Incomplete::LostBytes
         } else {
             incomplete
         };
-        self.give_on(key, None, Some(incomplete), out);
+        self.finish::<P, S>(key, None, Some(incomplete), out);
     }
 
-    fn give_on<S: Sink>(
+    fn finish<P: DatagramAccount<Request = Q>, S: Sink>(
         self,
         connection: ConnectionKey,
-        response_code: Option<dns::ResponseCode>,
+        response: Option<&P::Response>,
         incomplete: Option<Incomplete>,
         out: &mut Output<'_, S>,
     ) {
@@ -342,19 +357,9 @@ impl Lookup {
                 context: self.context,
                 incomplete,
             },
-            detail: DnsExchange {
-                question: self.question,
-                response_code,
-                attempts: self.attempts,
-            }
-            .into(),
+            detail: P::detail(self.request, response, self.attempts),
         });
     }
-}
-
-/// A standard query (not a dynamic update, nor a notification).
-const fn is_query(message: &Message) -> bool {
-    !message.is_response && message.opcode == 0 && message.question.is_some()
 }
 
 const fn key(datagram: &Datagram) -> ConnectionKey {

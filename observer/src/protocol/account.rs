@@ -1,6 +1,6 @@
 //! How a protocol's own facts of an exchange are written, from what its parser says.
 
-use observer_protocol::protocol::{Progress, Protocol, Side};
+use observer_protocol::protocol::{Datagrams, Progress, Protocol, Side};
 
 use super::Detail;
 
@@ -37,4 +37,10 @@ pub(crate) trait Account: Protocol {
 
     /// The trace context that a request carries.
     fn carried<'h>(head: &'h Self::Request<'_>) -> Carried<'h>;
+}
+
+/// The same for a protocol of datagrams.
+pub(crate) trait DatagramAccount: Datagrams {
+    /// The detail of a request that was sent `attempts` times; without an answer where none was seen.
+    fn detail(request: Self::Request, response: Option<&Self::Response>, attempts: u32) -> Detail;
 }

@@ -1,6 +1,8 @@
 //! DNS over UDP: lookups, seen where they are made.
 
-use observer_protocol::dns::{Question, ResponseCode};
+use observer_protocol::dns::{Dns, Message, Question, ResponseCode};
+
+use super::{DatagramAccount, Detail};
 
 /// What a DNS lookup adds: a query and its answer over UDP, seen where it is made.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,4 +13,14 @@ pub struct DnsExchange {
     pub response_code: Option<ResponseCode>,
     /// How often the query was sent.
     pub attempts: u32,
+}
+
+impl DatagramAccount for Dns {
+    fn detail(question: Question, answer: Option<&Message>, attempts: u32) -> Detail {
+        Detail::Dns(DnsExchange {
+            question,
+            response_code: answer.map(|answer| answer.response_code),
+            attempts,
+        })
+    }
 }

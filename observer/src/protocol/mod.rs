@@ -8,7 +8,7 @@ mod account;
 pub mod dns;
 pub mod http1;
 
-pub(crate) use account::{Account, Carried};
+pub(crate) use account::{Account, Carried, DatagramAccount};
 
 /// Generates what depends on the whole list: [`ProtocolId`] and [`Detail`].
 macro_rules! protocols {
@@ -76,6 +76,9 @@ macro_rules! streams {
     };
 }
 pub(crate) use streams;
+
+/// The protocol of the datagrams that the kernel ships.
+pub(crate) type NameService = observer_protocol::dns::Dns;
 
 impl Detail {
     /// The HTTP attributes, of an HTTP exchange.

@@ -11,8 +11,11 @@ use super::{
     due::Due,
     record::{self, Record},
 };
-use crate::exchange::{Books, Lookups, Output};
-use crate::identity::{ConnectionKey, ProcessKey};
+use crate::{
+    exchange::{Books, Lookups, Output},
+    identity::{ConnectionKey, ProcessKey},
+    protocol::NameService,
+};
 
 /// Processes that are remembered as seen.
 const MAX_PROCESSES: usize = 16 * 1024;
@@ -28,7 +31,7 @@ pub struct Shard {
     processes: HashSet<ProcessKey>,
     last_process: Option<ProcessKey>,
     due: Due,
-    lookups: Lookups,
+    lookups: Lookups<NameService>,
     books: Books,
     swept_ns: u64,
 }
@@ -187,7 +190,7 @@ impl Shard {
     }
 
     /// Has the entries of connections that were silent for long read, to find those whose end was not told, and gives
-    /// up DNS lookups that nobody answers. To be called every second or so.
+    /// up requests in datagrams that nobody answers. To be called every second or so.
     pub fn sweep(&mut self, now_ns: u64, sink: &mut impl Sink) {
         let mut out = self.books.output(sink);
         self.lookups.expire(now_ns, &mut out);
