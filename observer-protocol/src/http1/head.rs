@@ -103,17 +103,24 @@ pub(super) fn close(bytes: &[u8]) -> Option<(Vec<u8>, usize)> {
 }
 
 /// Text of at most `limit` bytes; bytes that are not UTF-8 become U+FFFD.
-pub(super) fn text(value: &[u8], limit: usize) -> Box<str> {
+pub(super) fn text(value: &[u8], limit: usize) -> String {
+    let mut text = String::new();
+    push_text(&mut text, value, limit);
+    text
+}
+
+/// The same, behind what is there.
+pub(super) fn push_text(to: &mut String, value: &[u8], limit: usize) {
     let cut = &value[..value.len().min(limit)];
     match std::str::from_utf8(cut) {
-        Ok(text) => text.into(),
+        Ok(text) => to.push_str(text),
         // Only the last character was cut.
         Err(error) if error.error_len().is_none() && value.len() > limit => {
-            String::from_utf8_lossy(&cut[..error.valid_up_to()]).into()
+            to.push_str(&String::from_utf8_lossy(&cut[..error.valid_up_to()]));
         }
         Err(_) => {
             let lossy = String::from_utf8_lossy(cut);
-            lossy[..lossy.floor_char_boundary(limit)].into()
+            to.push_str(&lossy[..lossy.floor_char_boundary(limit)]);
         }
     }
 }

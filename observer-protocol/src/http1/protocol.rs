@@ -43,7 +43,7 @@ impl RequestKind {
 impl Protocol for Http1 {
     const NUMBER: Number = Number(1);
     const MULTIPLEXED: bool = false;
-    type Request<'a> = Box<RequestHead>;
+    type Request<'a> = &'a mut RequestHead;
     type Response<'a> = ResponseHead;
 
     fn new(head_bytes: usize, _joined: Joined) -> Self {
@@ -129,7 +129,7 @@ impl Http1 {
 
     fn request_event(&mut self, event: RequestEvent, out: &mut impl Steps<Self>) {
         match event {
-            RequestEvent::Head(head) => {
+            RequestEvent::Head(mut head) => {
                 self.chunked[Side::Request.index()] = head.chunked;
                 out.open(Open {
                     key: Key::Fifo,
@@ -137,8 +137,9 @@ impl Http1 {
                     replies: Replies::One,
                     asked: head.kind().word(),
                     whole: !head.truncated,
-                    head,
+                    head: &mut *head,
                 });
+                self.requests.take_back(head);
             }
             RequestEvent::End(end) => {
                 out.end(End {

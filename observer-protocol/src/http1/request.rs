@@ -18,15 +18,15 @@ pub struct RequestHead {
     /// Method token as it was sent.
     pub method: Cow<'static, str>,
     /// Request target as it was sent, query included, at most 2 KiB of it.
-    pub target: Box<str>,
+    pub target: String,
     /// 0 for HTTP/1.0, 1 for HTTP/1.1.
     pub minor_version: u8,
     /// `Host` header, else the authority of an absolute or authority-form target; at most 256 bytes.
-    pub host: Option<Box<str>>,
+    pub host: Option<String>,
     /// `User-Agent` header, at most 256 bytes.
-    pub user_agent: Option<Box<str>>,
+    pub user_agent: Option<String>,
     /// `traceparent` as it was sent, not checked; `None` where there is none or more than one.
-    pub traceparent: Option<Box<str>>,
+    pub traceparent: Option<String>,
     /// `tracestate` headers joined, at most 512 bytes in whole entries; `None` without a `traceparent`.
     pub tracestate: Option<Box<str>>,
     /// `b3` header as it was sent, at most 128 bytes of it; else the `X-B3-*` headers in that form. Not checked.
@@ -95,6 +95,7 @@ pub enum RequestEvent {
 #[derive(Debug)]
 pub struct RequestParser {
     machine: Machine,
+    syntax: RequestSyntax,
 }
 
 impl RequestParser {
@@ -102,13 +103,19 @@ impl RequestParser {
     pub fn new(limits: Limits) -> Self {
         Self {
             machine: Machine::new(limits),
+            syntax: RequestSyntax::default(),
         }
     }
 
     /// Takes from the segment what makes the next event; call until `None`, when the segment is used up. Segments
     /// come in order: a start beyond the expected position is a gap, what lies before it is skipped as overlap.
     pub fn poll(&mut self, segment: &mut Segment<'_>) -> Option<RequestEvent> {
-        self.machine.poll(segment, &RequestSyntax).map(event)
+        self.machine.poll(segment, &self.syntax).map(event)
+    }
+
+    /// Takes back a head that is no longer needed: the next one is written into it.
+    pub fn take_back(&mut self, head: Box<RequestHead>) {
+        self.syntax.take_back(head);
     }
 
     /// A run began at this position (the other side spoke in between): if out of step, a request may begin here. Call
@@ -119,23 +126,23 @@ impl RequestParser {
 
     /// Positions up to `to` are known to have moved without being captured. Call until `None`.
     pub fn skip_to(&mut self, to: u64) -> Option<RequestEvent> {
-        self.machine.skip_to(to, &RequestSyntax).map(event)
+        self.machine.skip_to(to, &self.syntax).map(event)
     }
 
     /// The caller knows that a message ended at `at` (the response came, or the kernel saw the chunked terminator):
     /// a request whose framing is not known ends here, any other is left alone. Call until `None`.
     pub fn end_of_run(&mut self, at: u64) -> Option<RequestEvent> {
-        self.machine.end_of_run(at, &RequestSyntax).map(event)
+        self.machine.end_of_run(at, &self.syntax).map(event)
     }
 
     /// There is no room for the head that is kept: it counts as if its rest was not seen. Call until `None`.
     pub fn release(&mut self) -> Option<RequestEvent> {
-        self.machine.release(&RequestSyntax).map(event)
+        self.machine.release(&self.syntax).map(event)
     }
 
     /// The direction ended. Call until `None`; afterwards nothing more comes.
     pub fn close(&mut self) -> Option<RequestEvent> {
-        self.machine.close(&RequestSyntax).map(event)
+        self.machine.close(&self.syntax).map(event)
     }
 
     /// The response made the connection a tunnel: all further bytes are ignored. A request that has not ended does so

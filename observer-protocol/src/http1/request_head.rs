@@ -1,6 +1,6 @@
 //! From a request's head to what observer reads of it.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, cell::Cell, fmt};
 
 use super::{
     Detection, Malformed, RequestHead,
@@ -30,8 +30,19 @@ const MAX_B3: usize = 128;
 const INITIALS: Initials = Initials::new(b"bcehtux");
 
 /// The requesting direction.
-#[derive(Debug)]
-pub(super) struct RequestSyntax;
+#[derive(Default)]
+pub(super) struct RequestSyntax {
+    /// A head that is written over, so that its texts need no new room.
+    spare: Cell<Option<Box<RequestHead>>>,
+}
+
+impl fmt::Debug for RequestSyntax {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("RequestSyntax")
+            .finish_non_exhaustive()
+    }
+}
 
 impl Syntax for RequestSyntax {
     type Head = Box<RequestHead>;
@@ -48,7 +59,7 @@ impl Syntax for RequestSyntax {
         if let Some(plain) = Plain::read(bytes, INITIALS)
             && let Some(line) = request_line(plain.first_line())
         {
-            return whole(line, plain.fields(), start, plain.length());
+            return self.whole(line, plain.fields(), start, plain.length());
         }
         self.parse_uncommon(bytes, start)
     }
@@ -68,13 +79,117 @@ impl Syntax for RequestSyntax {
                 Err(error) => Next::Malformed(head::reason(error)),
             };
         let line = first_line(&request)?;
-        let (mut head, _) = read(line, head::fields(request.headers), start, length)?;
+        let (mut head, _) = self.read(line, head::fields(request.headers), start, length)?;
         head.truncated = true;
         Some(Parsed { head, length, next })
     }
 }
 
 impl RequestSyntax {
+    /// A head that is no longer needed.
+    pub(super) fn take_back(&mut self, head: Box<RequestHead>) {
+        self.spare.set(Some(head));
+    }
+
+    /// A head that was seen whole, with its framing.
+    fn whole<'b>(
+        &self,
+        line: Line<'_>,
+        fields: impl Iterator<Item = Field<'b>> + Clone,
+        start: u64,
+        length: usize,
+    ) -> Option<Parsed<Box<RequestHead>>> {
+        let (head, lengths) = self.read(line, fields, start, length)?;
+        let next = match (lengths.coding(), lengths.length()) {
+            (Some(Coding::Chunked), _) => body(Body::Chunked(Chunked::new()), &head),
+            (Some(Coding::Other), _) => Next::Malformed(Malformed::TransferEncoding),
+            (None, Ok(None | Some(0))) => Next::End,
+            (None, Ok(Some(size))) => body(Body::length(size), &head),
+            (None, Err(reason)) => Next::Malformed(reason),
+        };
+        Some(Parsed { head, length, next })
+    }
+
+    /// What observer reads of a head; `None` where its first line is not one.
+    fn read<'b>(
+        &self,
+        (method, target, minor_version): Line<'_>,
+        fields: impl Iterator<Item = Field<'b>> + Clone,
+        start: u64,
+        length: usize,
+    ) -> Option<(Box<RequestHead>, LengthHeaders)> {
+        if method.len() > MAX_METHOD {
+            return None;
+        }
+        let mut head = self.spare.take().unwrap_or_default();
+        let mut spare = std::mem::take(&mut *head);
+        spare.target.clear();
+        spare
+            .target
+            .push_str(&target[..target.floor_char_boundary(MAX_TARGET)]);
+        head.start = start;
+        head.end = start.saturating_add(length as u64);
+        head.method = token(method);
+        head.target = spare.target;
+        head.minor_version = minor_version;
+        let mut lengths = LengthHeaders::default();
+        let mut trace_parents = 0u32;
+        let mut has_trace_state = false;
+        let mut b3_headers = b3::Multiple::default();
+        for (name, value) in fields.clone() {
+            let is = |known: &[u8]| is_name(name, known);
+            match name.len() {
+                2 if is(b"b3") => {
+                    head.b3 = head.b3.take().or_else(|| Some(text(value, MAX_B3).into()))
+                }
+                4 if is(b"host") => keep(&mut head.host, &mut spare.host, value, MAX_TEXT),
+                6 if is(b"expect") => {
+                    head.expect_continue |= value.eq_ignore_ascii_case(b"100-continue")
+                }
+                7 if is(b"upgrade") => head.upgrade = true,
+                10 if is(b"user-agent") => {
+                    keep(&mut head.user_agent, &mut spare.user_agent, value, MAX_TEXT);
+                }
+                10 if is(b"tracestate") => has_trace_state = true,
+                11 if is(b"traceparent") => {
+                    trace_parents += 1;
+                    match trace_parents {
+                        1 => {
+                            let (kept, spare) = (&mut head.traceparent, &mut spare.traceparent);
+                            keep(kept, spare, value, MAX_TRACE_PARENT);
+                        }
+                        // Which of them counts is not known.
+                        _ => head.traceparent = None,
+                    }
+                }
+                14 if is(b"content-length") => lengths.content_length(value),
+                17 if is(b"transfer-encoding") => lengths.transfer_encoding(value),
+                10..=12 => b3_headers.note(name, value),
+                _ => {}
+            }
+        }
+        if has_trace_state && head.traceparent.is_some() {
+            let states = fields.filter(|(name, _)| name.eq_ignore_ascii_case(b"tracestate"));
+            head.tracestate = join_trace_state(states.map(|(_, value)| value), MAX_TRACE_STATE);
+        }
+        if head.b3.is_none() {
+            head.b3 = b3_headers.single();
+        }
+        if head.host.is_none() {
+            if let Some(authority) = authority(method, target) {
+                keep(
+                    &mut head.host,
+                    &mut spare.host,
+                    authority.as_bytes(),
+                    MAX_TEXT,
+                );
+            }
+        }
+        head.content_length = lengths.valid_length();
+        head.chunked = lengths.coding() == Some(Coding::Chunked);
+        Some((head, lengths))
+    }
+
     /// Any head, by httparse. Apart, since its room on the stack is large.
     #[cold]
     #[inline(never)]
@@ -86,7 +201,7 @@ impl RequestSyntax {
         let mut room = head::room();
         let mut request = httparse::Request::new(&mut []);
         match head::lenient().parse_request_with_uninit_headers(&mut request, bytes, &mut room) {
-            Ok(httparse::Status::Complete(length)) => whole(
+            Ok(httparse::Status::Complete(length)) => self.whole(
                 first_line(&request)?,
                 head::fields(request.headers),
                 start,
@@ -143,24 +258,6 @@ fn first_line<'b>(request: &httparse::Request<'_, 'b>) -> Option<Line<'b>> {
     Some((request.method?, request.path?, request.version?))
 }
 
-/// A head that was seen whole, with its framing.
-fn whole<'b>(
-    line: Line<'_>,
-    fields: impl Iterator<Item = Field<'b>> + Clone,
-    start: u64,
-    length: usize,
-) -> Option<Parsed<Box<RequestHead>>> {
-    let (head, lengths) = read(line, fields, start, length)?;
-    let next = match (lengths.coding(), lengths.length()) {
-        (Some(Coding::Chunked), _) => body(Body::Chunked(Chunked::new()), &head),
-        (Some(Coding::Other), _) => Next::Malformed(Malformed::TransferEncoding),
-        (None, Ok(None | Some(0))) => Next::End,
-        (None, Ok(Some(size))) => body(Body::length(size), &head),
-        (None, Err(reason)) => Next::Malformed(reason),
-    };
-    Some(Parsed { head, length, next })
-}
-
 /// A body that may not come where the server has to ask for it.
 fn body(body: Body, head: &RequestHead) -> Next {
     Next::Body {
@@ -178,69 +275,14 @@ fn token(method: &str) -> Cow<'static, str> {
     }
 }
 
-/// What observer reads of a head; `None` where its first line is not one.
-fn read<'b>(
-    (method, target, minor_version): Line<'_>,
-    fields: impl Iterator<Item = Field<'b>> + Clone,
-    start: u64,
-    length: usize,
-) -> Option<(Box<RequestHead>, LengthHeaders)> {
-    if method.len() > MAX_METHOD {
-        return None;
+/// Keeps the first value of a header, in room that was used before.
+fn keep(kept: &mut Option<String>, spare: &mut Option<String>, value: &[u8], limit: usize) {
+    if kept.is_none() {
+        let mut text = spare.take().unwrap_or_default();
+        text.clear();
+        head::push_text(&mut text, value, limit);
+        *kept = Some(text);
     }
-    let mut head = Box::new(RequestHead {
-        start,
-        end: start.saturating_add(length as u64),
-        method: token(method),
-        target: target[..target.floor_char_boundary(MAX_TARGET)].into(),
-        minor_version,
-        ..RequestHead::default()
-    });
-    let mut lengths = LengthHeaders::default();
-    let mut trace_parents = 0u32;
-    let mut has_trace_state = false;
-    let mut b3_headers = b3::Multiple::default();
-    for (name, value) in fields.clone() {
-        let is = |known: &[u8]| is_name(name, known);
-        match name.len() {
-            2 if is(b"b3") => head.b3 = head.b3.take().or_else(|| Some(text(value, MAX_B3))),
-            4 if is(b"host") => {
-                head.host = head.host.take().or_else(|| Some(text(value, MAX_TEXT)))
-            }
-            6 if is(b"expect") => {
-                head.expect_continue |= value.eq_ignore_ascii_case(b"100-continue")
-            }
-            7 if is(b"upgrade") => head.upgrade = true,
-            10 if is(b"user-agent") => {
-                head.user_agent = head
-                    .user_agent
-                    .take()
-                    .or_else(|| Some(text(value, MAX_TEXT)));
-            }
-            10 if is(b"tracestate") => has_trace_state = true,
-            11 if is(b"traceparent") => {
-                trace_parents += 1;
-                head.traceparent = (trace_parents == 1).then(|| text(value, MAX_TRACE_PARENT));
-            }
-            14 if is(b"content-length") => lengths.content_length(value),
-            17 if is(b"transfer-encoding") => lengths.transfer_encoding(value),
-            10..=12 => b3_headers.note(name, value),
-            _ => {}
-        }
-    }
-    if has_trace_state && head.traceparent.is_some() {
-        let states = fields.filter(|(name, _)| name.eq_ignore_ascii_case(b"tracestate"));
-        head.tracestate = join_trace_state(states.map(|(_, value)| value), MAX_TRACE_STATE);
-    }
-    if head.b3.is_none() {
-        head.b3 = b3_headers.single();
-    }
-    if head.host.is_none() {
-        head.host = authority(method, target).map(|authority| text(authority.as_bytes(), MAX_TEXT));
-    }
-    head.content_length = lengths.valid_length();
-    head.chunked = lengths.coding() == Some(Coding::Chunked);
-    Some((head, lengths))
 }
 
 /// The authority of a target in absolute form, or of CONNECT (RFC 9112 section 3.2).

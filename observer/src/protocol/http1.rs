@@ -16,13 +16,13 @@ pub struct HttpExchange {
     pub method: Cow<'static, str>,
     /// Request target as it was sent (origin, absolute, authority or asterisk form), at most 2 KiB, **query
     /// included**: what leaves the daemon must cut it off at the `?`.
-    pub target: Box<str>,
+    pub target: String,
     /// The request's version; `None` where its head was not seen.
     pub version: Option<HttpVersion>,
     /// `Host` header (or the authority of an absolute target), as it was sent.
-    pub host: Option<Box<str>>,
+    pub host: Option<String>,
     /// `User-Agent` header, at most 256 bytes.
-    pub user_agent: Option<Box<str>>,
+    pub user_agent: Option<String>,
     /// Status code of the final response; `None` when none was seen.
     pub status: Option<u16>,
     /// Body bytes of the request; `None` where the framing was not seen whole.
@@ -60,16 +60,25 @@ impl HttpVersion {
 }
 
 impl Account for Http1 {
-    fn opened(detail: &mut Detail, head: Box<RequestHead>) {
-        *detail = Detail::Http1(HttpExchange {
-            // The head of a request that could not be read says nothing, its version least.
-            version: (!head.method.is_empty()).then(|| HttpVersion::of_minor(head.minor_version)),
-            method: head.method,
-            target: head.target,
-            host: head.host,
-            user_agent: head.user_agent,
-            ..HttpExchange::default()
-        });
+    fn opened(detail: &mut Detail, head: &mut RequestHead) {
+        if !matches!(detail, Detail::Http1(_)) {
+            *detail = Detail::Http1(HttpExchange::default());
+        }
+        let Detail::Http1(http) = detail else {
+            return;
+        };
+        // The head of a request that could not be read says nothing, its version least.
+        http.version = (!head.method.is_empty()).then(|| HttpVersion::of_minor(head.minor_version));
+        http.method = std::mem::take(&mut head.method);
+        // Texts are exchanged, so that both sides use their room again.
+        std::mem::swap(&mut http.target, &mut head.target);
+        std::mem::swap(&mut http.host, &mut head.host);
+        std::mem::swap(&mut http.user_agent, &mut head.user_agent);
+        http.status = None;
+        http.request_body_size = None;
+        http.response_body_size = None;
+        http.upgraded = false;
+        http.event_stream = false;
     }
 
     fn unread(detail: &mut Detail) {
@@ -93,7 +102,7 @@ impl Account for Http1 {
         }
     }
 
-    fn carried<'h>(head: &'h Box<RequestHead>) -> Carried<'h> {
+    fn carried<'h>(head: &'h &mut RequestHead) -> Carried<'h> {
         Carried {
             traceparent: head.traceparent.as_deref(),
             tracestate: head.tracestate.as_deref(),

@@ -76,8 +76,8 @@ fn plain_heads_are_what_httparse_takes_them_for() {
             bytes.splice(first + 1..first + 1, line.bytes());
         }
         random.mutate(&mut bytes, TELLING);
-        let request = format!("{:?}", RequestSyntax.parse(&bytes, 7));
-        let judged = format!("{:?}", RequestSyntax.parse_uncommon(&bytes, 7));
+        let request = format!("{:?}", RequestSyntax::default().parse(&bytes, 7));
+        let judged = format!("{:?}", RequestSyntax::default().parse_uncommon(&bytes, 7));
         assert_eq!(request, judged, "{}", bytes.escape_ascii());
         let syntax = ResponseSyntax {
             request: kinds[random.below(kinds.len())],

@@ -39,7 +39,7 @@ impl Steps<Http1> for Said {
     fn open(&mut self, open: Open<<Http1 as Protocol>::Request<'_>>) {
         assert_eq!((open.key, open.replies), (Key::Fifo, Replies::One));
         self.open.push(open.asked);
-        let method = open.head.method.into_owned();
+        let method = open.head.method.to_string();
         self.steps.push(Step::Open(open.at, method, open.whole));
     }
     fn reply(&mut self, reply: Reply<<Http1 as Protocol>::Response<'_>>) {
