@@ -7,6 +7,8 @@
 mod account;
 pub mod dns;
 pub mod http1;
+#[cfg(test)]
+pub(crate) mod made_up;
 
 pub(crate) use account::{Account, Carried, DatagramAccount};
 
@@ -72,6 +74,8 @@ macro_rules! streams {
     ($take:ident) => {
         $take! {
             Http1 => observer_protocol::http1::Http1,
+            #[cfg(test)]
+            MadeUp => $crate::protocol::made_up::MadeUp,
         }
     };
 }

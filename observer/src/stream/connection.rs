@@ -49,7 +49,7 @@ pub(super) struct Connection {
     pub(super) from_start: bool,
     /// Nothing is read any more: a tunnel, or nothing that is understood.
     pub(super) ignored: bool,
-    /// The kernel was asked for everything.
+    /// The kernel was asked for more than the first bytes of each run.
     pub(super) full: bool,
     pub(super) foreign: Foreign,
     /// Last sign of life, CLOCK_MONOTONIC ns.

@@ -186,15 +186,17 @@ impl Connection {
     }
 
     /// Has the kernel ship what the protocol needs.
-    fn ask_for<S: Sink>(&self, conversation: &Conversation, out: &mut Output<'_, S>) {
+    fn ask_for<S: Sink>(&mut self, conversation: &Conversation, out: &mut Output<'_, S>) {
         let wanted = match conversation.shape() {
-            // What it ships anyway.
-            Shape::Head => return,
+            // What it ships of a connection that nothing was said about.
+            Shape::Head if !self.full => return,
+            Shape::Head => shape::HEAD,
             Shape::HeadTail => shape::HEAD_TAIL,
             Shape::Frames => shape::FRAMES,
             Shape::Full => shape::FULL,
             Shape::Ignore => shape::IGNORE,
         };
+        self.full = matches!(wanted, shape::FULL | shape::FRAMES);
         out.sink.set_mode(self.ends.key, wanted);
     }
 

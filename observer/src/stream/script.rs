@@ -201,7 +201,7 @@ impl Script {
             .iter()
             .fold(state.tail, |tail, byte| tail >> 8 | u64::from(*byte) << 56);
         let budget = match mode {
-            shape::FULL => usize::MAX,
+            shape::FULL | shape::FRAMES => usize::MAX,
             shape::IGNORE => return self,
             _ if direction == self.request => 16 * 1024,
             _ => 4096,

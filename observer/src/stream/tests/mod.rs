@@ -6,5 +6,6 @@ mod links;
 mod lookups;
 mod loss;
 mod messages;
+mod multiplexed;
 mod pipelining;
 mod roles;
