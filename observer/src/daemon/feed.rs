@@ -2,11 +2,16 @@
 //!
 //! A record can only be attributed rightly once the fork or exec before it is known: a forked child may be gone by the
 //! time somebody looks for it in `/proc`. So every shard drains the events before each batch of records, and again
-//! when it meets a process that it does not know.
+//! when it meets a process that it does not know. What follows from them for the policy takes reading `/proc`: the thread that
+//! follows processes [decides](Feed::decide) that, and no shard waits for it.
 
 use std::{
     os::fd::{AsFd as _, OwnedFd},
-    sync::{Mutex, PoisonError, mpsc::SyncSender},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+        mpsc::{Receiver, SyncSender, sync_channel},
+    },
     time::Duration,
 };
 
@@ -14,6 +19,7 @@ use aya::maps::{MapData, RingBuf};
 use observer_abi::process::{ProcessEvent, event};
 use rustix::event::{EventfdFlags, eventfd};
 
+use super::identities::Finder;
 use crate::{
     kernel::{PolicyMaps, reader},
     process::{PolicyPlan, Table},
@@ -24,20 +30,38 @@ use crate::{
 const RESCAN_NS: u64 = 2_000_000_000;
 /// How often the table looks for processes whose end was not told, ns.
 const SWEEP_NS: u64 = 60_000_000_000;
+/// How long to rest where nothing can be waited for.
+const REST: Duration = Duration::from_millis(10);
+/// Events that may wait to be decided on. With more everything is looked at anew.
+const UNDECIDED: usize = 16_384;
 
 /// The ring of process events and what follows from them.
 pub(super) struct Feed {
-    inner: Mutex<Inner>,
+    /// Held by shards, for as long as events are taken in: nothing is read meanwhile.
+    events: Mutex<Events>,
+    /// Never held by a shard.
+    decisions: Mutex<Decisions>,
+    /// Some events did not fit.
+    overflowed: AtomicBool,
     /// The ring's, to wait on without holding the lock.
     waiting: Option<OwnedFd>,
-    /// Ends a wait.
+    /// Tells who decides that a shard took events in.
+    news: Option<OwnedFd>,
+    /// Ends a wait, and every later one.
     waker: Option<OwnedFd>,
 }
 
-struct Inner {
+struct Events {
     ring: RingBuf<MapData>,
+    finder: Finder,
+    begun: SyncSender<u32>,
+    undecided: SyncSender<ProcessEvent>,
+}
+
+struct Decisions {
     plan: PolicyPlan,
     policy: PolicyMaps,
+    undecided: Receiver<ProcessEvent>,
     begun: SyncSender<u32>,
     verdicts: Vec<(u32, bool)>,
     rescanned_ns: u64,
@@ -49,16 +73,27 @@ impl Feed {
         ring: RingBuf<MapData>,
         plan: PolicyPlan,
         policy: PolicyMaps,
+        finder: Finder,
         begun: SyncSender<u32>,
         now_ns: u64,
     ) -> Self {
+        let (undecided, to_decide) = sync_channel(UNDECIDED);
+        let eventfd = || eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).ok();
         Self {
             waiting: ring.as_fd().try_clone_to_owned().ok(),
-            waker: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).ok(),
-            inner: Mutex::new(Inner {
+            news: eventfd(),
+            waker: eventfd(),
+            overflowed: AtomicBool::new(false),
+            events: Mutex::new(Events {
                 ring,
+                finder,
+                begun: begun.clone(),
+                undecided,
+            }),
+            decisions: Mutex::new(Decisions {
                 plan,
                 policy,
+                undecided: to_decide,
                 begun,
                 verdicts: Vec::new(),
                 rescanned_ns: now_ns,
@@ -67,70 +102,94 @@ impl Feed {
         }
     }
 
-    /// Takes in every event that the kernel has told so far, and writes the policy that follows.
-    pub(super) fn drain(&self, table: &Table) {
-        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        let inner = &mut *inner;
-        while let Some(record) = inner.ring.next() {
+    /// Takes in every event that the kernel has told so far. Reads no file. Returns whether there was any.
+    pub(super) fn drain(&self, table: &Table) -> bool {
+        let mut events = lock(&self.events);
+        let Events {
+            ring,
+            finder,
+            begun,
+            undecided,
+        } = &mut *events;
+        let mut any = false;
+        while let Some(record) = ring.next() {
             let Some(event) = read_pod::<ProcessEvent>(&record) else {
                 continue;
             };
-            table.event(&event);
+            any = true;
+            if !table.event(&event) {
+                finder.place(event);
+            }
             if event.kind != event::EXIT {
                 // A fork, too: the kernel had nothing to hand down where the parent was not looked at yet. With so many
                 // at once that it is full, or with nobody to listen, their calls have no parents.
-                let _ = inner.begun.try_send(event.tgid);
+                let _ = begun.try_send(event.tgid);
             }
-            inner.verdicts.extend(inner.plan.on_event(&event));
+            if undecided.try_send(event).is_err() {
+                self.overflowed.store(true, Ordering::Release);
+            }
         }
-        inner.apply();
+        any
     }
 
-    /// Waits until the kernel tells of something, or [`nudge`](Self::nudge) is called, at most for so long. Returns whether it
-    /// was shorter, as where it can't wait: the caller is to rest then.
-    pub(super) fn wait(&self, longest: Duration) -> bool {
-        match (&self.waiting, &self.waker) {
-            (Some(waiting), Some(waker)) => reader::wait_for_any([waiting, waker], longest),
-            _ => true,
+    /// The same for a shard, which leaves the decisions to others.
+    pub(super) fn take_in(&self, table: &Table) {
+        if self.drain(table) {
+            signal(self.news.as_ref());
         }
+    }
+
+    /// Writes the policy that follows from the events.
+    pub(super) fn decide(&self) {
+        let mut decisions = lock(&self.decisions);
+        let decisions = &mut *decisions;
+        while let Ok(event) = decisions.undecided.try_recv() {
+            decisions.verdicts.extend(decisions.plan.on_event(&event));
+        }
+        if self.overflowed.swap(false, Ordering::AcqRel) {
+            decisions.rescan();
+        }
+        decisions.apply();
+    }
+
+    /// Waits until the kernel tells of something, a shard took something in, or [`nudge`](Self::nudge) is called, at most for so
+    /// long. Where it can't wait for these, it only rests.
+    pub(super) fn wait(&self, longest: Duration) {
+        let (Some(waiting), Some(news), Some(waker)) = (&self.waiting, &self.news, &self.waker)
+        else {
+            std::thread::sleep(REST);
+            return;
+        };
+        reader::wait_for_any([waiting, news, waker], longest);
+        // Empty or not, it is read.
+        let _ = rustix::io::read(news, &mut [0; 8]);
     }
 
     /// Wakes who waits for the kernel to tell of something, from now on at once, and who waits for processes to look at;
     /// there is no process 0.
     pub(super) fn nudge(&self) {
-        if let Some(waker) = &self.waker {
-            let _ = rustix::io::write(waker, &1u64.to_ne_bytes());
-        }
-        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        let _ = inner.begun.try_send(0);
+        signal(self.waker.as_ref());
+        let _ = lock(&self.events).begun.try_send(0);
     }
 
     /// What is due every so often; not for a shard's thread, since it reads `/proc`.
     pub(super) fn housekeep(&self, table: &Table, now_ns: u64) {
         let sweep = {
-            let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-            let inner = &mut *inner;
-            if inner.plan.selectors().has_ports()
-                && now_ns.saturating_sub(inner.rescanned_ns) >= RESCAN_NS
+            let mut decisions = lock(&self.decisions);
+            if decisions.plan.selectors().has_ports()
+                && now_ns.saturating_sub(decisions.rescanned_ns) >= RESCAN_NS
             {
-                inner.rescanned_ns = now_ns;
-                match inner.plan.rescan() {
-                    Ok(changed) => {
-                        for (pid, _) in changed.iter().filter(|(_, capture)| *capture) {
-                            let _ = inner.begun.try_send(*pid);
-                        }
-                        inner.verdicts.extend(changed);
-                    }
-                    Err(error) => tracing::warn!(%error, "cannot look for new listeners"),
-                }
-                inner.apply();
+                decisions.rescanned_ns = now_ns;
+                decisions.rescan();
+                decisions.apply();
             }
-            let sweep = now_ns.saturating_sub(inner.swept_ns) >= SWEEP_NS;
+            let sweep = now_ns.saturating_sub(decisions.swept_ns) >= SWEEP_NS;
             if sweep {
-                inner.swept_ns = now_ns;
+                decisions.swept_ns = now_ns;
             }
             sweep
         };
+        table.prune(now_ns);
         if sweep {
             table.sweep();
         }
@@ -138,27 +197,40 @@ impl Feed {
 
     /// Makes connections ask again what the kernel was told of their processes.
     pub(super) fn raise(&self) -> anyhow::Result<()> {
-        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        inner.policy.raise()
+        let mut decisions = lock(&self.decisions);
+        decisions.policy.raise()
     }
 
     /// Whether the kernel captures a process.
     pub(super) fn is_captured(&self, pid: u32) -> bool {
-        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        inner
+        let decisions = lock(&self.decisions);
+        decisions
             .policy
             .is_captured(pid)
-            .unwrap_or(!inner.plan.selected_only())
+            .unwrap_or(!decisions.plan.selected_only())
     }
 
     /// Switches capture on or off.
     pub(super) fn enable(&self, on: bool) -> anyhow::Result<()> {
-        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        inner.policy.enable(on)
+        let mut decisions = lock(&self.decisions);
+        decisions.policy.enable(on)
     }
 }
 
-impl Inner {
+impl Decisions {
+    /// Looks at all processes.
+    fn rescan(&mut self) {
+        match self.plan.rescan() {
+            Ok(changed) => {
+                for (pid, _) in changed.iter().filter(|(_, capture)| *capture) {
+                    let _ = self.begun.try_send(*pid);
+                }
+                self.verdicts.extend(changed);
+            }
+            Err(error) => tracing::warn!(%error, "cannot look at all processes"),
+        }
+    }
+
     fn apply(&mut self) {
         if self.verdicts.is_empty() {
             return;
@@ -166,5 +238,16 @@ impl Inner {
         if let Err(error) = self.policy.apply(self.verdicts.drain(..)) {
             tracing::warn!(%error, "a process's policy could not be written");
         }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Makes an eventfd readable.
+fn signal(eventfd: Option<&OwnedFd>) {
+    if let Some(eventfd) = eventfd {
+        let _ = rustix::io::write(eventfd, &1u64.to_ne_bytes());
     }
 }

@@ -13,7 +13,7 @@ use std::{
 };
 
 use crate::exchange::{HeaderContext, InferredLink};
-use crate::identity::Role;
+use crate::identity::{ProcessKey, Role};
 
 /// Span ids that are remembered, newest kept.
 const MOST: usize = 16_384;
@@ -32,8 +32,8 @@ struct Inner {
     by_span: HashMap<SpanId, Known>,
     /// The kernel's trace id, where a request with a header had begun that trace.
     by_trace: HashMap<TraceId, TraceId>,
-    /// Header parents that services received.
-    received: HashMap<(usize, SpanId), SpanId>,
+    /// Header parents that processes received.
+    received: HashMap<(ProcessKey, SpanId), SpanId>,
     order: VecDeque<Forget>,
 }
 
@@ -53,15 +53,15 @@ struct Known {
 struct Forget {
     span: SpanId,
     begun: Option<TraceId>,
-    received: Option<(usize, SpanId)>,
+    received: Option<(ProcessKey, SpanId)>,
 }
 
 impl Lineage {
-    /// A request of `service` (any number that tells services apart) had a header. `left_out`: its span will not be
-    /// synthesized.
+    /// A request of a process had a header. `left_out`: its span will not be synthesized, or it is not known whether. Told again
+    /// once that is known.
     pub(super) fn header_seen(
         &self,
-        service: usize,
+        process: ProcessKey,
         role: Role,
         header: &HeaderContext,
         left_out: bool,
@@ -75,7 +75,7 @@ impl Lineage {
             own_parent: header.own_parent,
             left_out,
         };
-        let received = (role == Role::Server).then_some((service, header.parent_id));
+        let received = (role == Role::Server).then_some((process, header.parent_id));
         if inner.by_span.insert(header.span_id, known).is_none() {
             inner.order.push_back(Forget {
                 span: header.span_id,
@@ -139,10 +139,10 @@ impl Lineage {
         }
     }
 
-    /// Whether `service` has received a request with this parent in its header.
-    pub(super) fn was_received(&self, service: usize, header_parent: SpanId) -> bool {
+    /// Whether a process has received a request with this parent in its header.
+    pub(super) fn was_received(&self, process: ProcessKey, header_parent: SpanId) -> bool {
         let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        inner.received.contains_key(&(service, header_parent))
+        inner.received.contains_key(&(process, header_parent))
     }
 }
 
@@ -172,6 +172,10 @@ mod tests {
     /// The caller's span, far away.
     const CALLER: SpanId = [0xa; 8];
 
+    fn process(tgid: u32) -> ProcessKey {
+        ProcessKey { tgid, start_ns: 1 }
+    }
+
     fn header(span: u8, own_parent: Option<u8>) -> HeaderContext {
         HeaderContext {
             span_id: [span; 8],
@@ -186,7 +190,7 @@ mod tests {
     #[test]
     fn a_replaced_trace_takes_its_whole_tree_along() {
         let lineage = Lineage::default();
-        lineage.header_seen(0, Role::Server, &header(1, None), false);
+        lineage.header_seen(process(0), Role::Server, &header(1, None), false);
         assert_eq!(lineage.resolve([7; 16], [1; 8]), Some(TRACE), "a child");
         assert_eq!(
             lineage.resolve([7; 16], [2; 8]),
@@ -207,7 +211,7 @@ mod tests {
         };
         let kernels = link([7; 16], 1, true);
         assert_eq!(lineage.correct_link(kernels), kernels, "without a header");
-        lineage.header_seen(0, Role::Server, &header(1, None), false);
+        lineage.header_seen(process(0), Role::Server, &header(1, None), false);
         let named = link(TRACE, 1, false);
         assert_eq!(lineage.correct_link(kernels), named, "by its header");
         let grandchild = link([7; 16], 2, true);
@@ -218,7 +222,7 @@ mod tests {
     #[test]
     fn a_subtree_does_not_take_its_siblings_along() {
         let lineage = Lineage::default();
-        lineage.header_seen(0, Role::Client, &header(1, Some(5)), false);
+        lineage.header_seen(process(0), Role::Client, &header(1, Some(5)), false);
         assert_eq!(lineage.resolve([7; 16], [1; 8]), Some(TRACE));
         assert_eq!(lineage.resolve([7; 16], [3; 8]), None);
     }
@@ -226,9 +230,9 @@ mod tests {
     #[test]
     fn a_chain_that_hands_the_header_on_keeps_its_own_edges() {
         let lineage = Lineage::default();
-        lineage.header_seen(0, Role::Server, &header(1, None), false);
-        lineage.header_seen(0, Role::Client, &header(2, Some(1)), false);
-        lineage.header_seen(1, Role::Server, &header(3, Some(2)), false);
+        lineage.header_seen(process(0), Role::Server, &header(1, None), false);
+        lineage.header_seen(process(0), Role::Client, &header(2, Some(1)), false);
+        lineage.header_seen(process(1), Role::Server, &header(3, Some(2)), false);
         assert!(lineage.handed_on([1; 8], CALLER), "server to its client");
         assert!(
             lineage.handed_on([2; 8], CALLER),
@@ -241,26 +245,35 @@ mod tests {
     #[test]
     fn a_client_that_wrote_the_header_itself_handed_nothing_on() {
         let lineage = Lineage::default();
-        lineage.header_seen(0, Role::Client, &header(2, None), false);
+        lineage.header_seen(process(0), Role::Client, &header(2, None), false);
         assert!(!lineage.handed_on([2; 8], CALLER), "no request behind it");
-        lineage.header_seen(0, Role::Client, &header(4, Some(1)), false);
+        lineage.header_seen(process(0), Role::Client, &header(4, Some(1)), false);
         assert!(!lineage.handed_on([4; 8], CALLER), "the request had none");
     }
 
     #[test]
     fn a_span_that_is_left_out_is_nobodys_parent() {
         let lineage = Lineage::default();
-        lineage.header_seen(0, Role::Server, &header(1, None), true);
+        lineage.header_seen(process(0), Role::Server, &header(1, None), true);
         assert!(!lineage.handed_on([1; 8], CALLER));
     }
 
     #[test]
-    fn what_a_service_received_is_known_for_that_service() {
+    fn a_span_of_which_it_is_told_later_that_it_is_made_is_a_parent_then() {
         let lineage = Lineage::default();
-        lineage.header_seen(3, Role::Server, &header(1, None), false);
-        lineage.header_seen(4, Role::Client, &header(2, None), false);
-        assert!(lineage.was_received(3, CALLER));
-        assert!(!lineage.was_received(4, CALLER));
+        lineage.header_seen(process(0), Role::Server, &header(1, None), true);
+        lineage.header_seen(process(0), Role::Server, &header(1, None), false);
+        assert!(lineage.handed_on([1; 8], CALLER));
+        assert_eq!(lineage.inner.lock().unwrap().order.len(), 1);
+    }
+
+    #[test]
+    fn what_a_process_received_is_known_for_that_process() {
+        let lineage = Lineage::default();
+        lineage.header_seen(process(3), Role::Server, &header(1, None), false);
+        lineage.header_seen(process(4), Role::Client, &header(2, None), false);
+        assert!(lineage.was_received(process(3), CALLER));
+        assert!(!lineage.was_received(process(4), CALLER));
     }
 
     #[test]
@@ -270,10 +283,10 @@ mod tests {
             let mut header = header(0, None);
             header.span_id = index.to_be_bytes();
             header.parent_id = index.to_be_bytes();
-            lineage.header_seen(0, Role::Server, &header, false);
+            lineage.header_seen(process(0), Role::Server, &header, false);
         }
-        assert!(!lineage.was_received(0, 0u64.to_be_bytes()));
-        assert!(lineage.was_received(0, 1u64.to_be_bytes()));
+        assert!(!lineage.was_received(process(0), 0u64.to_be_bytes()));
+        assert!(lineage.was_received(process(0), 1u64.to_be_bytes()));
         assert_eq!(lineage.resolve([8; 16], 0u64.to_be_bytes()), None);
         assert_eq!(lineage.resolve([8; 16], 1u64.to_be_bytes()), Some(TRACE));
         let inner = lineage.inner.lock().unwrap();

@@ -12,6 +12,7 @@ mod departures;
 mod ending;
 mod feed;
 mod health;
+mod identities;
 mod injection;
 mod lineage;
 mod memory;
@@ -29,6 +30,7 @@ mod signals;
 mod sink;
 mod tcp_option;
 mod threads;
+mod waiting;
 
 use std::{
     net::SocketAddr,
@@ -49,7 +51,9 @@ pub use self::sink::SpanSink;
 use self::{
     capture::Capture,
     departures::Departures,
+    feed::Feed,
     health::{Health, Stage},
+    identities::Finder,
     outlets::Outlets,
     page::{Page, Readings},
     pipeline::Shared,
@@ -136,10 +140,19 @@ impl Daemon {
         let tier = kernel.tier();
         // Processes first: a shard's first record must find the table filled and the policy written.
         let (table, plan) = processes::look(settings, selectors, &mut policy)?;
+        let table = Arc::new(table);
+        let finder = Finder::start(Arc::clone(&table), &health)?;
         let (begun, to_look_at) = sync_channel(runtimes::QUEUE);
-        let feed = feed::Feed::new(process_events, plan, policy, begun, now_ns());
+        let feed = Feed::new(
+            process_events,
+            plan,
+            policy,
+            finder.clone(),
+            begun,
+            now_ns(),
+        );
         let own_port = server.as_ref().map(|server| server.address().port());
-        let shared = Arc::new(Shared::new(settings, table, feed, own_port));
+        let shared = Arc::new(Shared::new(settings, table, finder, feed, own_port));
         let registries = Arc::new(Registries::new(
             rings.len(),
             choices::limits(settings),

@@ -9,7 +9,14 @@ use std::sync::{
 use foldhash::HashMap;
 use observer_abi::context::method;
 
-use super::{departures::Notice, feed::Feed, lineage::Lineage, recognition};
+use super::{
+    departures::Notice,
+    feed::Feed,
+    identities::Finder,
+    lineage::Lineage,
+    recognition,
+    waiting::{Released, Waiting},
+};
 use crate::{
     config::{Instrumented, Settings},
     exchange::{Exchange, HeaderContext, LinkMethod, ParentMethod, Sink, Started, TraceContext},
@@ -18,6 +25,7 @@ use crate::{
     kernel::ConnectionMaps,
     metrics::{Registry, routes::Routes},
     process::{Service, Table},
+    protocol::Detail,
     trace::{Clock, Sampler, Span, synthesize},
 };
 
@@ -89,7 +97,8 @@ impl Links {
 
 /// What the shards share.
 pub(super) struct Shared {
-    pub(super) table: Table,
+    pub(super) table: Arc<Table>,
+    pub(super) finder: Finder,
     pub(super) feed: Feed,
     pub(super) lineage: Lineage,
     /// Leave spans to services that make their own.
@@ -104,18 +113,22 @@ pub(super) struct Shared {
     pub(super) own_left_out: AtomicU64,
     /// Port of observer's own page, if it is served.
     pub(super) own_port: Option<u16>,
+    /// Processes that were named as the kernel calls them, since it took too long to find out what they are.
+    pub(super) provisional: AtomicU64,
 }
 
 impl Shared {
     /// `own_port` is that of observer's own page.
     pub(super) fn new(
         settings: &Settings,
-        table: Table,
+        table: Arc<Table>,
+        finder: Finder,
         feed: Feed,
         own_port: Option<u16>,
     ) -> Self {
         Self {
             table,
+            finder,
             feed,
             lineage: Lineage::default(),
             leave_to_sdk: settings.spans.instrumented == Instrumented::Skip,
@@ -125,6 +138,7 @@ impl Shared {
             departed: Notice::default(),
             own_left_out: AtomicU64::new(0),
             own_port,
+            provisional: AtomicU64::new(0),
         }
     }
 }
@@ -145,6 +159,7 @@ pub(super) struct Pipeline {
     services_generation: u64,
     departed_seen: u64,
     last_service: Option<(ProcessKey, Arc<Service>)>,
+    waiting: Waiting<Held>,
     out: Vec<Span>,
 }
 
@@ -173,6 +188,7 @@ impl Pipeline {
             services_generation: 0,
             departed_seen: 0,
             last_service: None,
+            waiting: Waiting::default(),
             out: Vec::new(),
         }
     }
@@ -199,7 +215,8 @@ impl Pipeline {
         self.last_service = None;
     }
 
-    fn service(&mut self, process: ProcessKey) -> Arc<Service> {
+    /// The service of a process, if it is known; else somebody looks at it, and what is found of it has to [wait](Self::hold).
+    fn service(&mut self, process: ProcessKey) -> Option<Arc<Service>> {
         let generation = self.shared.table.generation();
         if generation != self.services_generation || self.services.len() > MOST_SERVICES {
             self.services.clear();
@@ -209,20 +226,156 @@ impl Pipeline {
         if let Some((known, service)) = &self.last_service
             && *known == process
         {
-            return Arc::clone(service);
+            return Some(Arc::clone(service));
         }
-        let service = match self.services.get(&process) {
-            Some(service) => Arc::clone(service),
-            None => {
-                // Forked or exec'd since this batch began.
-                self.shared.feed.drain(&self.shared.table);
-                let service = self.shared.table.service(process);
-                self.services.insert(process, Arc::clone(&service));
-                service
-            }
+        if let Some(service) = self.services.get(&process) {
+            let service = Arc::clone(service);
+            self.last_service = Some((process, Arc::clone(&service)));
+            return Some(service);
+        }
+        if self.waiting.has(process) {
+            // What came first goes first.
+            return None;
+        }
+        // Forked or exec'd since this batch began.
+        self.shared.feed.take_in(&self.shared.table);
+        let Some(service) = self.shared.table.known(process) else {
+            self.shared.finder.service(process);
+            self.waiting.begin(process, self.now_ns);
+            return None;
         };
-        self.last_service = Some((process, Arc::clone(&service)));
-        service
+        self.remember(process, &service);
+        Some(service)
+    }
+
+    fn remember(&mut self, process: ProcessKey, service: &Arc<Service>) {
+        self.services.insert(process, Arc::clone(service));
+        self.last_service = Some((process, Arc::clone(service)));
+    }
+
+    fn hold(&mut self, process: ProcessKey, item: Held) {
+        self.waiting.hold(process, item);
+        if self.waiting.is_full() {
+            self.release(self.now_ns);
+        }
+    }
+
+    /// Goes on with what waited for its process to be known, at this time, CLOCK_MONOTONIC ns. Returns whether some still
+    /// waits.
+    pub(super) fn release(&mut self, now_ns: u64) -> bool {
+        if self.waiting.is_empty() {
+            return false;
+        }
+        let table = &self.shared.table;
+        let released =
+            self.waiting
+                .release(now_ns, |it| table.known(it), |it| table.provisional(it));
+        for Released {
+            process,
+            service,
+            provisional,
+            items,
+        } in released
+        {
+            if provisional {
+                self.shared.provisional.fetch_add(1, Ordering::Relaxed);
+            }
+            self.remember(process, &service);
+            for item in items {
+                self.settle(process, item, &service);
+            }
+        }
+        // The finder may have had too much to do when it was asked.
+        for process in self.waiting.processes() {
+            self.shared.finder.service(*process);
+        }
+        !self.waiting.is_empty()
+    }
+
+    fn settle(&mut self, process: ProcessKey, item: Held, service: &Arc<Service>) {
+        match item {
+            Held::Exchange(mut exchange) => self.exchanged(&mut exchange, service),
+            Held::Started(request) => self.started(&request.borrow(process), service),
+            Held::Ended(request) => self.ended(&request.borrow(process), service),
+            Held::Header(role, header) => self.had_header(process, role, &header, service),
+        }
+    }
+
+    /// Metrics for it, and a span where one is wanted.
+    fn exchanged(&mut self, exchange: &mut Exchange, service: &Arc<Service>) {
+        self.correct(&mut exchange.context);
+        self.correct_link(&mut exchange.context);
+        recognition::learn(&self.shared.lineage, exchange, service);
+        self.shared.edges.count(exchange.context.parent_method);
+        let route = match (exchange.role, exchange.http()) {
+            (Role::Server, Some(http)) => self.routes.route(service, &http.target, http.status),
+            _ => None,
+        };
+        // SDKs make no spans of lookups.
+        let own_spans = exchange.http().is_some() && self.makes_own_spans(service);
+        if own_spans {
+            self.shared.left_to_sdk.fetch_add(1, Ordering::Relaxed);
+        }
+        let wanted = !own_spans && is_worth_a_span(exchange);
+        let kept = wanted && self.sampler.keep(exchange, route.as_ref(), self.now_ns);
+        let now = self.clock.unix_nano(self.now_ns);
+        self.registry
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .record(service, exchange, route.as_ref(), kept, now);
+        let exported = kept && self.exporter.is_some();
+        let shown = !own_spans && self.local.as_ref().is_some_and(|local| local.all || kept);
+        if !exported && !shown {
+            return;
+        }
+        let Some(mut span) = synthesize(exchange, service, route.as_ref(), self.clock) else {
+            return;
+        };
+        if shown && let Some(local) = &self.local {
+            let mut span = span.clone();
+            if !local.all {
+                self.drop_dangling(&mut span);
+            }
+            match local.spans.try_send(span) {
+                Ok(()) | Err(TrySendError::Disconnected(_)) => {}
+                Err(TrySendError::Full(_)) => {
+                    local.dropped.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+        }
+        if exported {
+            self.drop_dangling(&mut span);
+            self.out.push(span);
+        }
+    }
+
+    fn started(&self, started: &Started<'_>, service: &Arc<Service>) {
+        let now = self.clock.unix_nano(self.now_ns);
+        self.registry
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .request_started(service, started.role, method_of(started), "http", now);
+    }
+
+    fn ended(&self, started: &Started<'_>, service: &Arc<Service>) {
+        let now = self.clock.unix_nano(self.now_ns);
+        self.registry
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .request_ended(service, started.role, method_of(started), "http", now);
+    }
+
+    fn had_header(
+        &self,
+        process: ProcessKey,
+        role: Role,
+        header: &HeaderContext,
+        service: &Service,
+    ) {
+        let left_out = self.makes_own_spans(service);
+        self.shared
+            .lineage
+            .header_seen(process, role, header, left_out);
     }
 
     /// Puts right what the kernel could not know: headers that were read, and headers that were only handed on.
@@ -280,11 +433,6 @@ fn is_worth_a_span(exchange: &Exchange) -> bool {
     exchange.http().is_some() || exchange.context.parent_span_id.is_some()
 }
 
-/// Tells services apart, for as long as any thread knows them.
-pub(super) fn number(service: &Arc<Service>) -> usize {
-    Arc::as_ptr(service).addr()
-}
-
 /// Loopback, or this host's own address.
 fn is_local(exchange: &Exchange, peer: std::net::SocketAddr) -> bool {
     peer.ip().is_loopback()
@@ -296,56 +444,47 @@ fn method_of<'a>(started: &Started<'a>) -> &'a str {
     started.detail.http().map_or("", |http| &http.method)
 }
 
+/// What waits until its process is known.
+enum Held {
+    Exchange(Box<Exchange>),
+    Started(Request),
+    Ended(Request),
+    Header(Role, HeaderContext),
+}
+
+/// A request that is being answered by a server.
+struct Request {
+    connection: ConnectionKey,
+    detail: Box<Detail>,
+}
+
+impl Request {
+    fn of(started: &Started<'_>) -> Self {
+        Self {
+            connection: started.connection,
+            detail: Box::new(started.detail.clone()),
+        }
+    }
+
+    fn borrow(&self, process: ProcessKey) -> Started<'_> {
+        Started {
+            role: Role::Server,
+            process,
+            connection: self.connection,
+            detail: &self.detail,
+        }
+    }
+}
+
 impl Sink for Pipeline {
     fn exchange(&mut self, exchange: &mut Exchange) {
         if self.is_own(exchange) {
             self.shared.own_left_out.fetch_add(1, Ordering::Relaxed);
             return;
         }
-        let service = self.service(exchange.process);
-        self.correct(&mut exchange.context);
-        self.correct_link(&mut exchange.context);
-        recognition::learn(&self.shared.lineage, exchange, &service);
-        self.shared.edges.count(exchange.context.parent_method);
-        let route = match (exchange.role, exchange.http()) {
-            (Role::Server, Some(http)) => self.routes.route(&service, &http.target, http.status),
-            _ => None,
-        };
-        // SDKs make no spans of lookups.
-        let own_spans = exchange.http().is_some() && self.makes_own_spans(&service);
-        if own_spans {
-            self.shared.left_to_sdk.fetch_add(1, Ordering::Relaxed);
-        }
-        let wanted = !own_spans && is_worth_a_span(exchange);
-        let kept = wanted && self.sampler.keep(exchange, route.as_ref(), self.now_ns);
-        let now = self.clock.unix_nano(self.now_ns);
-        self.registry
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .record(&service, exchange, route.as_ref(), kept, now);
-        let exported = kept && self.exporter.is_some();
-        let shown = !own_spans && self.local.as_ref().is_some_and(|local| local.all || kept);
-        if !exported && !shown {
-            return;
-        }
-        let Some(mut span) = synthesize(exchange, &service, route.as_ref(), self.clock) else {
-            return;
-        };
-        if shown && let Some(local) = &self.local {
-            let mut span = span.clone();
-            if !local.all {
-                self.drop_dangling(&mut span);
-            }
-            match local.spans.try_send(span) {
-                Ok(()) | Err(TrySendError::Disconnected(_)) => {}
-                Err(TrySendError::Full(_)) => {
-                    local.dropped.fetch_add(1, Ordering::Relaxed);
-                }
-            }
-        }
-        if exported {
-            self.drop_dangling(&mut span);
-            self.out.push(span);
+        match self.service(exchange.process) {
+            Some(service) => self.exchanged(exchange, &service),
+            None => self.hold(exchange.process, Held::Exchange(Box::new(exchange.clone()))),
         }
     }
 
@@ -353,24 +492,20 @@ impl Sink for Pipeline {
         if started.role != Role::Server {
             return;
         }
-        let service = self.service(started.process);
-        let now = self.clock.unix_nano(self.now_ns);
-        self.registry
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .request_started(&service, started.role, method_of(started), "http", now);
+        match self.service(started.process) {
+            Some(service) => self.started(started, &service),
+            None => self.hold(started.process, Held::Started(Request::of(started))),
+        }
     }
 
     fn request_ended(&mut self, started: &Started<'_>) {
         if started.role != Role::Server {
             return;
         }
-        let service = self.service(started.process);
-        let now = self.clock.unix_nano(self.now_ns);
-        self.registry
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .request_ended(&service, started.role, method_of(started), "http", now);
+        match self.service(started.process) {
+            Some(service) => self.ended(started, &service),
+            None => self.hold(started.process, Held::Ended(Request::of(started))),
+        }
     }
 
     fn set_mode(&mut self, key: ConnectionKey, mode: u8) {
@@ -383,10 +518,12 @@ impl Sink for Pipeline {
     }
 
     fn header_seen(&mut self, process: ProcessKey, role: Role, header: &HeaderContext) {
-        let service = self.service(process);
-        let left_out = self.makes_own_spans(&service);
-        self.shared
-            .lineage
-            .header_seen(number(&service), role, header, left_out);
+        if let Some(service) = self.service(process) {
+            self.had_header(process, role, header, &service);
+            return;
+        }
+        // Others' spans depend on it. Whether it gets one itself is told later.
+        self.shared.lineage.header_seen(process, role, header, true);
+        self.hold(process, Held::Header(role, *header));
     }
 }

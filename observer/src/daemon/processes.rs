@@ -89,7 +89,8 @@ impl Follower {
             pulse.beat();
             let now = now_ns();
             let shared = &self.shared;
-            shared.feed.drain(&shared.table);
+            let busy = shared.feed.drain(&shared.table);
+            shared.feed.decide();
             shared.feed.housekeep(&shared.table, now);
             if let Some(leaving) = &mut self.leaving {
                 leaving.drain();
@@ -106,8 +107,11 @@ impl Follower {
                 self.let_go(now);
             }
             // Nobody wakes us for connections that leave the socket map.
-            if self.leaving.is_some() || self.shared.feed.wait(PATIENCE) {
+            if busy || self.leaving.is_some() {
                 std::thread::sleep(REST);
+            }
+            if self.leaving.is_none() {
+                self.shared.feed.wait(PATIENCE);
             }
         }
         if let Err(error) = self.shared.feed.enable(false) {

@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use super::{lineage::Lineage, pipeline::number};
+use super::lineage::Lineage;
 use crate::{
     exchange::{Exchange, ParentMethod, TraceContext},
     identity::Role,
@@ -30,7 +30,7 @@ pub(super) fn learn(lineage: &Lineage, exchange: &Exchange, service: &Arc<Servic
     match exchange.role {
         Role::Server if is_post_of_traces(http) => instrumentation.relays(),
         Role::Server => return,
-        Role::Client => sent(lineage, exchange, http, service, instrumentation),
+        Role::Client => sent(lineage, exchange, http, instrumentation),
     }
     match (known, instrumentation.evidence()) {
         (None, Some(evidence)) => tracing::info!(
@@ -50,7 +50,6 @@ fn sent(
     lineage: &Lineage,
     exchange: &Exchange,
     http: &HttpExchange,
-    service: &Arc<Service>,
     instrumentation: &Instrumentation,
 ) {
     let context = &exchange.context;
@@ -60,7 +59,7 @@ fn sent(
         }
     } else if let (ParentMethod::Header, Some(parent)) =
         (context.parent_method, context.parent_span_id)
-        && !lineage.was_received(number(service), parent)
+        && !lineage.was_received(exchange.process, parent)
     {
         instrumentation.wrote(parent);
     }

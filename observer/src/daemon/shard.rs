@@ -3,7 +3,7 @@
 use std::{
     sync::{Arc, Mutex, PoisonError, atomic::AtomicBool},
     thread::JoinHandle,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::Result;
@@ -28,6 +28,11 @@ use crate::{
 
 /// Longest time without a sign of life. A shard rests for a second at most.
 const PULSE: Duration = Duration::from_secs(10);
+
+/// Rest while a process is looked at, or so.
+const SOON: Duration = Duration::from_millis(1);
+/// How long the end waits for processes that are looked at.
+const LAST_NAMES: Duration = Duration::from_millis(500);
 
 /// What one shard has counted, for the page.
 pub(super) type Published = Arc<Mutex<StreamCounters>>;
@@ -126,6 +131,7 @@ fn run_shard(
         state.settle(u64::MAX / 2);
     }
     state.shard.drain(now, &mut state.pipeline);
+    state.release();
     state.pipeline.flush();
     state.publish();
 }
@@ -136,7 +142,9 @@ impl ShardState<'_> {
         self.pulse.beat();
         let now = now_ns();
         self.pipeline.now_ns = now;
-        self.pipeline.shared.feed.drain(&self.pipeline.shared.table);
+        let shared = &self.pipeline.shared;
+        shared.feed.take_in(&shared.table);
+        let some_waits = self.pipeline.release(now);
         self.settle(now);
         if now.saturating_sub(self.last_housekeeping) >= HOUSEKEEPING_NS {
             self.last_housekeeping = now;
@@ -146,9 +154,21 @@ impl ShardState<'_> {
             self.publish();
         }
         self.pipeline.flush();
+        if some_waits {
+            return SOON;
+        }
         let housekeeping = self.last_housekeeping + HOUSEKEEPING_NS;
         let next = self.shard.next_due().unwrap_or(u64::MAX);
         Duration::from_nanos(next.min(housekeeping).saturating_sub(now))
+    }
+
+    /// Goes on with everything that waits for its process to be known.
+    fn release(&mut self) {
+        let until = Instant::now() + LAST_NAMES;
+        while self.pipeline.release(now_ns()) && Instant::now() < until {
+            std::thread::sleep(SOON);
+        }
+        self.pipeline.release(u64::MAX);
     }
 
     /// Finishes exchanges whose last bytes were only counted.

@@ -4,10 +4,43 @@ use std::{
     fs,
     os::unix::fs::symlink,
     path::{Path, PathBuf},
-    sync::atomic::{AtomicU32, Ordering},
+    sync::{
+        Arc, Condvar, Mutex,
+        atomic::{AtomicU32, Ordering},
+    },
 };
 
 use super::ProcFs;
+use crate::identity::ProcessKey;
+
+/// A file system that does not answer until it is told to, as FUSE's may.
+#[derive(Debug, Default)]
+pub(crate) struct Gate {
+    /// Who waits, and whether it is open.
+    state: Mutex<(u32, bool)>,
+    changed: Condvar,
+}
+
+impl Gate {
+    /// Returns once it is open.
+    pub(super) fn pass(&self) {
+        let mut state = self.state.lock().unwrap();
+        state.0 += 1;
+        while !state.1 {
+            state = self.changed.wait(state).unwrap();
+        }
+        state.0 -= 1;
+    }
+
+    pub(crate) fn is_waited_for(&self) -> bool {
+        self.state.lock().unwrap().0 > 0
+    }
+
+    pub(crate) fn open(&self) {
+        self.state.lock().unwrap().1 = true;
+        self.changed.notify_all();
+    }
+}
 
 /// A directory that is removed with its owner.
 pub(super) struct Directory(PathBuf);
@@ -37,10 +70,10 @@ impl Drop for Directory {
 }
 
 /// A made-up `/proc`.
-pub(super) struct Fixture(Directory);
+pub(crate) struct Fixture(Directory);
 
 impl Fixture {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let fixture = Self(Directory::new());
         fixture.write("sys/kernel/hostname", b"host-1\n");
         fixture.write("sys/kernel/random/boot_id", b"boot\n");
@@ -56,8 +89,16 @@ impl Fixture {
         fixture
     }
 
-    pub(super) fn proc(&self) -> ProcFs {
+    pub(crate) fn proc(&self) -> ProcFs {
         ProcFs::at(self.0.path())
+    }
+
+    /// The same, where files in the root of that process are not answered before the gate is opened.
+    pub(crate) fn proc_that_hangs(&self, pid: u32) -> (ProcFs, Arc<Gate>) {
+        let gate = Arc::<Gate>::default();
+        let mut proc = self.proc();
+        proc.gate = Some((pid, Arc::clone(&gate)));
+        (proc, gate)
     }
 
     pub(super) fn write(&self, file: &str, bytes: &[u8]) {
@@ -74,7 +115,7 @@ impl Fixture {
     }
 
     /// A process; `layout` is equal for those forked from one another with no exec in between.
-    pub(super) fn process(
+    pub(crate) fn process(
         &self,
         pid: u32,
         parent: u32,
@@ -82,7 +123,7 @@ impl Fixture {
         layout: u64,
         exe: &str,
         args: &[&str],
-    ) {
+    ) -> ProcessKey {
         let comm: String = exe.rsplit('/').next().unwrap().chars().take(15).collect();
         let stat = format!(
             "{pid} ({comm}) S {parent} 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 {ticks} 1 1 1 {layout} 1 {layout}9 0 0 0 0 0 0 0 0 0 17 0 0 0 0 0 0 {layout} 1 {layout} 1 1 1 1 0\n"
@@ -104,9 +145,10 @@ impl Fixture {
             &format!("{pid}/root"),
             self.0.path().join("rootfs").to_str().unwrap(),
         );
+        self.proc().key(pid, ticks)
     }
 
-    pub(super) fn remove(&self, pid: u32) {
+    pub(crate) fn remove(&self, pid: u32) {
         fs::remove_dir_all(self.0.path().join(pid.to_string())).unwrap();
     }
 }

@@ -22,13 +22,15 @@ mod table;
 use std::sync::Arc;
 
 pub use environment::parse_attributes;
+#[cfg(test)]
+pub(crate) use fixture::Fixture;
 pub use host::Host;
 pub use instrumentation::{Evidence, Instrumentation};
 pub use policy::PolicyPlan;
 pub use proc_fs::{ProcFs, is_own_pid_namespace_private, own_key};
 pub use selectors::{Candidate, InvalidGlob, Selectors};
 pub use service::Identifier;
-pub use table::{Table, TableStats};
+pub use table::{Found, Table, TableStats};
 
 /// A value of a resource or span attribute.
 #[derive(Clone, Debug, PartialEq)]

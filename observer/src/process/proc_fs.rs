@@ -27,6 +27,9 @@ pub struct ProcFs {
     root: PathBuf,
     /// What this time namespace adds to the times that `/proc` shows, ns.
     boot_offset_ns: i64,
+    /// Holds up whoever reads in the root of this process.
+    #[cfg(test)]
+    pub(super) gate: Option<(u32, std::sync::Arc<super::fixture::Gate>)>,
 }
 
 /// What `/proc/PID/stat` tells (proc_pid_stat(5)).
@@ -70,6 +73,8 @@ impl ProcFs {
         Self {
             root,
             boot_offset_ns,
+            #[cfg(test)]
+            gate: None,
         }
     }
 
@@ -118,6 +123,12 @@ impl ProcFs {
     /// The process's root is the root of every step (openat2's RESOLVE_IN_ROOT), so that a link planted in a
     /// container can't make observer read a file of the host; pipes and devices are refused.
     pub fn read_in_root(&self, pid: u32, path: &str, limit: usize) -> io::Result<Vec<u8>> {
+        #[cfg(test)]
+        if let Some((hung, gate)) = &self.gate
+            && *hung == pid
+        {
+            gate.pass();
+        }
         let root = File::options().read(true).open(self.path(pid, "root"))?;
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
         let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
@@ -298,8 +309,8 @@ mod tests {
     #[test]
     fn a_key_within_the_tick_is_the_same_process() {
         let proc = ProcFs {
-            root: "/nowhere".into(),
             boot_offset_ns: -5_000_000_000,
+            ..ProcFs::at("/nowhere")
         };
         let key = proc.key(1, 777);
         assert_eq!(proc.ticks(key), 777);

@@ -6,14 +6,16 @@
 //! exec begins a new instance. Where an event was missed, `/proc` tells: fork copies the memory layout, exec draws a
 //! new one ([`Layout`](super::proc_fs::Layout)); the control group must be the same too.
 //!
-//! Identity is read when it is first asked for, outside any lock on the table. A process that was gone by then is
-//! named by what the kernel called it.
+//! **Who must not wait** asks what is [known](Table::known), takes in events, and gets a [provisional](Table::provisional)
+//! service: none of these reads a file. What has to be read is [found](Table::find) and [looked at](Table::look) by
+//! others, since a file in a process's root may never be answered. A process that was gone by then is named by what the
+//! kernel called it.
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
     sync::{
         Arc, OnceLock, PoisonError, RwLock,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering, fence},
     },
 };
 
@@ -47,6 +49,10 @@ struct Image {
     root: Slot,
     comm: String,
     service: OnceLock<Arc<Service>>,
+    /// Somebody reads what it is, or has.
+    looked_at: AtomicBool,
+    /// What it was called by who could not wait any longer.
+    provisional: OnceLock<Arc<Service>>,
     /// What the root was before this exec; kept when it turns out to be the same.
     previous: Option<Arc<Service>>,
 }
@@ -67,10 +73,33 @@ pub struct TableStats {
     pub processes: usize,
     /// Processes that ended and are still remembered.
     pub departed: usize,
-    /// Processes that did not fit and are read anew each time they are asked for.
+    /// Processes that had to leave for others, and are read anew when they are asked for.
     pub overflowed: u64,
     /// Processes that were gone before they could be looked at, and are named by what the kernel called them.
     pub unseen: u64,
+}
+
+/// A process whose instance is known, to be [looked at](Table::look).
+pub struct Found {
+    image: Arc<Image>,
+    slot: Slot,
+}
+
+impl Found {
+    /// Id of the process that was asked for.
+    pub fn tgid(&self) -> u32 {
+        self.slot.tgid
+    }
+
+    /// What the kernel calls it.
+    pub fn name(&self) -> &str {
+        &self.image.comm
+    }
+
+    /// Whether somebody looks at it already, or has.
+    pub fn is_looked_at(&self) -> bool {
+        self.image.looked_at.load(Ordering::Acquire)
+    }
 }
 
 /// All processes. Shared by threads.
@@ -104,26 +133,82 @@ impl Table {
         }
     }
 
-    /// The service of a process. Known ones cost a map lookup; an unknown one is read from `/proc` now (tens of µs).
+    /// The service of a process. Known ones cost a map lookup; an unknown one is read from `/proc` now: tens of µs mostly,
+    /// but there is no limit.
     pub fn service(&self, key: ProcessKey) -> Arc<Service> {
+        let found = self.find(key);
+        let Found { image, slot } = &found;
+        Arc::clone(image.service.get_or_init(|| self.identify(image, *slot)))
+    }
+
+    /// The service of a process, if it has been looked at. Reads no file.
+    pub fn known(&self, key: ProcessKey) -> Option<Arc<Service>> {
+        self.image(key)?.service.get().cloned()
+    }
+
+    /// What a process is called that was not looked at in time: as the kernel calls it. The same for all of an instance, and
+    /// until it is [known](Self::known); then the [generation](Self::generation) changes, and this one is
+    /// [departed](Self::departed). Reads no file.
+    pub fn provisional(&self, key: ProcessKey) -> Arc<Service> {
+        let Some(image) = self.image(key) else {
+            let ticks = self.identifier.proc.ticks(key);
+            return Arc::new(self.identifier.unseen(key.tgid, ticks, ""));
+        };
+        let Slot { tgid, ticks } = image.root;
+        let provisional = image
+            .provisional
+            .get_or_init(|| Arc::new(self.identifier.unseen(tgid, ticks, &image.comm)));
+        // Somebody may have found it out meanwhile, and not seen this one.
+        fence(Ordering::SeqCst);
+        Arc::clone(image.service.get().unwrap_or(provisional))
+    }
+
+    /// The image of a process, if it is in the table. Reads no file.
+    fn image(&self, key: ProcessKey) -> Option<Arc<Image>> {
+        self.read(|inner| {
+            let slot = match key.start_ns {
+                0 => *inner.current.get(&key.tgid)?,
+                _ => Slot {
+                    tgid: key.tgid,
+                    ticks: self.identifier.proc.ticks(key),
+                },
+            };
+            inner.images.get(&slot).cloned()
+        })
+    }
+
+    /// Finds out which instance a process belongs to. Reads `/proc`, and nothing that can make it wait for long.
+    pub fn find(&self, key: ProcessKey) -> Found {
         let slot = self.slot(key);
         let known = self.read(|inner| inner.images.get(&slot).cloned());
         let image = known.unwrap_or_else(|| self.discover(slot));
-        Arc::clone(image.service.get_or_init(|| self.identify(&image, slot)))
+        Found { image, slot }
     }
 
-    /// Changes whenever a process's service may have changed (exec): a cache of [`service`](Self::service) is good
+    /// Finds out what an instance is, unless somebody does already. Reads what the process itself has in memory and files:
+    /// this may take for ever.
+    pub fn look(&self, found: &Found) {
+        let Found { image, slot } = found;
+        if image.looked_at.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        image.service.get_or_init(|| self.identify(image, *slot));
+        fence(Ordering::SeqCst);
+        if image.provisional.get().is_some() {
+            self.generation.fetch_add(1, Ordering::Release);
+        }
+    }
+
+    /// Changes whenever a process's service may have changed (exec): a cache of [`known`](Self::known) is good
     /// for as long as this stays the same.
     pub fn generation(&self) -> u64 {
         self.generation.load(Ordering::Acquire)
     }
 
-    /// Takes note of an event of a process's life.
-    pub fn event(&self, event: &ProcessEvent) {
-        let slot = self.slot(ProcessKey {
-            tgid: event.tgid,
-            start_ns: event.start_ns,
-        });
+    /// Takes note of an event of a process's life. Reads no file. Returns whether that was all: a child whose parent is not in
+    /// the table is to be [placed](Self::place) by who can wait.
+    pub fn event(&self, event: &ProcessEvent) -> bool {
+        let slot = self.slot_of(event);
         match event.kind {
             event::EXEC => {
                 self.write(|inner| {
@@ -135,29 +220,22 @@ impl Table {
                             .or_else(|| image.previous.clone())
                     });
                     let image = Image {
-                        root: slot,
-                        comm: comm(event),
-                        service: OnceLock::new(),
                         previous,
+                        ..Image::new(slot, comm(event))
                     };
                     self.insert(inner, slot, Arc::new(image), true);
                 });
                 self.generation.fetch_add(1, Ordering::Release);
             }
             event::FORK => {
-                let parent = self.read(|inner| {
-                    let parent = inner.current.get(&event.parent_tgid)?;
-                    inner.images.get(parent).cloned()
+                return self.write(|inner| {
+                    let parent = inner.current.get(&event.parent_tgid);
+                    let Some(image) = parent.and_then(|it| inner.images.get(it)).cloned() else {
+                        return false;
+                    };
+                    self.insert(inner, slot, image, false);
+                    true
                 });
-                let parent = parent.or_else(|| {
-                    let stat = self.identifier.proc.stat(event.parent_tgid).ok()?;
-                    Some(self.discover(Slot {
-                        tgid: event.parent_tgid,
-                        ticks: stat.start_ticks,
-                    }))
-                });
-                let image = parent.unwrap_or_else(|| Arc::new(Image::new(slot, comm(event))));
-                self.write(|inner| self.insert(inner, slot, image, false));
             }
             event::EXIT => {
                 self.write(|inner| {
@@ -168,7 +246,34 @@ impl Table {
             }
             _ => {}
         }
-        self.prune(event.time_ns);
+        true
+    }
+
+    /// Puts a child into its parent's instance, of which `/proc` has to be asked.
+    pub fn place(&self, fork: &ProcessEvent) {
+        let slot = self.slot_of(fork);
+        let parent = self.identifier.proc.stat(fork.parent_tgid).ok();
+        let image = parent.map(|stat| {
+            self.discover(Slot {
+                tgid: fork.parent_tgid,
+                ticks: stat.start_ticks,
+            })
+        });
+        let image = image.unwrap_or_else(|| Arc::new(Image::new(slot, comm(fork))));
+        self.write(|inner| self.insert(inner, slot, image, false));
+    }
+
+    fn slot_of(&self, event: &ProcessEvent) -> Slot {
+        let key = ProcessKey {
+            tgid: event.tgid,
+            start_ns: event.start_ns,
+        };
+        let current =
+            (key.start_ns == 0).then(|| self.read(|it| it.current.get(&key.tgid).copied()));
+        current.flatten().unwrap_or_else(|| Slot {
+            tgid: key.tgid,
+            ticks: self.identifier.proc.ticks(key),
+        })
     }
 
     /// Takes in every process there is. Identities are read later, when they are asked for. Returns how many.
@@ -234,11 +339,14 @@ impl Table {
         let left: HashSet<_> = self.read(|inner| {
             let images = inner.images.values();
             images
-                .filter_map(|image| image.service.get().or(image.previous.as_ref()))
+                .filter_map(|image| {
+                    let named = image.service.get().or(image.provisional.get());
+                    named.or(image.previous.as_ref())
+                })
                 .map(|service| identity(service))
                 .collect()
         });
-        // A process that did not fit in is in no image: then its id has to do.
+        // A process that had to leave is in no image: then its id has to do.
         let overflowed = self.overflowed.load(Ordering::Relaxed) > 0;
         services.retain(|service| {
             let present =
@@ -365,19 +473,24 @@ impl Table {
             return Arc::clone(known);
         }
         while inner.images.len() >= self.capacity {
-            let Some((_, oldest)) = inner.departed.pop_front() else {
+            let departed = inner.departed.pop_front().map(|(_, slot)| slot);
+            if departed.is_none() {
                 self.overflowed.fetch_add(1, Ordering::Relaxed);
-                return image;
+            }
+            // Any: it is read anew when it is asked for.
+            let Some(least) = departed.or_else(|| inner.images.keys().next().copied()) else {
+                break;
             };
-            inner.forget(oldest);
+            inner.forget(least);
         }
         inner.current.insert(slot.tgid, slot);
         inner.images.insert(slot, Arc::clone(&image));
         image
     }
 
-    /// Forgets those whose grace is over. A leader that ended before its threads is kept.
-    fn prune(&self, now: u64) {
+    /// Forgets those whose grace is over at this time, CLOCK_MONOTONIC ns. A leader that ended before its threads is kept. To be
+    /// called now and then (a second apart will do): it reads `/proc`.
+    pub fn prune(&self, now: u64) {
         loop {
             let oldest = self.read(|inner| inner.departed.front().copied());
             let Some((ended, slot)) =
@@ -423,6 +536,8 @@ impl Image {
             root,
             comm,
             service: OnceLock::new(),
+            looked_at: AtomicBool::new(false),
+            provisional: OnceLock::new(),
             previous: None,
         }
     }

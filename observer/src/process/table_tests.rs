@@ -91,15 +91,18 @@ fn a_forked_child_needs_no_look_at_proc() {
     let table = table(&fixture);
     table.scan().unwrap();
     // The child is never in /proc, its parent's event is all there is.
-    table.event(&event(event::FORK, 999, 200, 10, "nginx"));
+    let fork = event(event::FORK, 999, 200, 10, "nginx");
+    assert!(table.event(&fork));
     assert!(Arc::ptr_eq(
         &table.service(key(999, 200)),
         &table.service(key(10, 100))
     ));
     assert_eq!(table.stats().unseen, 0);
-    // Nor where the parent was not known before.
+    // Where the parent was not known before, it is asked of that.
     let table = self::table(&fixture);
-    table.event(&event(event::FORK, 999, 200, 10, "nginx"));
+    assert!(!table.event(&fork));
+    assert_eq!(table.stats().processes, 0);
+    table.place(&fork);
     assert!(Arc::ptr_eq(
         &table.service(key(999, 200)),
         &table.service(key(12, 102))
@@ -189,9 +192,7 @@ fn the_ended_are_forgotten_after_their_grace_and_the_table_stays_bounded() {
         assert!(table.stats().processes <= 8);
     }
     assert_eq!(table.stats().overflowed, 0);
-    let mut later = event(event::EXIT, 0, 0, 0, "");
-    later.time_ns = 200 * TICK_NS + GRACE_NS + 10_000;
-    table.event(&later);
+    table.prune(200 * TICK_NS + GRACE_NS + 10_000);
     assert_eq!(
         table.stats(),
         TableStats {
@@ -203,17 +204,18 @@ fn the_ended_are_forgotten_after_their_grace_and_the_table_stays_bounded() {
 }
 
 #[test]
-fn a_full_table_still_answers_and_a_sweep_makes_room() {
+fn a_full_table_still_answers_and_knows_who_was_asked_for_last() {
     let fixture = nginx();
     let table = Table::with_capacity(Identifier::new(fixture.proc(), Vec::new()), 1);
     table.service(key(10, 100));
     assert_eq!(&*table.service(key(20, 103)).name, "nginx");
-    assert_eq!(table.stats().overflowed, 1);
-    fixture.remove(10);
+    assert_eq!((table.stats().overflowed, table.stats().processes), (1, 1));
+    assert!(table.known(key(20, 103)).is_some());
+    fixture.remove(20);
     table.sweep();
     assert_eq!(table.stats().departed, 1);
-    table.service(key(20, 103));
-    assert_eq!(table.stats().overflowed, 1);
+    table.service(key(10, 100));
+    assert_eq!(table.stats().overflowed, 1, "who ended leaves first");
 }
 
 #[test]
@@ -226,10 +228,9 @@ fn a_service_has_departed_when_its_last_process_is_forgotten() {
     let departed = || table.departed(vec![workers.clone(), other.clone()]);
     let end = |tgid, ticks| {
         fixture.remove(tgid);
-        let mut exit = event(event::EXIT, tgid, ticks, 0, "nginx");
+        let exit = event(event::EXIT, tgid, ticks, 0, "nginx");
         table.event(&exit);
-        (exit.tgid, exit.time_ns) = (0, exit.time_ns + GRACE_NS);
-        (departed(), table.event(&exit)).0
+        (departed(), table.prune(exit.time_ns + GRACE_NS)).0
     };
     // The topmost and one worker: another worker is left.
     assert!(end(10, 100).is_empty() && end(11, 101).is_empty());
@@ -255,14 +256,83 @@ fn a_program_that_was_replaced_by_exec_has_departed() {
 }
 
 #[test]
-fn who_did_not_fit_in_has_not_departed() {
+fn who_had_to_leave_the_table_has_not_departed() {
     let fixture = nginx();
     let table = Table::with_capacity(Identifier::new(fixture.proc(), Vec::new()), 1);
-    table.service(key(10, 100));
     let outside = table.service(key(20, 103));
+    table.service(key(10, 100));
     assert!(table.departed(vec![outside.clone()]).is_empty());
     fixture.remove(20);
     assert_eq!(table.departed(vec![outside]).len(), 1);
+}
+
+#[test]
+fn who_cannot_wait_reads_no_file() {
+    let fixture = nginx();
+    let table = table(&fixture);
+    let worker = key(12, 102);
+    assert_eq!(table.known(worker), None);
+    assert_eq!(&*table.provisional(worker).name, "unknown_service");
+    table.scan().unwrap();
+    // No file is left to be read.
+    for pid in [10, 11, 12, 20] {
+        fixture.remove(pid);
+    }
+    assert_eq!(table.known(worker), None);
+    let provisional = table.provisional(worker);
+    assert_eq!(&*provisional.name, "nginx", "as the kernel calls it");
+    assert!(Arc::ptr_eq(&provisional, &table.provisional(key(11, 101))));
+    assert_ne!(
+        provisional.instance_id,
+        table.provisional(key(20, 103)).instance_id
+    );
+    assert!(table.event(&event(event::FORK, 30, 200, 10, "nginx")));
+    assert!(table.event(&event(event::EXEC, 30, 200, 10, "orders")));
+    assert_eq!(&*table.provisional(key(30, 200)).name, "orders");
+    assert!(table.event(&event(event::EXIT, 30, 200, 10, "orders")));
+    assert_eq!(table.stats().unseen, 0);
+}
+
+#[test]
+fn a_name_that_comes_late_takes_the_place_of_the_provisional_one() {
+    let fixture = nginx();
+    fixture.process(
+        30,
+        1,
+        200,
+        9,
+        "/usr/bin/python3",
+        &["python3", "/srv/shop.py"],
+    );
+    let table = table(&fixture);
+    let shop = key(30, 200);
+    let found = table.find(shop);
+    assert_eq!((found.tgid(), found.name()), (30, "python3"));
+    let provisional = table.provisional(shop);
+    assert_eq!(&*provisional.name, "python3");
+    assert!(table.departed(vec![provisional.clone()]).is_empty());
+    let generation = table.generation();
+    assert!(!found.is_looked_at());
+    table.look(&found);
+    assert!(found.is_looked_at());
+    assert_ne!(table.generation(), generation, "caches ask again");
+    let known = table.known(shop).unwrap();
+    assert_eq!(&*known.name, "shop");
+    assert_eq!(known.instance_id, provisional.instance_id);
+    assert_eq!(
+        table.departed(vec![provisional.clone(), known]),
+        [provisional]
+    );
+}
+
+#[test]
+fn a_name_that_comes_in_time_leaves_caches_alone() {
+    let fixture = nginx();
+    let table = table(&fixture);
+    let generation = table.generation();
+    table.look(&table.find(key(12, 102)));
+    assert_eq!(table.generation(), generation);
+    assert_eq!(&*table.known(key(10, 100)).unwrap().name, "nginx", "of all");
 }
 
 #[test]

@@ -196,6 +196,12 @@ impl Page {
             Kind::Counter,
             self.shared.own_left_out.load(Ordering::Relaxed) as f64,
         ));
+        families.push(Family::single(
+            "observer_provisional_names",
+            "Processes that go by the kernel's name for them, since what they are could not be read in time.",
+            Kind::Counter,
+            self.shared.provisional.load(Ordering::Relaxed) as f64,
+        ));
         let Some(usage) = Usage::read() else {
             return;
         };
