@@ -9,7 +9,11 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    sync::{Mutex, PoisonError},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
 };
 
 use crate::exchange::{HeaderContext, InferredLink};
@@ -17,6 +21,8 @@ use crate::identity::{ProcessKey, Role};
 
 /// Span ids that are remembered, newest kept.
 const MOST: usize = 16_384;
+/// What is forgotten before this may have been needed: a request lasts so long, now and then.
+const ENOUGH: Duration = Duration::from_secs(10);
 
 type TraceId = [u8; 16];
 type SpanId = [u8; 8];
@@ -25,6 +31,7 @@ type SpanId = [u8; 8];
 #[derive(Default)]
 pub(super) struct Lineage {
     inner: Mutex<Inner>,
+    forgotten: AtomicU64,
 }
 
 #[derive(Default)]
@@ -54,9 +61,15 @@ struct Forget {
     span: SpanId,
     begun: Option<TraceId>,
     received: Option<(ProcessKey, SpanId)>,
+    since: Instant,
 }
 
 impl Lineage {
+    /// Requests with a header that were forgotten early, for want of room: what came of one later may be in another trace.
+    pub(super) fn forgotten(&self) -> u64 {
+        self.forgotten.load(Ordering::Relaxed)
+    }
+
     /// A request of a process had a header. `left_out`: its span will not be synthesized, or it is not known whether. Told again
     /// once that is known.
     pub(super) fn header_seen(
@@ -66,6 +79,7 @@ impl Lineage {
         header: &HeaderContext,
         left_out: bool,
     ) {
+        let now = Instant::now();
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         let known = Known {
             role,
@@ -81,6 +95,7 @@ impl Lineage {
                 span: header.span_id,
                 begun: header.begun,
                 received,
+                since: now,
             });
         }
         if let Some(begun) = header.begun {
@@ -90,7 +105,10 @@ impl Lineage {
             inner.received.insert(received, header.span_id);
         }
         while inner.order.len() > MOST {
-            inner.forget_oldest();
+            let since = inner.forget_oldest();
+            if since.is_some_and(|since| now.duration_since(since) < ENOUGH) {
+                self.forgotten.fetch_add(1, Ordering::Relaxed);
+            }
         }
     }
 
@@ -147,10 +165,9 @@ impl Lineage {
 }
 
 impl Inner {
-    fn forget_oldest(&mut self) {
-        let Some(oldest) = self.order.pop_front() else {
-            return;
-        };
+    /// Since when it was remembered.
+    fn forget_oldest(&mut self) -> Option<Instant> {
+        let oldest = self.order.pop_front()?;
         self.by_span.remove(&oldest.span);
         if let Some(begun) = oldest.begun {
             self.by_trace.remove(&begun);
@@ -160,6 +177,7 @@ impl Inner {
         {
             self.received.remove(&received);
         }
+        Some(oldest.since)
     }
 }
 
@@ -289,6 +307,7 @@ mod tests {
         assert!(lineage.was_received(process(0), 1u64.to_be_bytes()));
         assert_eq!(lineage.resolve([8; 16], 0u64.to_be_bytes()), None);
         assert_eq!(lineage.resolve([8; 16], 1u64.to_be_bytes()), Some(TRACE));
+        assert_eq!(lineage.forgotten(), 1, "early, and counted");
         let inner = lineage.inner.lock().unwrap();
         assert_eq!(inner.by_span.len(), MOST);
         assert_eq!(inner.received.len(), MOST);

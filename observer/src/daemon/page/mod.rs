@@ -104,6 +104,12 @@ impl Page {
                 .read()
                 .map(|(method, count)| (method.as_str().to_owned(), count as f64)),
         ));
+        families.push(Family::single(
+            "observer_headers_forgotten",
+            "Requests with a trace context that were forgotten within ten seconds, for want of room: what came of one later may be in another trace.",
+            Kind::Counter,
+            self.shared.lineage.forgotten() as f64,
+        ));
         let counts = self.sampler.counts();
         families.push(Family::by(
             "observer_spans_kept",
