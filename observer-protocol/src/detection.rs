@@ -88,9 +88,57 @@ mod tests {
     #[test]
     fn a_prefix_fits_what_begins_with_it_and_nothing_shorter() {
         let row = Row::prefix(b"PRI * ", Sender::Client, Shape::Frames);
-        assert!(row.fits(b"PRI * HTTP/2.0\r\n"));
-        assert!(row.fits(b"PRI * "));
-        assert!(!row.fits(b"PRI *"));
-        assert!(!row.fits(b"PRI / HTTP/2.0\r\n"));
+        assert_eq!(
+            (row.least, row.sender, row.shape),
+            (6, Sender::Client, Shape::Frames)
+        );
+        let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+        for length in 0..=preface.len() {
+            assert_eq!(row.fits(&preface[..length]), length >= 6, "{length}");
+        }
+        for index in 0..6 {
+            for bit in 0..8 {
+                let mut other = *preface;
+                other[index] ^= 1 << bit;
+                assert!(!row.fits(&other), "bit {bit} of byte {index}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_row_has_sixteen_bytes() {
+        let bytes = b"0123456789abcdefghi";
+        let row = Row::prefix(bytes, Sender::Either, Shape::Full);
+        assert_eq!(
+            (&row.value[..], row.mask, row.least),
+            (&bytes[..16], [0xff; 16], 16)
+        );
+        assert!(row.fits(bytes) && row.fits(&bytes[..16]) && !row.fits(&bytes[..15]));
+        let whole = Row::prefix(&bytes[..16], Sender::Either, Shape::Full);
+        assert_eq!(whole, row);
+        let none = Row::prefix(b"", Sender::Either, Shape::Full);
+        assert!(none.fits(b"") && none.fits(bytes));
+    }
+
+    #[test]
+    fn bits_outside_of_the_mask_do_not_count_and_bytes_that_are_missing_are_zero() {
+        let row = Row {
+            mask: Row::prefix(b"\xff\xf0", Sender::Either, Shape::Full).value,
+            ..Row::prefix(b"\x16\x03\0", Sender::Client, Shape::Frames)
+        };
+        assert!(!row.fits(b"\x16\x03"), "three bytes must be there");
+        assert!(row.fits(b"\x16\x03\x01") && row.fits(b"\x16\x0f\xff"));
+        assert!(!row.fits(b"\x17\x03\x01") && !row.fits(b"\x16\x13\x01"));
+        let short = Row { least: 1, ..row };
+        assert!(!short.fits(b"\x17") && short.fits(b"\x16"));
+    }
+
+    #[test]
+    fn a_line_is_compared_by_the_kernel_programs_only() {
+        let row = Row {
+            test: Test::StartLine,
+            ..Row::prefix(b"HTTP/1.", Sender::Client, Shape::Head)
+        };
+        assert!(!row.fits(b"HTTP/1.1"));
     }
 }

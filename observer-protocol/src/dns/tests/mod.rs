@@ -5,6 +5,7 @@ mod corpus;
 mod message;
 mod mutated;
 mod name;
+mod protocol;
 
 /// A message with these flags and questions, and what follows its header.
 fn message(flags: u16, questions: u16, rest: &[u8]) -> Vec<u8> {

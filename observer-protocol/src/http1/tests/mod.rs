@@ -9,6 +9,7 @@ mod heads;
 mod hostile;
 mod mutated;
 mod plain;
+mod recycled;
 mod runs;
 mod seam;
 mod states;
