@@ -175,15 +175,11 @@ impl RequestSyntax {
         if head.b3.is_none() {
             head.b3 = b3_headers.single();
         }
-        if head.host.is_none() {
-            if let Some(authority) = authority(method, target) {
-                keep(
-                    &mut head.host,
-                    &mut spare.host,
-                    authority.as_bytes(),
-                    MAX_TEXT,
-                );
-            }
+        if head.host.is_none()
+            && let Some(authority) = authority(method, target)
+        {
+            let (kept, spare) = (&mut head.host, &mut spare.host);
+            keep(kept, spare, authority.as_bytes(), MAX_TEXT);
         }
         head.content_length = lengths.valid_length();
         head.chunked = lengths.coding() == Some(Coding::Chunked);
