@@ -1,5 +1,5 @@
 //! How fast one core turns ring records into exchanges: `cargo xtask bench --pipeline`, or
-//! `cargo run --release -p observer --example pipeline`.
+//! `cargo run --profile dist -p observer --example pipeline`.
 //!
 //! Prints exchanges a second, the median and the best of the rounds, for each protocol. With `--rounds N` it makes so
 //! many rounds; `--protocol NAME` runs one protocol alone, as is wanted below `valgrind --tool=callgrind
