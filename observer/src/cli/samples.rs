@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use crate::{
-    process::{Service, Value},
+    process::{Service, Text, Value},
+    protocol::ProtocolId,
     trace::{Span, SpanKind},
 };
 
@@ -33,25 +34,26 @@ pub(crate) fn span(
 ) -> Span {
     let (method, path) = name.split_once(' ').unwrap_or((name, "/"));
     let place = match kind {
-        SpanKind::Server => ("url.path", Value::Text(path.into())),
-        SpanKind::Client => (
+        SpanKind::Server => ("url.path", Value::Text(Text::copied(path))),
+        _ => (
             "url.full",
             Value::Text(format!("http://127.0.0.1:8080{path}").into()),
         ),
     };
     Span {
         service: service("gateway"),
+        protocol: ProtocolId::Http1,
         trace_id: [trace; 16],
         span_id: [id; 8],
         parent_span_id: (parent != 0).then_some([parent; 8]),
         link: None,
         trace_state: None,
-        name: name.into(),
+        name: Text::copied(name),
         kind,
         start_unix_nano: EPOCH + from_ms * 1_000_000,
         end_unix_nano: EPOCH + (from_ms + took_ms) * 1_000_000,
         attributes: vec![
-            ("http.request.method", Value::Text(method.into())),
+            ("http.request.method", Value::Text(Text::copied(method))),
             place,
             ("http.response.status_code", Value::Int(200)),
             ("http.response.body.size", Value::Int(1536)),

@@ -55,6 +55,14 @@ pub(super) fn host_memory() -> u64 {
     }
 }
 
+/// Bytes in which requests with a trace header are remembered: a 256th of the host's memory, from 4 to 16 MiB. They are
+/// taken as they are needed.
+pub(super) fn lineage_bytes(memory: u64) -> usize {
+    usize::try_from(memory / 256)
+        .unwrap_or(usize::MAX)
+        .clamp(4 << 20, 16 << 20)
+}
+
 pub(super) fn tier(wanted: config::Tier) -> Option<Tier> {
     match wanted {
         config::Tier::Auto => None,

@@ -8,19 +8,24 @@
 //! everything behind it; where the edge in between was seen, that edge is the truth.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::VecDeque,
     sync::{
-        Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
 
+use foldhash::HashMap;
+
 use crate::exchange::{HeaderContext, InferredLink};
 use crate::identity::{ProcessKey, Role};
 
-/// Span ids that are remembered, newest kept.
-const MOST: usize = 16_384;
+/// Bytes that a remembered span takes: an entry in each of four tables, of which those that hash are half empty.
+const BYTES_EACH: usize = size_of::<Forget>()
+    + 2 * (size_of::<(SpanId, Known)>()
+        + size_of::<(TraceId, TraceId)>()
+        + size_of::<((ProcessKey, SpanId), SpanId)>());
 /// What is forgotten before this may have been needed: a request lasts so long, now and then.
 const ENOUGH: Duration = Duration::from_secs(10);
 
@@ -28,10 +33,13 @@ type TraceId = [u8; 16];
 type SpanId = [u8; 8];
 
 /// Shared by the shards: parent and child may be seen by different ones.
-#[derive(Default)]
 pub(super) struct Lineage {
     inner: Mutex<Inner>,
+    /// Nothing is remembered yet: then nobody takes the lock.
+    is_empty: AtomicBool,
     forgotten: AtomicU64,
+    /// Span ids that are remembered, newest kept.
+    most: usize,
 }
 
 #[derive(Default)]
@@ -65,6 +73,24 @@ struct Forget {
 }
 
 impl Lineage {
+    /// Remembers as many spans as `bytes` hold. They are taken as they are needed.
+    pub(super) fn new(bytes: usize) -> Self {
+        Self {
+            inner: Mutex::default(),
+            is_empty: AtomicBool::new(true),
+            forgotten: AtomicU64::new(0),
+            most: (bytes / BYTES_EACH).max(1),
+        }
+    }
+
+    /// What is remembered, if anything is.
+    fn known(&self) -> Option<MutexGuard<'_, Inner>> {
+        if self.is_empty.load(Ordering::Acquire) {
+            return None;
+        }
+        Some(self.inner.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// Requests with a header that were forgotten early, for want of room: what came of one later may be in another trace.
     pub(super) fn forgotten(&self) -> u64 {
         self.forgotten.load(Ordering::Relaxed)
@@ -104,7 +130,8 @@ impl Lineage {
         if let Some(received) = received {
             inner.received.insert(received, header.span_id);
         }
-        while inner.order.len() > MOST {
+        self.is_empty.store(false, Ordering::Release);
+        while inner.order.len() > self.most {
             let since = inner.forget_oldest();
             if since.is_some_and(|since| now.duration_since(since) < ENOUGH) {
                 self.forgotten.fetch_add(1, Ordering::Relaxed);
@@ -114,10 +141,7 @@ impl Lineage {
 
     /// The trace that a span with this kernel-given trace and parent really belongs to.
     pub(super) fn resolve(&self, trace: TraceId, parent: SpanId) -> Option<TraceId> {
-        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        if inner.order.is_empty() {
-            return None;
-        }
+        let inner = self.known()?;
         inner
             .by_span
             .get(&parent)
@@ -128,7 +152,9 @@ impl Lineage {
     /// What a kernel-given link really leads to: a request keeps its span id, whatever its header says.
     pub(super) fn correct_link(&self, link: InferredLink) -> InferredLink {
         let trace_id = self.resolve(link.trace_id, link.span_id);
-        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(inner) = self.known() else {
+            return link;
+        };
         let header = inner.by_span.get(&link.span_id);
         InferredLink {
             trace_id: trace_id.unwrap_or(link.trace_id),
@@ -141,7 +167,9 @@ impl Lineage {
     /// nearer than the header's span. For a server that is plain. A client's header may as well be its own SDK's, or a
     /// person's: it handed on only what the request came with that it was sent for.
     pub(super) fn handed_on(&self, own: SpanId, header_parent: SpanId) -> bool {
-        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(inner) = self.known() else {
+            return false;
+        };
         let same = |span: &SpanId| {
             inner
                 .by_span
@@ -159,8 +187,8 @@ impl Lineage {
 
     /// Whether a process has received a request with this parent in its header.
     pub(super) fn was_received(&self, process: ProcessKey, header_parent: SpanId) -> bool {
-        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        inner.received.contains_key(&(process, header_parent))
+        self.known()
+            .is_some_and(|inner| inner.received.contains_key(&(process, header_parent)))
     }
 }
 
@@ -207,7 +235,7 @@ mod tests {
 
     #[test]
     fn a_replaced_trace_takes_its_whole_tree_along() {
-        let lineage = Lineage::default();
+        let lineage = Lineage::new(1 << 20);
         lineage.header_seen(process(0), Role::Server, &header(1, None), false);
         assert_eq!(lineage.resolve([7; 16], [1; 8]), Some(TRACE), "a child");
         assert_eq!(
@@ -220,7 +248,7 @@ mod tests {
 
     #[test]
     fn a_link_leads_to_the_trace_that_its_request_is_exported_in() {
-        let lineage = Lineage::default();
+        let lineage = Lineage::new(1 << 20);
         let link = |trace_id, span: u8, sampled| InferredLink {
             trace_id,
             span_id: [span; 8],
@@ -239,7 +267,7 @@ mod tests {
 
     #[test]
     fn a_subtree_does_not_take_its_siblings_along() {
-        let lineage = Lineage::default();
+        let lineage = Lineage::new(1 << 20);
         lineage.header_seen(process(0), Role::Client, &header(1, Some(5)), false);
         assert_eq!(lineage.resolve([7; 16], [1; 8]), Some(TRACE));
         assert_eq!(lineage.resolve([7; 16], [3; 8]), None);
@@ -247,7 +275,7 @@ mod tests {
 
     #[test]
     fn a_chain_that_hands_the_header_on_keeps_its_own_edges() {
-        let lineage = Lineage::default();
+        let lineage = Lineage::new(1 << 20);
         lineage.header_seen(process(0), Role::Server, &header(1, None), false);
         lineage.header_seen(process(0), Role::Client, &header(2, Some(1)), false);
         lineage.header_seen(process(1), Role::Server, &header(3, Some(2)), false);
@@ -262,7 +290,7 @@ mod tests {
 
     #[test]
     fn a_client_that_wrote_the_header_itself_handed_nothing_on() {
-        let lineage = Lineage::default();
+        let lineage = Lineage::new(1 << 20);
         lineage.header_seen(process(0), Role::Client, &header(2, None), false);
         assert!(!lineage.handed_on([2; 8], CALLER), "no request behind it");
         lineage.header_seen(process(0), Role::Client, &header(4, Some(1)), false);
@@ -271,14 +299,14 @@ mod tests {
 
     #[test]
     fn a_span_that_is_left_out_is_nobodys_parent() {
-        let lineage = Lineage::default();
+        let lineage = Lineage::new(1 << 20);
         lineage.header_seen(process(0), Role::Server, &header(1, None), true);
         assert!(!lineage.handed_on([1; 8], CALLER));
     }
 
     #[test]
     fn a_span_of_which_it_is_told_later_that_it_is_made_is_a_parent_then() {
-        let lineage = Lineage::default();
+        let lineage = Lineage::new(1 << 20);
         lineage.header_seen(process(0), Role::Server, &header(1, None), true);
         lineage.header_seen(process(0), Role::Server, &header(1, None), false);
         assert!(lineage.handed_on([1; 8], CALLER));
@@ -287,7 +315,7 @@ mod tests {
 
     #[test]
     fn what_a_process_received_is_known_for_that_process() {
-        let lineage = Lineage::default();
+        let lineage = Lineage::new(1 << 20);
         lineage.header_seen(process(3), Role::Server, &header(1, None), false);
         lineage.header_seen(process(4), Role::Client, &header(2, None), false);
         assert!(lineage.was_received(process(3), CALLER));
@@ -296,7 +324,8 @@ mod tests {
 
     #[test]
     fn the_oldest_are_forgotten() {
-        let lineage = Lineage::default();
+        const MOST: usize = 1_000;
+        let lineage = Lineage::new(MOST * BYTES_EACH);
         for index in 0..=MOST as u64 {
             let mut header = header(0, None);
             header.span_id = index.to_be_bytes();

@@ -11,6 +11,7 @@ mod choices;
 mod departures;
 mod ending;
 mod feed;
+mod flow;
 mod health;
 mod identities;
 mod injection;
@@ -28,6 +29,7 @@ mod shard;
 mod show;
 mod signals;
 mod sink;
+mod tallies;
 mod tcp_option;
 mod threads;
 mod waiting;
@@ -152,7 +154,14 @@ impl Daemon {
             now_ns(),
         );
         let own_port = server.as_ref().map(|server| server.address().port());
-        let shared = Arc::new(Shared::new(settings, table, finder, feed, own_port));
+        let shared = Arc::new(Shared::new(
+            settings,
+            table,
+            finder,
+            feed,
+            own_port,
+            rings.len(),
+        ));
         let registries = Arc::new(Registries::new(
             rings.len(),
             choices::limits(settings),

@@ -16,8 +16,8 @@ use tokio::{runtime::Runtime, sync::watch};
 
 use super::{
     Collect, Show,
+    flow::Local,
     health::Health,
-    pipeline::Local,
     show,
     threads::{self, spawn},
 };

@@ -12,25 +12,18 @@ use crate::{
     exchange::{Exchange, ParentMethod, TraceContext},
     identity::Role,
     process::{Instrumentation, Service},
-    protocol::http1::HttpExchange,
+    protocol::Delivery,
 };
-
-/// Where OTLP/HTTP takes traces, at the end of whatever path leads to it (OTLP specification, "OTLP/HTTP Request").
-const TRACES: &str = "/v1/traces";
-/// How the OpenTelemetry Collector's exporters begin their `User-Agent`, whichever distribution it is.
-const COLLECTOR: &str = "OpenTelemetry Collector";
 
 /// Takes note of what an exchange says about the service at its end.
 pub(super) fn learn(lineage: &Lineage, exchange: &Exchange, service: &Arc<Service>) {
-    let Some(http) = exchange.http() else {
-        return;
-    };
+    let delivery = exchange.detail.describe().delivery();
     let instrumentation = &service.instrumentation;
     let known = instrumentation.evidence();
     match exchange.role {
-        Role::Server if is_post_of_traces(http) => instrumentation.relays(),
+        Role::Server if delivery.is_some() => instrumentation.relays(),
         Role::Server => return,
-        Role::Client => sent(lineage, exchange, http, instrumentation),
+        Role::Client => sent(lineage, exchange, delivery, instrumentation),
     }
     match (known, instrumentation.evidence()) {
         (None, Some(evidence)) => tracing::info!(
@@ -49,12 +42,12 @@ pub(super) fn learn(lineage: &Lineage, exchange: &Exchange, service: &Arc<Servic
 fn sent(
     lineage: &Lineage,
     exchange: &Exchange,
-    http: &HttpExchange,
+    delivery: Option<Delivery>,
     instrumentation: &Instrumentation,
 ) {
     let context = &exchange.context;
-    if is_post_of_traces(http) && http.status.is_some_and(|status| status / 100 == 2) {
-        if !is_made_for_a_request(context) && !is_a_collectors(http) {
+    if let Some(delivery) = delivery.filter(|it| it.is_accepted) {
+        if !is_made_for_a_request(context) && !delivery.is_a_collectors {
             instrumentation.posted();
         }
     } else if let (ParentMethod::Header, Some(parent)) =
@@ -63,16 +56,6 @@ fn sent(
     {
         instrumentation.wrote(parent);
     }
-}
-
-fn is_post_of_traces(http: &HttpExchange) -> bool {
-    let path = http.target.split('?').next().unwrap_or_default();
-    &*http.method == "POST" && path.ends_with(TRACES)
-}
-
-fn is_a_collectors(http: &HttpExchange) -> bool {
-    let agent = http.user_agent.as_deref();
-    agent.is_some_and(|agent| agent.starts_with(COLLECTOR))
 }
 
 /// Whether the kernel knows for which request of the same process it was sent, whatever its header names beside.
@@ -103,7 +86,7 @@ mod tests {
     }
 
     fn learned(exchanges: &[Exchange]) -> Option<Evidence> {
-        let (lineage, service) = (Lineage::default(), service("it"));
+        let (lineage, service) = (Lineage::new(1 << 20), service("it"));
         for exchange in exchanges {
             learn(&lineage, exchange, &service);
         }

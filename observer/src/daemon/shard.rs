@@ -10,6 +10,7 @@ use anyhow::Result;
 
 use super::{
     HOUSEKEEPING_NS,
+    flow::Flow,
     health::{Health, Pulse},
     now_ns,
     outlets::Outlets,
@@ -19,6 +20,7 @@ use super::{
 };
 use crate::{
     config::Settings,
+    export::otlp::OtlpExporter,
     identity::ConnectionKey,
     kernel::{Kernel, LoadOptions, reader::RecordRing},
     metrics::routes::Routes,
@@ -71,15 +73,19 @@ impl Shards<'_> {
     ) -> Result<(Vec<JoinHandle<()>>, Vec<Published>)> {
         let (mut threads, mut counters) = (Vec::new(), Vec::new());
         for ((ring, registry), index) in rings.into_iter().zip(self.registries.shards()).zip(0..) {
-            let pipeline = Pipeline::new(
-                Arc::clone(self.shared),
+            let exporter = self.outlets.exporter.clone();
+            let exporter = exporter.filter(OtlpExporter::exports_spans);
+            let flow = Flow::new(
+                Arc::clone(&self.shared.flow),
+                index as usize,
                 Arc::clone(registry),
                 self.routes.clone(),
                 self.sampler.clone(),
-                self.outlets.exporter.clone(),
+                exporter.is_some(),
                 self.outlets.local(),
-                kernel.connections(index)?,
             );
+            let maps = kernel.connections(index)?;
+            let pipeline = Pipeline::new(Arc::clone(self.shared), flow, exporter, maps);
             let shard = Shard::new(self.config);
             let published = Published::default();
             counters.push(Arc::clone(&published));
@@ -118,7 +124,7 @@ fn run_shard(
         published,
         pulse,
     };
-    state.pipeline.now_ns = now_ns();
+    state.pipeline.flow.now_ns = now_ns();
     ring.run(
         stop,
         &mut state,
@@ -141,14 +147,14 @@ impl ShardState<'_> {
     fn pause(&mut self) -> Duration {
         self.pulse.beat();
         let now = now_ns();
-        self.pipeline.now_ns = now;
+        self.pipeline.flow.now_ns = now;
         let shared = &self.pipeline.shared;
         shared.feed.take_in(&shared.table);
         let some_waits = self.pipeline.release(now);
         self.settle(now);
         if now.saturating_sub(self.last_housekeeping) >= HOUSEKEEPING_NS {
             self.last_housekeeping = now;
-            self.pipeline.clock = Clock::measure();
+            self.pipeline.flow.clock = Clock::measure();
             self.pipeline.forget_departed();
             self.shard.sweep(now, &mut self.pipeline);
             self.publish();

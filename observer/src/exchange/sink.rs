@@ -6,13 +6,15 @@ use crate::{
     protocol::Detail,
 };
 
-/// A request that is being answered, for `active_requests`.
+/// A request that is being answered, for gauges of open requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Started<'a> {
     /// The end at which it is seen.
     pub role: Role,
     /// The process at this end.
     pub process: ProcessKey,
+    /// TLS lies below what was read, as far as was known when it started.
+    pub tls: bool,
     /// Its connection.
     pub connection: ConnectionKey,
     /// What is known of it so far.

@@ -1,28 +1,33 @@
 //! The registries of all threads, added up.
 
-use std::{
-    collections::{HashMap, hash_map::Entry},
-    sync::Arc,
-};
+use std::{collections::HashMap, sync::Arc};
 
 use super::{
-    Attributes, Histogram, Instrument, Metric, Point, Registry, ServiceMetrics, Snapshot,
-    identity::{Group, Identity},
-    instruments as i,
-    registry::ALL_REASONS,
-    series::{REASONS, Series},
+    Attributes, Instrument, Metric, Point, Registry, ServiceMetrics, Snapshot,
+    cells::Sum,
+    registry::{View, Views},
+    series::{ALL_REASONS, REASONS, overflow_labels},
 };
 use crate::{
     process::{Service, Value},
-    trace::conventions::Method,
+    protocol::{self, Group},
 };
 
-/// Adds registries up, one at a time, so that each thread's lock is held only while its own is read:
+/// `observer.exchanges.incomplete`, by `observer.incomplete` (the reason).
+static INCOMPLETE: Instrument = Instrument {
+    name: "observer.exchanges.incomplete",
+    unit: "{exchange}",
+    description: "Exchanges of which a part was not seen or did not happen, by reason.",
+    bounds: &[],
+};
+
+/// Adds registries up, one at a time. A thread's lock is held only while pointers to its numbers are copied:
 ///
 /// ```ignore
 /// let mut merge = Merge::new(limits.series);
 /// for shard in &shards {
-///     merge.add(&shard.registry.lock()?);
+///     let views = shard.registry.lock()?.views();
+///     merge.add_views(&views);
 /// }
 /// let snapshot = merge.finish(now);
 /// ```
@@ -36,9 +41,16 @@ struct Total {
     service: Arc<Service>,
     start: u64,
     renewed: u64,
-    series: HashMap<Identity, Series>,
+    groups: Vec<GroupTotal>,
     incomplete: [u64; REASONS],
-    active: [[Option<i64>; Method::COUNT]; 2],
+}
+
+/// One group's values so far.
+struct GroupTotal {
+    group: &'static Group,
+    series: HashMap<Attributes, Sum>,
+    /// Open requests by their key, in its order.
+    open: Vec<(u16, i64)>,
 }
 
 impl Merge {
@@ -52,42 +64,21 @@ impl Merge {
 
     /// Adds a thread's registry. Services with the same name and instance are one.
     pub fn add(&mut self, registry: &Registry) {
-        for entry in registry.entries.iter().flatten() {
-            let key = (
-                entry.service.name.clone(),
-                entry.service.instance_id.clone(),
-            );
+        self.add_views(&registry.views());
+    }
+
+    /// The same for what was [taken](Registry::views) of it.
+    pub fn add_views(&mut self, views: &Views) {
+        for view in &views.0 {
+            let key = (view.service.name.clone(), view.service.instance_id.clone());
             let total = self.services.entry(key).or_insert_with(|| Total {
-                service: entry.service.clone(),
-                start: entry.start,
-                renewed: entry.renewed,
-                series: HashMap::new(),
+                service: view.service.clone(),
+                start: view.start,
+                renewed: view.renewed,
+                groups: Vec::new(),
                 incomplete: [0; REASONS],
-                active: Default::default(),
             });
-            total.start = total.start.min(entry.start);
-            if total.renewed < entry.renewed {
-                (total.renewed, total.service) = (entry.renewed, entry.service.clone());
-            }
-            for series in &entry.series.series {
-                match total.series.entry(series.identity.clone()) {
-                    Entry::Occupied(mut mine) => merge(mine.get_mut(), series),
-                    Entry::Vacant(entry) => drop(entry.insert(series.clone())),
-                }
-            }
-            for (mine, more) in total.incomplete.iter_mut().zip(entry.series.incomplete) {
-                *mine += more;
-            }
-            for (mine, more) in total
-                .active
-                .iter_mut()
-                .flatten()
-                .zip(entry.series.active.iter().flatten())
-            {
-                if let Some(more) = more {
-                    *mine.get_or_insert(0) += more;
-                }
-            }
+            total.add(view);
         }
     }
 
@@ -117,48 +108,59 @@ pub fn snapshot(registries: &[&Registry], cap: usize, now_unix_ns: u64) -> Snaps
     merge.finish(now_unix_ns)
 }
 
-fn merge(mine: &mut Series, more: &Series) {
-    mine.born = mine.born.min(more.born);
-    mine.duration.merge(&more.duration);
-    mine.request_size.merge(&more.request_size);
-    mine.response_size.merge(&more.response_size);
-}
-
 impl Total {
-    fn metrics(self, cap: usize) -> ServiceMetrics {
-        let mut groups: HashMap<Group, Vec<Series>> = HashMap::new();
-        for series in self.series.into_values() {
-            let group = series.identity.group();
-            groups.entry(group).or_default().push(series);
+    fn add(&mut self, view: &View) {
+        self.start = self.start.min(view.start);
+        if self.renewed < view.renewed {
+            (self.renewed, self.service) = (view.renewed, view.service.clone());
         }
-        let mut of = |group| capped(groups.remove(&group).unwrap_or_default(), group, cap);
-        let server = of(Group::Server);
-        let client = of(Group::Client);
-        let lookups = of(Group::Lookups);
+        for series in view.series.iter() {
+            let sums = &mut self.group(series.group).series;
+            let sum = sums.entry(series.labels.clone()).or_insert_with(|| {
+                let labels = series.labels.clone();
+                Sum::new(series.group, labels, series.is_overflow, series.born)
+            });
+            sum.add(series);
+        }
+        for (mine, more) in self.incomplete.iter_mut().zip(view.reasons.read()) {
+            *mine += more;
+        }
+        for count in view.open.iter() {
+            let open = &mut self.group(count.open.group).open;
+            match open.binary_search_by_key(&count.open.key, |(key, _)| *key) {
+                Ok(at) => open[at].1 += count.now(),
+                Err(at) => open.insert(at, (count.open.key, count.now())),
+            }
+        }
+    }
+
+    fn group(&mut self, group: &'static Group) -> &mut GroupTotal {
+        let at = match self.groups.iter().position(|known| known.group == group) {
+            Some(at) => at,
+            None => {
+                self.groups.push(GroupTotal {
+                    group,
+                    series: HashMap::new(),
+                    open: Vec::new(),
+                });
+                self.groups.len() - 1
+            }
+        };
+        &mut self.groups[at]
+    }
+
+    fn metrics(mut self, cap: usize) -> ServiceMetrics {
+        let order = protocol::groups();
+        let place = |group: &Group| order.iter().position(|known| *known == group);
+        self.groups.sort_by_key(|total| place(total.group));
         let mut metrics = Vec::new();
-        histograms(&mut metrics, &i::SERVER_DURATION, &server, |series| {
-            &series.duration
-        });
-        histograms(&mut metrics, &i::SERVER_REQUEST_SIZE, &server, |series| {
-            &series.request_size
-        });
-        histograms(&mut metrics, &i::SERVER_RESPONSE_SIZE, &server, |series| {
-            &series.response_size
-        });
-        histograms(&mut metrics, &i::CLIENT_DURATION, &client, |series| {
-            &series.duration
-        });
-        histograms(&mut metrics, &i::CLIENT_REQUEST_SIZE, &client, |series| {
-            &series.request_size
-        });
-        histograms(&mut metrics, &i::CLIENT_RESPONSE_SIZE, &client, |series| {
-            &series.response_size
-        });
-        histograms(&mut metrics, &i::LOOKUP_DURATION, &lookups, |series| {
-            &series.duration
-        });
-        push(&mut metrics, &i::SERVER_ACTIVE, active(&self.active));
-        push(&mut metrics, &i::INCOMPLETE, incomplete(&self.incomplete));
+        let mut gauges = Vec::new();
+        for total in self.groups {
+            total.open(&mut gauges);
+            total.histograms(cap, &mut metrics);
+        }
+        metrics.append(&mut gauges);
+        push(&mut metrics, &INCOMPLETE, incomplete(&self.incomplete));
         ServiceMetrics {
             service: self.service,
             start_unix_nano: self.start,
@@ -167,46 +169,50 @@ impl Total {
     }
 }
 
+impl GroupTotal {
+    fn histograms(self, cap: usize, metrics: &mut Vec<Metric>) {
+        let series = capped(self.series.into_values().collect(), self.group, cap);
+        for (at, measure) in self.group.measures.iter().enumerate() {
+            let point = |sum: &Sum| Some((sum.labels.clone(), Point::Histogram(sum.point(at)?)));
+            push(
+                metrics,
+                measure.instrument,
+                series.iter().filter_map(point).collect(),
+            );
+        }
+    }
+
+    fn open(&self, metrics: &mut Vec<Metric>) {
+        let Some(gauge) = &self.group.open else {
+            return;
+        };
+        let point = |(key, open): &(u16, i64)| {
+            let mut labels = protocol::Attributes::with_capacity(4);
+            (gauge.labels)(*key, &mut labels);
+            (labels.into_sorted().into(), Point::UpDown(*open))
+        };
+        push(
+            metrics,
+            gauge.instrument,
+            self.open.iter().map(point).collect(),
+        );
+    }
+}
+
 /// At most `cap` series besides the overflow series. The oldest stay, so that the same ones do in every snapshot and
 /// no sum ever falls; each thread alone keeps to the cap, but together they may hold more.
-fn capped(mut series: Vec<Series>, group: Group, cap: usize) -> Vec<Series> {
-    let place = |series: &Series| {
-        (
-            matches!(series.identity, Identity::Overflow(_)),
-            series.born,
-        )
-    };
-    series.sort_by_cached_key(|series| (place(series), format!("{:?}", series.identity)));
-    let own = series.partition_point(|series| !matches!(series.identity, Identity::Overflow(_)));
+fn capped(mut series: Vec<Sum>, group: &'static Group, cap: usize) -> Vec<Sum> {
+    series.sort_by_cached_key(|sum| (sum.is_overflow, sum.born, format!("{:?}", sum.labels)));
+    let own = series.partition_point(|sum| !sum.is_overflow);
     if own > cap {
-        let surplus: Vec<Series> = series.drain(cap..).collect();
-        let born = surplus.last().map_or(0, |series| series.born);
-        let mut overflow = Series::new(Identity::Overflow(group), born);
-        surplus
-            .iter()
-            .for_each(|series| merge(&mut overflow, series));
+        // The overflow series of a thread, where there is one, is the last.
+        let surplus: Vec<Sum> = series.drain(cap..).collect();
+        let born = surplus.last().map_or(0, |sum| sum.born);
+        let mut overflow = Sum::new(group, overflow_labels(), true, born);
+        surplus.iter().for_each(|sum| overflow.add_sum(sum));
         series.push(overflow);
     }
     series
-}
-
-fn histograms<const N: usize>(
-    metrics: &mut Vec<Metric>,
-    instrument: &'static Instrument,
-    series: &[Series],
-    of: impl Fn(&Series) -> &Histogram<N>,
-) {
-    let point = |series: &Series| {
-        Some((
-            series.attributes.clone(),
-            Point::Histogram(of(series).point()?),
-        ))
-    };
-    push(
-        metrics,
-        instrument,
-        series.iter().filter_map(point).collect(),
-    );
 }
 
 fn push(
@@ -217,21 +223,6 @@ fn push(
     if !points.is_empty() {
         metrics.push(Metric { instrument, points });
     }
-}
-
-fn active(active: &[[Option<i64>; Method::COUNT]; 2]) -> Vec<(Attributes, Point)> {
-    let mut points = Vec::new();
-    for (scheme, methods) in ["http", "https"].into_iter().zip(active) {
-        for (method, open) in Method::ALL.into_iter().zip(methods) {
-            let Some(open) = *open else { continue };
-            let attributes: Attributes = Arc::new([
-                ("http.request.method", Value::Text(method.as_str().into())),
-                ("url.scheme", Value::Text(scheme.into())),
-            ]);
-            points.push((attributes, Point::UpDown(open)));
-        }
-    }
-    points
 }
 
 fn incomplete(counts: &[u64; REASONS]) -> Vec<(Attributes, Point)> {

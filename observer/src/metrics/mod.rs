@@ -2,11 +2,9 @@
 //!
 //! In: every [`Exchange`](crate::exchange::Exchange), before any sampling, and its [`Service`].
 //! Out: a [`Snapshot`] whenever an exporter asks.
-//! Owns: instruments, series and their bounds, learned routes.
+//! Owns: series and their bounds, learned routes. Which instruments there are, each protocol says in its groups.
 
-mod histogram;
-mod identity;
-pub mod instruments;
+mod cells;
 mod merge;
 mod registry;
 pub mod routes;
@@ -14,12 +12,13 @@ mod series;
 
 use std::sync::Arc;
 
-use self::histogram::Histogram;
 pub use self::{
     merge::{Merge, snapshot},
-    registry::{Limits, Registry},
+    registry::{Handle, Limits, Registry, Views},
+    series::OpenCount,
 };
 use crate::process::{Service, Value};
+pub use crate::protocol::Instrument;
 
 /// Attributes of a series, sorted by key.
 pub type Attributes = Arc<[(&'static str, Value)]>;
@@ -63,19 +62,6 @@ pub enum Point {
     Counter(u64),
     /// Sum that goes both ways (`up-down counter`).
     UpDown(i64),
-}
-
-/// A metric's description.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Instrument {
-    /// OpenTelemetry name, e.g. `http.server.request.duration`.
-    pub name: &'static str,
-    /// UCUM unit, e.g. `s`.
-    pub unit: &'static str,
-    /// One sentence.
-    pub description: &'static str,
-    /// Histogram bounds, ascending; empty for sums.
-    pub bounds: &'static [f64],
 }
 
 /// One instrument's series for one service.

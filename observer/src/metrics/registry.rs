@@ -1,22 +1,28 @@
 //! The metrics that one thread owns.
 //!
-//! Each shard records into a registry of its own, behind a mutex that only the collection contends for; [`Merge`]
-//! (super::Merge) adds them up. A hit costs two lookups by small keys and no allocation.
+//! Each shard records into a registry of its own, behind a mutex that a collection takes for as long as it needs to copy a
+//! few pointers; [`Merge`](super::Merge) adds the numbers behind them up. A hit costs a comparison with the exchange
+//! before, or one lookup by a small key, and no allocation.
 //!
 //! Everything is bounded. A service's series beyond the cap go to the conventions' overflow series. Services beyond
 //! theirs (a server that forks for each connection makes thousands) are added up by name under the instance
 //! `overflow`, and beyond 256 names in one service `overflow`: totals stay exact, detail is lost.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering::Relaxed},
+};
 
 use foldhash::HashMap;
 
-use super::series::{REASONS, ServiceSeries};
+use super::{
+    cells::Series,
+    series::{Measured, OpenCount, Reasons, Room, ServiceSeries},
+};
 use crate::{
     exchange::{Exchange, Incomplete},
-    identity::Role,
     process::{Service, Value},
-    trace::conventions::Method,
+    protocol::Open,
 };
 
 /// Name and instance of what found no room.
@@ -60,11 +66,40 @@ pub(super) struct Entry {
     folded: bool,
 }
 
+/// Where a service's metrics are, to be asked for once and not for each exchange.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Handle {
+    index: usize,
+    generation: u64,
+}
+
+impl Handle {
+    /// Whether no service has left since.
+    pub const fn is_of(self, generation: u64) -> bool {
+        self.generation == generation
+    }
+}
+
+/// What a collection reads of one service.
+pub(super) struct View {
+    pub(super) service: Arc<Service>,
+    pub(super) start: u64,
+    pub(super) renewed: u64,
+    pub(super) series: Arc<Vec<Arc<Series>>>,
+    pub(super) reasons: Arc<Reasons>,
+    pub(super) open: Arc<Vec<Arc<OpenCount>>>,
+}
+
+/// A thread's metrics as a collection reads them: pointers to numbers that the thread goes on to write.
+pub struct Views(pub(super) Vec<View>);
+
 /// The metrics of one thread.
 #[derive(Default)]
 pub struct Registry {
     limits: Limits,
     pub(super) entries: Vec<Option<Entry>>,
+    /// Goes up when services leave: a [`Handle`] from before may lead to another.
+    generation: Arc<AtomicU64>,
     by_pointer: HashMap<usize, usize>,
     /// By name, then instance.
     by_name: HashMap<Arc<str>, HashMap<Arc<str>, usize>>,
@@ -97,56 +132,102 @@ impl Registry {
         exemplar: bool,
         now_unix_ns: u64,
     ) {
-        let limits = self.limits;
-        let spare = limits.total_series.saturating_sub(self.series);
-        let Some(entry) = self.entry(service, now_unix_ns) else {
+        let handle = self.handle(service, now_unix_ns);
+        self.record_at(handle, exchange, route, exemplar, now_unix_ns);
+    }
+
+    /// [`record`](Self::record) for the service that a [valid](Self::is_valid) handle leads to.
+    pub fn record_at(
+        &mut self,
+        handle: Handle,
+        exchange: &Exchange,
+        route: Option<&Arc<str>>,
+        exemplar: bool,
+        now_unix_ns: u64,
+    ) {
+        let room = Room {
+            cap: self.limits.series,
+            spare: self.limits.total_series.saturating_sub(self.series),
+        };
+        let Some(entry) = self.at(handle) else {
             return;
         };
         if let Some(reason) = exchange.incomplete {
-            entry.series.incomplete[reason_index(reason)] += 1;
+            entry.series.reasons.count(reason);
         }
-        let known = exchange.incomplete != Some(Incomplete::Abandoned)
-            && exchange.http().is_none_or(|http| !http.method.is_empty());
+        let detail = exchange.detail.describe();
+        let known = exchange.incomplete != Some(Incomplete::Abandoned) && detail.is_measurable();
         if let Some(duration) = exchange.duration_ns().filter(|_| known) {
-            let bounds = (limits.series, spare);
-            self.series +=
-                entry
-                    .series
-                    .record(exchange, duration, route, exemplar, now_unix_ns, bounds);
+            let measured = Measured {
+                exchange,
+                detail,
+                duration_ns: duration,
+                route,
+                exemplar: exemplar.then_some(now_unix_ns),
+            };
+            self.series += entry.series.record(measured, now_unix_ns, room);
         }
     }
 
-    /// Counts a server's request as active. A client's is ignored: the conventions' stable set has no such metric.
-    ///
-    /// `scheme` is `http` or `https`.
-    pub fn request_started(
-        &mut self,
-        service: &Arc<Service>,
-        role: Role,
-        method: &str,
-        scheme: &str,
-        now_unix_ns: u64,
-    ) {
-        if let Some(active) = self.active(service, role, method, scheme, now_unix_ns) {
-            *active.get_or_insert(0) += 1;
+    /// Where a service's metrics are.
+    pub fn handle(&mut self, service: &Arc<Service>, now_unix_ns: u64) -> Handle {
+        let index = match self.by_pointer.get(&pointer(service)) {
+            Some(index) => *index,
+            None => self.admit(service, now_unix_ns),
+        };
+        Handle {
+            index,
+            generation: self.generation.load(Relaxed),
+        }
+    }
+
+    /// Whether a handle still leads to the service that it was asked for.
+    pub fn is_valid(&self, handle: Handle) -> bool {
+        handle.is_of(self.generation.load(Relaxed))
+    }
+
+    /// A number that goes up when services leave, to be read without a lock.
+    pub fn generation(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.generation)
+    }
+
+    /// Counts a request as open.
+    pub fn request_started(&mut self, service: &Arc<Service>, open: Open, now_unix_ns: u64) {
+        let handle = self.handle(service, now_unix_ns);
+        if let Some(count) = self.open_requests(handle, open) {
+            count.started();
         }
     }
 
     /// The counterpart of [`request_started`](Self::request_started); to be called with the same values, however the
     /// request ended. Without a start it changes nothing.
-    pub fn request_ended(
-        &mut self,
-        service: &Arc<Service>,
-        role: Role,
-        method: &str,
-        scheme: &str,
-        now_unix_ns: u64,
-    ) {
-        if let Some(Some(active)) = self.active(service, role, method, scheme, now_unix_ns)
-            && *active > 0
+    pub fn request_ended(&mut self, service: &Arc<Service>, open: Open, now_unix_ns: u64) {
+        let handle = self.handle(service, now_unix_ns);
+        if let Some(count) = self
+            .at(handle)
+            .and_then(|entry| entry.series.open(&open).cloned())
         {
-            *active -= 1;
+            count.ended();
         }
+    }
+
+    /// The count of open requests of that kind, for the thread that records here. It counts until the service leaves.
+    pub fn open_requests(&mut self, handle: Handle, open: Open) -> Option<Arc<OpenCount>> {
+        Some(self.at(handle)?.series.open_or_new(open))
+    }
+
+    /// What a collection reads. Takes as long as copying a few pointers for each service.
+    pub fn views(&self) -> Views {
+        let entries = self.entries.iter().flatten();
+        let view = |entry: &Entry| View {
+            service: Arc::clone(&entry.service),
+            start: entry.start,
+            renewed: entry.renewed,
+            series: Arc::clone(&entry.series.series),
+            reasons: Arc::clone(&entry.series.reasons),
+            open: Arc::clone(&entry.series.open),
+        };
+        Views(entries.map(view).collect())
     }
 
     /// Drops the services that `dead` names: those whose process ended long enough ago that its last values were
@@ -157,6 +238,7 @@ impl Registry {
             let Some(entry) = slot.take_if(|entry| !entry.folded && dead(&entry.service)) else {
                 continue;
             };
+            self.generation.fetch_add(1, Relaxed);
             for alias in &entry.aliases {
                 self.by_pointer.remove(&pointer(alias));
             }
@@ -184,27 +266,11 @@ impl Registry {
         self.series
     }
 
-    fn active(
-        &mut self,
-        service: &Arc<Service>,
-        role: Role,
-        method: &str,
-        scheme: &str,
-        now: u64,
-    ) -> Option<&mut Option<i64>> {
-        if role == Role::Client {
+    fn at(&mut self, handle: Handle) -> Option<&mut Entry> {
+        if !self.is_valid(handle) {
             return None;
         }
-        let series = &mut self.entry(service, now)?.series;
-        series.active[usize::from(scheme == "https")].get_mut(Method::of(method) as usize)
-    }
-
-    fn entry(&mut self, service: &Arc<Service>, now: u64) -> Option<&mut Entry> {
-        let index = match self.by_pointer.get(&pointer(service)) {
-            Some(index) => *index,
-            None => self.admit(service, now),
-        };
-        self.entries.get_mut(index)?.as_mut()
+        self.entries.get_mut(handle.index)?.as_mut()
     }
 
     /// The place of a service whose Arc was not seen yet.
@@ -285,7 +351,7 @@ fn overflow(name: Arc<str>) -> Arc<Service> {
         attributes: vec![
             ("otel.metric.overflow", Value::Bool(true)),
             ("service.instance.id", Value::Text(OVERFLOW.into())),
-            ("service.name", Value::Text(name.clone())),
+            ("service.name", Value::Text(name.clone().into())),
         ],
         name,
         instance_id: OVERFLOW.into(),
@@ -296,29 +362,6 @@ fn overflow(name: Arc<str>) -> Arc<Service> {
 
 fn pointer(service: &Arc<Service>) -> usize {
     Arc::as_ptr(service) as usize
-}
-
-/// Every reason, by its number.
-pub(super) const ALL_REASONS: [Incomplete; REASONS] = [
-    Incomplete::LostBytes,
-    Incomplete::HeadTooLarge,
-    Incomplete::Closed,
-    Incomplete::Reset,
-    Incomplete::Abandoned,
-    Incomplete::Malformed,
-    Incomplete::Unanswered,
-];
-
-const fn reason_index(reason: Incomplete) -> usize {
-    match reason {
-        Incomplete::LostBytes => 0,
-        Incomplete::HeadTooLarge => 1,
-        Incomplete::Closed => 2,
-        Incomplete::Reset => 3,
-        Incomplete::Abandoned => 4,
-        Incomplete::Malformed => 5,
-        Incomplete::Unanswered => 6,
-    }
 }
 
 #[cfg(test)]

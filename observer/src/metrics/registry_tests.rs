@@ -4,7 +4,7 @@ use observer_protocol::dns::ResponseCode;
 
 use super::*;
 use crate::{
-    identity::Address,
+    identity::{Address, Role},
     metrics::{HistogramPoint, Metric, Point, ServiceMetrics, Snapshot, snapshot},
     protocol::http1::HttpVersion,
     trace::samples::{dns, exchange, http, instance, lookup, service},
@@ -267,7 +267,7 @@ fn beyond_the_cap_everything_goes_to_the_overflow_series() {
         let route: Arc<str> = format!("/{n}").into();
         registry.record(&api, &exchange(Role::Server), Some(&route), false, NOW);
         let mut call = exchange(Role::Client);
-        http(&mut call).host = Some(format!("host-{n}").into());
+        http(&mut call).host = Some(format!("host-{n}"));
         registry.record(&api, &call, None, false, NOW);
     }
     assert_eq!(registry.series_count(), 20);
@@ -361,14 +361,21 @@ fn two_threads_add_up_and_the_newest_identity_is_told() {
 fn active_requests_go_up_and_down_but_never_below_zero() {
     let mut registry = Registry::default();
     let api = service("api");
-    registry.request_ended(&api, Role::Server, "GET", "http", NOW);
-    registry.request_started(&api, Role::Server, "GET", "http", NOW);
-    registry.request_started(&api, Role::Server, "GET", "http", NOW);
-    registry.request_started(&api, Role::Server, "BREW", "https", NOW);
-    registry.request_started(&api, Role::Client, "GET", "http", NOW);
-    registry.request_ended(&api, Role::Server, "GET", "http", NOW);
-    registry.request_ended(&api, Role::Server, "BREW", "https", NOW);
-    registry.request_ended(&api, Role::Server, "BREW", "https", NOW);
+    let open = |role, method: &str, tls| {
+        let mut request = exchange(role);
+        http(&mut request).method = method.to_owned().into();
+        request.detail.describe().open(role, tls)
+    };
+    let get = open(Role::Server, "GET", false).unwrap();
+    let brew = open(Role::Server, "BREW", true).unwrap();
+    registry.request_ended(&api, get, NOW);
+    registry.request_started(&api, get, NOW);
+    registry.request_started(&api, get, NOW);
+    registry.request_started(&api, brew, NOW);
+    assert_eq!(open(Role::Client, "GET", false), None);
+    registry.request_ended(&api, get, NOW);
+    registry.request_ended(&api, brew, NOW);
+    registry.request_ended(&api, brew, NOW);
     let snapshot = taken(&[&registry]);
     let points = &metric(&snapshot.services[0], "http.server.active_requests")
         .unwrap()

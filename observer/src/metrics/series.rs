@@ -1,267 +1,255 @@
 //! One service's series on one thread.
 
-use std::{collections::hash_map::Entry, net::IpAddr, sync::Arc};
+use std::sync::{
+    Arc,
+    atomic::{AtomicI64, AtomicU64, Ordering::Relaxed},
+};
 
 use foldhash::HashMap;
 
-use super::{
-    Attributes, Exemplar,
-    histogram::Histogram,
-    identity::{Dns, Group, Http, Identity},
-    instruments::{BYTES, SECONDS},
-};
+use super::{Attributes, Exemplar, cells::Series};
 use crate::{
-    exchange::Exchange,
-    identity::{Address, Role},
-    protocol::{Detail, http1::HttpExchange},
-    trace::conventions::{self, ErrorType, Method},
+    exchange::{Exchange, Incomplete},
+    process::Value,
+    protocol::{self, Describe, Group, Key, Names, Open, SeriesKey},
 };
 
 /// Reasons of incomplete exchanges, by number.
 pub(super) const REASONS: usize = 7;
 
-/// The instruments that share the attributes of a request.
-#[derive(Clone, Debug)]
-pub(super) struct Series {
-    pub(super) identity: Identity,
-    pub(super) attributes: Attributes,
-    /// When it was made, ns since the Unix epoch: decides who stays when threads together exceed the cap.
-    pub(super) born: u64,
-    pub(super) duration: Histogram<{ SECONDS.len() + 1 }>,
-    pub(super) request_size: Histogram<{ BYTES.len() + 1 }>,
-    pub(super) response_size: Histogram<{ BYTES.len() + 1 }>,
-}
+/// Every reason, by its number.
+pub(super) const ALL_REASONS: [Incomplete; REASONS] = [
+    Incomplete::LostBytes,
+    Incomplete::HeadTooLarge,
+    Incomplete::Closed,
+    Incomplete::Reset,
+    Incomplete::Abandoned,
+    Incomplete::Malformed,
+    Incomplete::Unanswered,
+];
 
-impl Series {
-    pub(super) fn new(identity: Identity, born: u64) -> Self {
-        Self {
-            attributes: identity.attributes(),
-            identity,
-            born,
-            duration: Histogram::new(),
-            request_size: Histogram::new(),
-            response_size: Histogram::new(),
+/// Incomplete exchanges by reason. One thread writes.
+#[derive(Debug, Default)]
+pub(super) struct Reasons([AtomicU64; REASONS]);
+
+impl Reasons {
+    pub(super) fn count(&self, reason: Incomplete) {
+        if let Some(at) = ALL_REASONS.iter().position(|known| *known == reason) {
+            let count = &self.0[at];
+            count.store(count.load(Relaxed) + 1, Relaxed);
         }
     }
 
-    fn record(&mut self, exchange: &Exchange, duration_ns: u64, exemplar: bool, now: u64) {
-        let seconds = duration_ns as f64 / 1e9;
-        let bucket = self.duration.record(SECONDS, seconds);
-        if let Some(http) = exchange.http() {
-            if let Some(size) = http.request_body_size {
-                self.request_size.record(BYTES, size as f64);
-            }
-            if let Some(size) = http.response_body_size {
-                self.response_size.record(BYTES, size as f64);
-            }
-        }
-        if exemplar {
-            let (trace_id, span_id) = (exchange.context.trace_id, exchange.context.span_id);
-            self.duration.exemplify(
-                bucket,
-                Exemplar {
-                    value: seconds,
-                    time_unix_nano: now,
-                    trace_id,
-                    span_id,
-                },
-            );
-        }
+    pub(super) fn read(&self) -> [u64; REASONS] {
+        std::array::from_fn(|at| self.0[at].load(Relaxed))
     }
 }
 
-/// What leads to a series without building its attributes. A pointer stands for its route: the cache keeps the
-/// route alive, so no other can take its place.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-struct CacheKey {
-    route: usize,
-    server: u32,
-    port: u16,
-    status: u16,
-    /// Role, method, kind of error, version.
-    packed: u32,
+/// Requests of one kind that are open now. One thread writes.
+#[derive(Debug)]
+pub struct OpenCount {
+    pub(super) open: Open,
+    count: AtomicI64,
+}
+
+impl OpenCount {
+    /// One more.
+    pub fn started(&self) {
+        self.count.store(self.now() + 1, Relaxed);
+    }
+
+    /// One less, but never below zero.
+    pub fn ended(&self) {
+        self.count.store((self.now() - 1).max(0), Relaxed);
+    }
+
+    /// How many there are.
+    pub fn now(&self) -> i64 {
+        self.count.load(Relaxed)
+    }
+}
+
+/// The bounds within which series may be made.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Room {
+    /// Series of each group.
+    pub(super) cap: usize,
+    /// How many more the thread may make.
+    pub(super) spare: usize,
+}
+
+/// An exchange to be counted.
+#[derive(Clone, Copy)]
+pub(super) struct Measured<'a> {
+    pub(super) exchange: &'a Exchange,
+    pub(super) detail: &'a dyn Describe,
+    pub(super) duration_ns: u64,
+    pub(super) route: Option<&'a Arc<str>>,
+    /// When it was seen, ns since the Unix epoch, where its span is exported.
+    pub(super) exemplar: Option<u64>,
 }
 
 /// The series of one service.
+///
+/// What a collection reads stands behind shared pointers: it takes those, and reads while the thread goes on.
 #[derive(Default)]
 pub(super) struct ServiceSeries {
-    pub(super) series: Vec<Series>,
-    by_identity: HashMap<Identity, usize>,
-    cache: HashMap<CacheKey, (usize, Option<Arc<str>>)>,
-    /// `Host` values of a client, numbered.
-    hosts: HashMap<Box<str>, u32>,
-    addresses: HashMap<IpAddr, u32>,
-    /// Series of each group, without the overflow series.
-    count: [usize; Group::COUNT],
-    pub(super) incomplete: [u64; REASONS],
-    /// Open requests of a server by scheme (`http`, `https`) and method; `None` where there never was one.
-    pub(super) active: [[Option<i64>; Method::COUNT]; 2],
+    groups: Vec<GroupSeries>,
+    pub(super) series: Arc<Vec<Arc<Series>>>,
+    pub(super) reasons: Arc<Reasons>,
+    pub(super) open: Arc<Vec<Arc<OpenCount>>>,
+    /// How many there are, the overflow series not counted.
+    count: usize,
+}
+
+/// What leads to the series of one group.
+struct GroupSeries {
+    group: &'static Group,
+    names: Names,
+    /// The last one: most exchanges are like the one before.
+    last: Option<(Key, usize)>,
+    /// A pointer stands for its route: the route is kept alive, so no other can take its place.
+    by_key: HashMap<Key, (usize, Option<Arc<str>>)>,
+    by_labels: HashMap<Attributes, usize>,
+    overflow: Option<usize>,
+    count: usize,
+}
+
+impl GroupSeries {
+    fn new(group: &'static Group) -> Self {
+        Self {
+            group,
+            names: Names::default(),
+            last: None,
+            by_key: HashMap::default(),
+            by_labels: HashMap::default(),
+            overflow: None,
+            count: 0,
+        }
+    }
 }
 
 impl ServiceSeries {
-    /// Adds an exchange whose duration is known. `cap` is the number of series of each group, `spare` how many more
-    /// the thread may make. Returns how many series it made, the overflow series not counted.
-    pub(super) fn record(
-        &mut self,
-        exchange: &Exchange,
-        duration_ns: u64,
-        route: Option<&Arc<str>>,
-        exemplar: bool,
-        now: u64,
-        (cap, spare): (usize, usize),
-    ) -> usize {
-        let http = match &exchange.detail {
-            Detail::Http1(http) => http,
-            Detail::Dns(dns) => {
-                let before = self.len();
-                let error = ErrorType::of(exchange);
-                let name = dns.question.name.clone();
-                let index = self.find(Identity::Dns(Dns { name, error }), cap, spare, now);
-                self.series[index].record(exchange, duration_ns, exemplar, now);
-                return self.len() - before;
-            }
-        };
-        let route = route.filter(|_| exchange.role == Role::Server);
-        let key = self.key(exchange, http, route, cap);
-        if let Some((index, _)) = key.and_then(|key| self.cache.get(&key)) {
-            self.series[*index].record(exchange, duration_ns, exemplar, now);
-            return 0;
+    /// Adds an exchange whose duration is known. Returns how many series it made, the overflow series not counted.
+    pub(super) fn record(&mut self, measured: Measured<'_>, now: u64, room: Room) -> usize {
+        let before = self.count;
+        let Measured {
+            exchange, detail, ..
+        } = measured;
+        let group = self.group(detail.group(exchange));
+        let index = self.find(group, measured, now, room);
+        if let Some(series) = self.series.get(index) {
+            let exemplar = measured.exemplar.map(|time_unix_nano| Exemplar {
+                value: 0.0,
+                time_unix_nano,
+                trace_id: exchange.context.trace_id,
+                span_id: exchange.context.span_id,
+            });
+            series.record(detail, measured.duration_ns, exemplar);
         }
-        let before = self.len();
-        let index = match key {
-            Some(key) => {
-                let index = self.find(identity(exchange, http, route), cap, spare, now);
-                // Routes may come as ever new pointers to the same text: forget them all rather than grow.
-                if self.cache.len() >= 4 * cap.max(16) {
-                    self.cache.clear();
-                }
-                self.cache.insert(key, (index, route.cloned()));
-                index
+        self.count - before
+    }
+
+    /// The place of a group, of which there are a few.
+    fn group(&mut self, group: &'static Group) -> usize {
+        match self.groups.iter().position(|known| known.group == group) {
+            Some(at) => at,
+            None => {
+                self.groups.push(GroupSeries::new(group));
+                self.groups.len() - 1
             }
-            None => self.overflow(Group::of(exchange), now),
-        };
-        self.series[index].record(exchange, duration_ns, exemplar, now);
-        self.len() - before
+        }
     }
 
-    /// The cache's key; `None` when there are too many servers to number.
-    fn key(
-        &mut self,
-        exchange: &Exchange,
-        http: &HttpExchange,
-        route: Option<&Arc<str>>,
-        cap: usize,
-    ) -> Option<CacheKey> {
-        let (server, port) = match exchange.role {
-            Role::Server => (0, 0),
-            Role::Client => self.server(exchange, http, cap)?,
+    /// The series of an exchange.
+    fn find(&mut self, at: usize, measured: Measured<'_>, now: u64, room: Room) -> usize {
+        let Measured {
+            exchange,
+            detail,
+            route,
+            ..
+        } = measured;
+        let group = &mut self.groups[at];
+        let mut key = SeriesKey::new(&mut group.names, 2 * room.cap);
+        detail.series(exchange, route, &mut key);
+        let Some(key) = key.finish() else {
+            return self.overflow(at, now);
         };
-        let error = match ErrorType::of(exchange) {
-            None => 0,
-            Some(ErrorType::Status(_)) => 1,
-            Some(ErrorType::ConnectionClosed) => 2,
-            Some(ErrorType::ConnectionReset) => 3,
-            // Of lookups only.
-            Some(ErrorType::Dns(_) | ErrorType::Timeout) => return None,
-        };
-        let method = Method::of(&http.method) as u32;
-        let role = u32::from(exchange.role == Role::Client);
-        let version = http.version.map_or(0, |version| version as u32 + 1);
-        Some(CacheKey {
-            route: route.map_or(0, |route| Arc::as_ptr(route).cast::<u8>() as usize),
-            server,
-            port,
-            status: http.status.unwrap_or(0),
-            packed: role | error << 1 | version << 3 | method << 8,
-        })
-    }
-
-    /// A number for what a client calls its server, and the connection's port.
-    fn server(
-        &mut self,
-        exchange: &Exchange,
-        http: &HttpExchange,
-        cap: usize,
-    ) -> Option<(u32, u16)> {
-        let (ip, port) = match &exchange.peer {
-            Address::Inet(address) => (Some(address.ip()), address.port()),
-            _ => (None, 0),
-        };
-        let written = conventions::raw_authority(http);
-        let written = written.or(match &exchange.peer {
-            Address::Unix(path) => Some(path),
-            _ => None,
-        });
-        // Even numbers are names, odd ones addresses, 0 is neither.
-        let number = match (written, ip) {
-            (Some(written), _) => match self.hosts.get(written) {
-                Some(number) => *number,
-                None if self.hosts.len() >= 2 * cap => return None,
-                None => {
-                    let number = 2 * (self.hosts.len() as u32 + 1);
-                    self.hosts.insert(written.into(), number);
-                    number
-                }
-            },
-            (None, Some(ip)) => {
-                let next = 2 * self.addresses.len() as u32 + 1;
-                let full = self.addresses.len() >= 2 * cap;
-                match self.addresses.entry(ip) {
-                    Entry::Occupied(number) => *number.get(),
-                    Entry::Vacant(_) if full => return None,
-                    Entry::Vacant(entry) => *entry.insert(next),
-                }
-            }
-            (None, None) => 0,
-        };
-        Some((number, port))
-    }
-
-    fn find(&mut self, identity: Identity, cap: usize, spare: usize, now: u64) -> usize {
-        if let Some(index) = self.by_identity.get(&identity) {
+        if let Some((last, index)) = group.last
+            && last == key
+        {
+            return index;
+        }
+        if let Some((index, _)) = group.by_key.get(&key) {
+            group.last = Some((key, *index));
             return *index;
         }
-        let group = identity.group();
-        let count = &mut self.count[group as usize];
-        if *count >= cap || spare == 0 {
-            return self.overflow(group, now);
+        let mut labels = protocol::Attributes::with_capacity(8);
+        detail.labels(exchange, route, &mut labels);
+        let index = self.labelled(at, labels.into_sorted().into(), now, room);
+        let group = &mut self.groups[at];
+        // Routes may come as ever new pointers to the same text: forget them all rather than grow.
+        if group.by_key.len() >= 4 * room.cap.max(16) {
+            group.by_key.clear();
         }
-        *count += 1;
-        self.add(identity, now)
-    }
-
-    fn overflow(&mut self, group: Group, now: u64) -> usize {
-        match self.by_identity.get(&Identity::Overflow(group)) {
-            Some(index) => *index,
-            None => self.add(Identity::Overflow(group), now),
-        }
-    }
-
-    fn add(&mut self, identity: Identity, now: u64) -> usize {
-        let index = self.series.len();
-        self.by_identity.insert(identity.clone(), index);
-        self.series.push(Series::new(identity, now));
+        group.by_key.insert(key, (index, route.cloned()));
+        group.last = Some((key, index));
         index
     }
 
+    fn labelled(&mut self, at: usize, labels: Attributes, now: u64, room: Room) -> usize {
+        let group = &mut self.groups[at];
+        if let Some(index) = group.by_labels.get(&labels) {
+            return *index;
+        }
+        if group.count >= room.cap || room.spare == 0 {
+            return self.overflow(at, now);
+        }
+        group.count += 1;
+        self.count += 1;
+        let index = self.series.len();
+        group.by_labels.insert(Arc::clone(&labels), index);
+        let series = Series::new(group.group, labels, false, now);
+        Arc::make_mut(&mut self.series).push(Arc::new(series));
+        index
+    }
+
+    fn overflow(&mut self, at: usize, now: u64) -> usize {
+        let group = &mut self.groups[at];
+        *group.overflow.get_or_insert_with(|| {
+            let series = Series::new(group.group, overflow_labels(), true, now);
+            Arc::make_mut(&mut self.series).push(Arc::new(series));
+            self.series.len() - 1
+        })
+    }
+
+    /// The count of open requests of that kind, if there was one.
+    pub(super) fn open(&self, open: &Open) -> Option<&Arc<OpenCount>> {
+        self.open
+            .iter()
+            .find(|count| count.open.key == open.key && count.open.group == open.group)
+    }
+
+    /// The same; begins at 0 where there was none.
+    pub(super) fn open_or_new(&mut self, open: Open) -> Arc<OpenCount> {
+        if let Some(count) = self.open(&open) {
+            return Arc::clone(count);
+        }
+        let count = Arc::new(OpenCount {
+            open,
+            count: AtomicI64::new(0),
+        });
+        Arc::make_mut(&mut self.open).push(Arc::clone(&count));
+        count
+    }
+
     /// How many series there are, the overflow series not counted.
-    pub(super) fn len(&self) -> usize {
-        self.count.iter().sum()
+    pub(super) const fn len(&self) -> usize {
+        self.count
     }
 }
 
-fn identity(exchange: &Exchange, http: &HttpExchange, route: Option<&Arc<str>>) -> Identity {
-    Identity::Http(Http {
-        role: exchange.role,
-        method: Method::of(&http.method),
-        status: http.status,
-        error: ErrorType::of(exchange),
-        version: http.version,
-        scheme: conventions::scheme(exchange),
-        route: route.cloned(),
-        server: match exchange.role {
-            Role::Client => conventions::server(exchange),
-            Role::Server => (None, None),
-        },
-    })
+/// The attributes of the series of what found no room.
+pub(super) fn overflow_labels() -> Attributes {
+    Arc::new([("otel.metric.overflow", Value::Bool(true))])
 }

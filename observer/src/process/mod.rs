@@ -18,6 +18,7 @@ mod proc_fs;
 mod selectors;
 mod service;
 mod table;
+mod value;
 
 use std::sync::Arc;
 
@@ -31,21 +32,7 @@ pub use proc_fs::{ProcFs, is_own_pid_namespace_private, own_key};
 pub use selectors::{Candidate, InvalidGlob, Selectors};
 pub use service::Identifier;
 pub use table::{Found, Table, TableStats};
-
-/// A value of a resource or span attribute.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Value {
-    /// UTF-8 text.
-    Text(Arc<str>),
-    /// Integer.
-    Int(i64),
-    /// Floating point.
-    Double(f64),
-    /// Truth value.
-    Bool(bool),
-    /// Array of text.
-    Texts(Arc<[Arc<str>]>),
-}
+pub use value::{Text, Value};
 
 /// The OpenTelemetry resource of one instance: what one exec began. Shared by everything that came from that process
 /// and from those it forked with no exec since; two instances have two services, even with one name, told apart by

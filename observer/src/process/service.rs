@@ -425,7 +425,7 @@ impl Attributes {
                 Some(known) => self.set(known, value.clone()),
                 None => {
                     extra.retain(|(own, _)| **own != **key);
-                    extra.push((key.as_str().into(), Value::Text(value.as_str().into())));
+                    extra.push((key.as_str().into(), Value::Text(value.clone().into())));
                 }
             }
         }
@@ -434,7 +434,7 @@ impl Attributes {
         extra.sort_by(|(left, _), (right, _)| left.cmp(right));
         let text = |key: &str| {
             self.0.iter().find_map(|(own, value)| match value {
-                Value::Text(text) if *own == key => Some(Arc::clone(text)),
+                Value::Text(text) if *own == key => Some(text.to_shared()),
                 _ => None,
             })
         };

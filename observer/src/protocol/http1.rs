@@ -1,63 +1,12 @@
-//! HTTP/1.0 and 1.1.
-
-use std::borrow::Cow;
+//! HTTP/1.0 and 1.1: all of it is what the conventions say of any HTTP.
 
 use observer_protocol::{
     http1::{Http1, RequestHead, ResponseHead},
     protocol::Side,
 };
 
+pub use super::conventions::http::{GROUPS, HttpExchange, HttpVersion, summary};
 use super::{Account, Carried, Detail};
-
-/// What an HTTP exchange adds.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct HttpExchange {
-    /// Method token as it was sent.
-    pub method: Cow<'static, str>,
-    /// Request target as it was sent (origin, absolute, authority or asterisk form), at most 2 KiB, **query
-    /// included**: what leaves the daemon must cut it off at the `?`.
-    pub target: String,
-    /// The request's version; `None` where its head was not seen.
-    pub version: Option<HttpVersion>,
-    /// `Host` header (or the authority of an absolute target), as it was sent.
-    pub host: Option<String>,
-    /// `User-Agent` header, at most 256 bytes.
-    pub user_agent: Option<String>,
-    /// Status code of the final response; `None` when none was seen.
-    pub status: Option<u16>,
-    /// Body bytes of the request; `None` where the framing was not seen whole.
-    pub request_body_size: Option<u64>,
-    /// Body bytes of the response; `None` where the framing was not seen whole.
-    pub response_body_size: Option<u64>,
-    /// The connection became a tunnel (101, or 2xx to CONNECT).
-    pub upgraded: bool,
-    /// The response is a stream of server-sent events.
-    pub event_stream: bool,
-}
-
-/// A version of HTTP.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum HttpVersion {
-    /// HTTP/1.0.
-    V1_0,
-    /// HTTP/1.1.
-    V1_1,
-}
-
-impl HttpVersion {
-    /// The version of a request line that ends in `HTTP/1.{minor}`.
-    pub const fn of_minor(minor: u8) -> Self {
-        if minor == 0 { Self::V1_0 } else { Self::V1_1 }
-    }
-
-    /// `network.protocol.version`.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::V1_0 => "1.0",
-            Self::V1_1 => "1.1",
-        }
-    }
-}
 
 impl Account for Http1 {
     fn opened(detail: &mut Detail, head: &mut RequestHead) {
@@ -108,5 +57,33 @@ impl Account for Http1 {
             tracestate: head.tracestate.as_deref(),
             b3: head.b3.as_deref(),
         }
+    }
+}
+
+/// Its facts, of an exchange that is one.
+#[cfg(test)]
+pub(crate) fn of(detail: &mut Detail) -> &mut HttpExchange {
+    match detail {
+        Detail::Http1(http) => http,
+        other => panic!("not HTTP/1: {other:?}"),
+    }
+}
+
+#[cfg(test)]
+impl Detail {
+    /// The HTTP facts, of an HTTP exchange.
+    pub(crate) const fn http(&self) -> Option<&HttpExchange> {
+        match self {
+            Self::Http1(http) => Some(http),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+impl super::exchange::Exchange {
+    /// The same.
+    pub(crate) const fn http(&self) -> Option<&HttpExchange> {
+        self.detail.http()
     }
 }

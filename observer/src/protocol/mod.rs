@@ -5,12 +5,34 @@
 //! Owns: the one list of protocols. A protocol is a line in it and a file here; no other place tells them apart.
 
 mod account;
+pub(crate) mod attributes;
+pub mod conventions;
+mod describe;
 pub mod dns;
+pub mod exchange;
+mod group;
 pub mod http1;
 #[cfg(test)]
 pub(crate) mod made_up;
+mod outcome;
+#[cfg(test)]
+pub(crate) mod samples;
+mod series;
+mod summary;
 
-pub(crate) use account::{Account, Carried, DatagramAccount};
+pub(crate) use self::{
+    account::{Account, Carried, DatagramAccount},
+    series::Names,
+};
+pub use self::{
+    attributes::Attributes,
+    describe::{Delivery, Describe, RouteInput, SpanBuilder, SpanKind},
+    group::{BYTES, Group, Instrument, Measure, Open, OpenRequests, SECONDS},
+    outcome::{ErrorType, Outcome},
+    series::{Key, SeriesKey},
+    summary::{Row, Status, Summary},
+};
+use crate::process::Value;
 
 /// Generates what depends on the whole list: [`ProtocolId`] and [`Detail`].
 macro_rules! protocols {
@@ -37,6 +59,31 @@ macro_rules! protocols {
                     _ => Self::Unknown,
                 }
             }
+
+            /// A span's kind and attributes in a line.
+            pub fn summary<'a>(
+                self,
+                kind: SpanKind,
+                attributes: &'a [(&'static str, Value)],
+            ) -> Summary<'a> {
+                match self {
+                    $(Self::$Name => $module::summary(kind, attributes),)*
+                    Self::Unknown => Summary::default(),
+                }
+            }
+        }
+
+        /// The groups of all protocols, in the order of the list; each once, as several protocols may share one.
+        pub fn groups() -> Vec<&'static Group> {
+            let mut groups: Vec<&'static Group> = Vec::new();
+            for more in [$($module::GROUPS),*] {
+                for group in more {
+                    if !groups.contains(group) {
+                        groups.push(group);
+                    }
+                }
+            }
+            groups
         }
 
         /// An exchange's protocol, and what only that one knows of it.
@@ -50,6 +97,13 @@ macro_rules! protocols {
             pub const fn id(&self) -> ProtocolId {
                 match self {
                     $(Self::$Name(_) => ProtocolId::$Name,)*
+                }
+            }
+
+            /// What its protocol says of it.
+            pub fn describe(&self) -> &dyn Describe {
+                match self {
+                    $(Self::$Name(facts) => facts,)*
                 }
             }
         }
@@ -83,16 +137,6 @@ pub(crate) use streams;
 
 /// The protocol of the datagrams that the kernel ships.
 pub(crate) type NameService = observer_protocol::dns::Dns;
-
-impl Detail {
-    /// The HTTP attributes, of an HTTP exchange.
-    pub const fn http(&self) -> Option<&http1::HttpExchange> {
-        match self {
-            Self::Http1(http) => Some(http),
-            _ => None,
-        }
-    }
-}
 
 impl Default for Detail {
     /// That of an exchange of which nothing is known.

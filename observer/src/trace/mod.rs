@@ -1,11 +1,10 @@
 //! Spans from exchanges, and which of them are kept.
 //!
 //! In: an [`Exchange`](crate::exchange::Exchange) and its [`Service`].
-//! Out: a [`Span`] that follows the OpenTelemetry HTTP conventions, for those that the sampler keeps.
-//! Owns: conventions for spans, trace ids, sampling.
+//! Out: a [`Span`] that follows its protocol's conventions, for those that the sampler keeps.
+//! Owns: spans, the clock that they are told by, sampling.
 
 mod clock;
-pub mod conventions;
 mod sampler;
 #[cfg(test)]
 pub(crate) mod samples;
@@ -19,25 +18,20 @@ pub use self::{
     sampler::{Sampler, SamplerConfig, SamplerCounts},
     synthesize::{link_attributes, synthesize},
 };
+pub use crate::protocol::SpanKind;
 use crate::{
     exchange::InferredLink,
-    process::{Service, Value},
+    process::{Service, Text, Value},
+    protocol::ProtocolId,
 };
-
-/// OTLP span kind.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum SpanKind {
-    /// Answers a request.
-    Server,
-    /// Sends a request.
-    Client,
-}
 
 /// A span, ready to be exported.
 #[derive(Clone, Debug)]
 pub struct Span {
     /// The process that it belongs to.
     pub service: Arc<Service>,
+    /// What it was told in.
+    pub protocol: ProtocolId,
     /// W3C trace id.
     pub trace_id: [u8; 16],
     /// W3C span id.
@@ -48,8 +42,8 @@ pub struct Span {
     pub link: Option<InferredLink>,
     /// `tracestate`.
     pub trace_state: Option<Box<str>>,
-    /// Name, low cardinality: `{method} {route}` or `{method}`.
-    pub name: Arc<str>,
+    /// Name, low cardinality.
+    pub name: Text,
     /// Kind.
     pub kind: SpanKind,
     /// Start, ns since the Unix epoch.

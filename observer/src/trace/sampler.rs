@@ -12,16 +12,13 @@
 //! The `sampled` flag of an incoming `traceparent` is handed on but does not decide.
 
 use std::sync::{
-    Arc, Mutex,
+    Arc, Mutex, MutexGuard, PoisonError,
     atomic::{AtomicU64, Ordering::Relaxed},
 };
 
-use super::{conventions::ErrorType, slow::Slowness};
-use crate::{
-    exchange::{Exchange, Incomplete},
-    identity::Role,
-    protocol::Detail,
-};
+use super::slow::Slowness;
+use crate::exchange::{Exchange, Incomplete};
+use crate::identity::Role;
 
 /// How long the thresholds stay, ns.
 const WINDOW_NS: u64 = 250_000_000;
@@ -66,9 +63,10 @@ pub struct SamplerCounts {
     pub unfinished: u64,
 }
 
-/// One thread's sampler. Clones share cap, thresholds and counts; what is slow each learns for itself.
+/// One thread's sampler. Clones share cap and thresholds; each counts for itself, and what is slow each learns for itself.
 pub struct Sampler {
     shared: Arc<Shared>,
+    counts: Arc<Lane>,
     slowness: Slowness,
     slow_ns: u64,
 }
@@ -77,6 +75,7 @@ impl Clone for Sampler {
     fn clone(&self) -> Self {
         Self {
             shared: self.shared.clone(),
+            counts: self.shared.lane(),
             slowness: Slowness::new(),
             slow_ns: self.slow_ns,
         }
@@ -95,36 +94,56 @@ struct Shared {
     cap: Option<u32>,
     /// Smallest randomness that is kept: first class, ordinary.
     thresholds: [AtomicU64; 2],
-    /// Arrivals in this window, by class.
-    arrivals: [AtomicU64; 2],
     /// End of this window, monotonic ns; 0 before the first.
     window_end: AtomicU64,
-    /// Smoothed arrivals a second, by class. Its lock is taken once a window.
-    rates: Mutex<[f64; 2]>,
+    /// Its lock is taken once a window.
+    rates: Mutex<Rates>,
+    /// What each clone counted. Its lock is taken once a window, and by who asks.
+    lanes: Mutex<Vec<Arc<Lane>>>,
     /// Token bucket: the time, monotonic ns, at which all that was taken is paid for.
     paid_until: AtomicU64,
+}
+
+/// Arrivals, first class and ordinary.
+#[derive(Default)]
+struct Rates {
+    /// A second, smoothed.
+    smoothed: [f64; 2],
+    /// Of all clones, when the window began.
+    before: [u64; 2],
+}
+
+/// What one clone decided, on cache lines of its own: one thread writes.
+#[derive(Default)]
+#[repr(align(128))]
+struct Lane {
+    /// First class and ordinary.
+    arrivals: [AtomicU64; 2],
     kept: [AtomicU64; 3],
     dropped_probability: AtomicU64,
     dropped_rate: AtomicU64,
     unfinished: AtomicU64,
 }
 
+/// One more, where one thread writes.
+fn count(counter: &AtomicU64) {
+    counter.store(counter.load(Relaxed) + 1, Relaxed);
+}
+
 impl Sampler {
     /// A sampler that keeps everything until the cap is felt.
     pub fn new(config: SamplerConfig) -> Self {
+        let shared = Arc::new(Shared {
+            cap: config.spans_per_second,
+            thresholds: Default::default(),
+            window_end: AtomicU64::new(0),
+            rates: Mutex::default(),
+            lanes: Mutex::default(),
+            paid_until: AtomicU64::new(0),
+        });
         Self {
-            shared: Arc::new(Shared {
-                cap: config.spans_per_second,
-                thresholds: Default::default(),
-                arrivals: Default::default(),
-                window_end: AtomicU64::new(0),
-                rates: Mutex::new([0.0; 2]),
-                paid_until: AtomicU64::new(0),
-                kept: Default::default(),
-                dropped_probability: AtomicU64::new(0),
-                dropped_rate: AtomicU64::new(0),
-                unfinished: AtomicU64::new(0),
-            }),
+            counts: shared.lane(),
+            shared,
             slowness: Slowness::new(),
             slow_ns: config.slow_ns.unwrap_or(u64::MAX),
         }
@@ -138,15 +157,14 @@ impl Sampler {
             .duration_ns()
             .filter(|_| exchange.incomplete != Some(Incomplete::Abandoned));
         let Some(duration) = duration else {
-            self.shared.unfinished.fetch_add(1, Relaxed);
+            count(&self.counts.unfinished);
             return false;
         };
         let class = self.class(exchange, route, duration);
-        let kept = self
-            .shared
-            .decide(class, randomness(&exchange.context.trace_id), now);
+        let randomness = randomness(&exchange.context.trace_id);
+        let kept = self.shared.decide(class, randomness, now, &self.counts);
         if kept {
-            self.shared.kept[class as usize].fetch_add(1, Relaxed);
+            count(&self.counts.kept[class as usize]);
         }
         kept
     }
@@ -162,14 +180,17 @@ impl Sampler {
 
     /// What was decided since the start, by all clones together.
     pub fn counts(&self) -> SamplerCounts {
-        let shared = &self.shared;
+        let lanes = self.shared.lanes();
+        let sum = |of: &dyn Fn(&Lane) -> &AtomicU64| -> u64 {
+            lanes.iter().map(|lane| of(lane).load(Relaxed)).sum()
+        };
         SamplerCounts {
-            kept_error: shared.kept[Class::Error as usize].load(Relaxed),
-            kept_slow: shared.kept[Class::Slow as usize].load(Relaxed),
-            kept_ordinary: shared.kept[Class::Ordinary as usize].load(Relaxed),
-            dropped_probability: shared.dropped_probability.load(Relaxed),
-            dropped_rate: shared.dropped_rate.load(Relaxed),
-            unfinished: shared.unfinished.load(Relaxed),
+            kept_error: sum(&|lane| &lane.kept[Class::Error as usize]),
+            kept_slow: sum(&|lane| &lane.kept[Class::Slow as usize]),
+            kept_ordinary: sum(&|lane| &lane.kept[Class::Ordinary as usize]),
+            dropped_probability: sum(&|lane| &lane.dropped_probability),
+            dropped_rate: sum(&|lane| &lane.dropped_rate),
+            unfinished: sum(&|lane| &lane.unfinished),
         }
     }
 
@@ -182,51 +203,57 @@ impl Sampler {
     }
 
     fn class(&mut self, exchange: &Exchange, route: Option<&Arc<str>>, duration_ns: u64) -> Class {
-        let streams = exchange
-            .http()
-            .is_some_and(|http| http.event_stream || http.upgraded);
+        let detail = exchange.detail.describe();
         let kind = match (exchange.role, route) {
             (Role::Server, Some(route)) => Arc::as_ptr(route).cast::<u8>() as u64,
             (role, _) => {
-                let role = match exchange.detail {
-                    Detail::Http1(_) => u64::from(role == Role::Client) + 1,
-                    Detail::Dns(_) => 3,
-                };
+                let role = u64::from(role == Role::Client) | (exchange.detail.id() as u64) << 1;
                 exchange.process.start_ns.rotate_left(20)
-                    ^ u64::from(exchange.process.tgid) << 2
+                    ^ u64::from(exchange.process.tgid) << 10
                     ^ role
             }
         };
-        let slow =
-            !streams && (self.slowness.observe(kind, duration_ns) || duration_ns >= self.slow_ns);
-        match ErrorType::of(exchange).filter(|error| error.is_failure()) {
-            Some(_) => Class::Error,
-            None if slow => Class::Slow,
-            None => Class::Ordinary,
+        let slow = !detail.is_endless()
+            && (self.slowness.observe(kind, duration_ns) || duration_ns >= self.slow_ns);
+        match detail.outcome(exchange).failed {
+            true => Class::Error,
+            false if slow => Class::Slow,
+            false => Class::Ordinary,
         }
     }
 }
 
 impl Shared {
-    fn decide(&self, class: Class, randomness: u64, now: u64) -> bool {
+    /// A new clone's counts.
+    fn lane(&self) -> Arc<Lane> {
+        let lane = Arc::<Lane>::default();
+        self.lanes().push(Arc::clone(&lane));
+        lane
+    }
+
+    fn lanes(&self) -> MutexGuard<'_, Vec<Arc<Lane>>> {
+        self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn decide(&self, class: Class, randomness: u64, now: u64, counts: &Lane) -> bool {
         let cap = match self.cap {
             None => return true,
             Some(0) => {
-                self.dropped_rate.fetch_add(1, Relaxed);
+                count(&counts.dropped_rate);
                 return false;
             }
             Some(cap) => cap,
         };
         let lane = usize::from(class == Class::Ordinary);
         self.adapt(cap, now);
-        self.arrivals[lane].fetch_add(1, Relaxed);
+        count(&counts.arrivals[lane]);
         if randomness < self.thresholds[lane].load(Relaxed) {
-            self.dropped_probability.fetch_add(1, Relaxed);
+            count(&counts.dropped_probability);
             return false;
         }
         let taken = self.take_token(cap, class, now);
         if !taken {
-            self.dropped_rate.fetch_add(1, Relaxed);
+            count(&counts.dropped_rate);
         }
         taken
     }
@@ -248,9 +275,16 @@ impl Shared {
         let Ok(mut rates) = self.rates.try_lock() else {
             return;
         };
+        let Rates { smoothed, before } = &mut *rates;
         let seconds = (WINDOW_NS + (now - end)) as f64 / 1e9;
-        for (rate, arrivals) in rates.iter_mut().zip(&self.arrivals) {
-            let seen = arrivals.swap(0, Relaxed) as f64 / seconds;
+        let mut arrived = [0; 2];
+        for lane in self.lanes().iter() {
+            for (sum, arrivals) in arrived.iter_mut().zip(&lane.arrivals) {
+                *sum += arrivals.load(Relaxed);
+            }
+        }
+        for (class, rate) in smoothed.iter_mut().enumerate() {
+            let seen = (arrived[class] - before[class]) as f64 / seconds;
             // Up at once, down in steps: a pause of a moment must not open the door to what follows it.
             *rate = if seen > *rate {
                 seen
@@ -258,6 +292,8 @@ impl Shared {
                 (*rate + seen) / 2.0
             };
         }
+        *before = arrived;
+        let rates = *smoothed;
         let cap = f64::from(cap);
         let first = probability(cap * AIM, rates[0]);
         let rest = (cap * AIM - first * rates[0]).max(cap * (1.0 - AIM));

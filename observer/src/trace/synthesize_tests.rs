@@ -5,7 +5,11 @@ use observer_protocol::dns::ResponseCode;
 use super::*;
 use crate::{
     exchange::ParentMethod,
-    trace::samples::{dns, exchange, http, lookup, service},
+    identity::{Address, Role},
+    trace::{
+        SpanKind,
+        samples::{dns, exchange, http, lookup, service},
+    },
 };
 
 const CLOCK: Clock = Clock {

@@ -10,25 +10,20 @@ use crate::{
         palette::{Colour, Palette},
     },
     metrics::{HistogramPoint, Point, Snapshot},
-    process::Value,
+    protocol::{self, Group},
 };
 
 /// Lines shown, at most.
 const MOST: usize = 40;
 
-/// What a line counts, in the order in which a service's lines are shown.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Kind {
-    Server,
-    Client,
-    Dns,
-}
-
-/// What a line is about: service, kind, method and route or address. A service's DNS lookups are one line.
+/// What a line is about: service, kind of exchange, what was done and where. Which series are one line, their protocol
+/// says.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Key {
     service: String,
-    kind: Kind,
+    /// The group's place among all.
+    group: usize,
+    kind: &'static str,
     place: String,
     method: String,
 }
@@ -99,11 +94,9 @@ impl Table {
 
 fn line(out: &mut String, key: &Key, row: &Row, rate: f64, palette: Palette) {
     push_column(out, &key.service, 12, 12);
-    out.push_str(match key.kind {
-        Kind::Server => " server ",
-        Kind::Client => " client ",
-        Kind::Dns => " dns    ",
-    });
+    out.push(' ');
+    push_column(out, key.kind, 6, 6);
+    out.push(' ');
     push_column(out, &key.method, 6, 6);
     out.push(' ');
     push_column(out, &key.place, 28, 28);
@@ -132,30 +125,31 @@ fn line(out: &mut String, key: &Key, row: &Row, rate: f64, palette: Palette) {
     out.push('\n');
 }
 
-/// The duration histograms' series, put together over status codes.
+/// The duration histograms' series, put together by line.
 fn rows(snapshot: &Snapshot) -> BTreeMap<Key, Row> {
     let mut rows: BTreeMap<Key, Row> = BTreeMap::new();
+    let groups = protocol::groups();
     for service in &snapshot.services {
         for metric in &service.metrics {
-            let kind = match metric.instrument.name {
-                "http.server.request.duration" => Kind::Server,
-                "http.client.request.duration" => Kind::Client,
-                "dns.lookup.duration" => Kind::Dns,
-                _ => continue,
+            let measured = |group: &&'static Group| {
+                let duration = group.measures.first();
+                duration.is_some_and(|it| it.instrument.name == metric.instrument.name)
             };
+            let Some(at) = groups.iter().position(measured) else {
+                continue;
+            };
+            let group = groups[at];
             for (attributes, point) in &metric.points {
                 let Point::Histogram(histogram) = point else {
                     continue;
                 };
-                let (method, place) = match kind {
-                    Kind::Dns => ("-".into(), "(all names)".into()),
-                    _ => name(attributes),
-                };
+                let row = (group.row)(attributes);
                 let key = Key {
                     service: service.service.name.to_string(),
-                    kind,
-                    place,
-                    method,
+                    group: at,
+                    kind: group.kind,
+                    place: row.place,
+                    method: row.verb,
                 };
                 let failed = attributes.iter().any(|(key, _)| *key == "error.type");
                 rows.entry(key)
@@ -165,34 +159,6 @@ fn rows(snapshot: &Snapshot) -> BTreeMap<Key, Row> {
         }
     }
     rows
-}
-
-fn name(attributes: &[(&'static str, Value)]) -> (String, String) {
-    let find = |key: &str| {
-        attributes
-            .iter()
-            .find(|(name, _)| *name == key)
-            .map(|(_, value)| value)
-    };
-    let text = |key: &str| match find(key) {
-        Some(Value::Text(text)) => Some(text.to_string()),
-        Some(Value::Int(number)) => Some(number.to_string()),
-        _ => None,
-    };
-    if find("otel.metric.overflow").is_some() {
-        return ("-".into(), "(all others)".into());
-    }
-    let server = || match (text("server.address")?, text("server.port")) {
-        (address, Some(port)) => Some(format!("{address}:{port}")),
-        (address, None) => Some(address),
-    };
-    let place = text("http.route")
-        .or_else(|| text("url.template"))
-        .or_else(server);
-    (
-        text("http.request.method").unwrap_or_else(|| "-".into()),
-        place.unwrap_or_else(|| "-".into()),
-    )
 }
 
 impl Row {

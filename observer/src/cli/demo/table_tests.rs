@@ -3,17 +3,23 @@
 use super::*;
 use crate::{
     cli::samples::{EPOCH, service},
-    metrics::{Metric, ServiceMetrics, instruments},
+    metrics::{Metric, ServiceMetrics},
+    process::{Text, Value},
+    protocol::{
+        SECONDS,
+        conventions::http::{CLIENT_DURATION, SERVER_ACTIVE, SERVER_DURATION},
+        dns::LOOKUP_DURATION,
+    },
 };
 
 fn histogram(values: &[f64]) -> Point {
     let mut point = HistogramPoint {
-        buckets: vec![0; instruments::SECONDS.len() + 1],
+        buckets: vec![0; SECONDS.len() + 1],
         ..HistogramPoint::default()
     };
     for value in values {
-        let bucket = instruments::SECONDS.iter().position(|bound| value <= bound);
-        point.buckets[bucket.unwrap_or(instruments::SECONDS.len())] += 1;
+        let bucket = SECONDS.iter().position(|bound| value <= bound);
+        point.buckets[bucket.unwrap_or(SECONDS.len())] += 1;
         point.count += 1;
         point.sum += value;
         point.min = Some(point.min.map_or(*value, |min| min.min(*value)));
@@ -23,7 +29,7 @@ fn histogram(values: &[f64]) -> Point {
 }
 
 fn text(value: &str) -> Value {
-    Value::Text(value.into())
+    Value::Text(Text::copied(value))
 }
 
 fn snapshot(seconds: u64) -> Snapshot {
@@ -37,14 +43,14 @@ fn snapshot(seconds: u64) -> Snapshot {
         (attributes.into(), histogram(values))
     };
     let server = Metric {
-        instrument: &instruments::SERVER_DURATION,
+        instrument: &SERVER_DURATION,
         points: vec![
             order(200, None, &[0.02, 0.03, 0.04]),
             order(502, Some("502"), &[0.3]),
         ],
     };
     let client = Metric {
-        instrument: &instruments::CLIENT_DURATION,
+        instrument: &CLIENT_DURATION,
         points: vec![
             (
                 [
@@ -63,14 +69,14 @@ fn snapshot(seconds: u64) -> Snapshot {
     };
     let name = |name| [("dns.question.name", text(name))].into();
     let lookups = Metric {
-        instrument: &instruments::LOOKUP_DURATION,
+        instrument: &LOOKUP_DURATION,
         points: vec![
             (name("a.test"), histogram(&[0.002])),
             (name("b.test"), histogram(&[0.002])),
         ],
     };
     let active = Metric {
-        instrument: &instruments::SERVER_ACTIVE,
+        instrument: &SERVER_ACTIVE,
         points: vec![(Vec::new().into(), Point::UpDown(1))],
     };
     let services = vec![ServiceMetrics {

@@ -10,7 +10,7 @@ use crate::{
         palette::{Colour, Palette},
         print::{json::hex, text},
     },
-    trace::{Span, SpanKind},
+    trace::Span,
 };
 
 /// Characters of the bar.
@@ -86,25 +86,23 @@ impl Tree<'_> {
     fn line(&mut self, span: &Span, before: &str) {
         let mut left = String::from(before);
         push_column(&mut left, &span.service.name, 0, 20);
-        left.push_str(match span.kind {
-            SpanKind::Server => "  ",
-            SpanKind::Client => " → ",
-        });
+        let summary = text::summary(span);
+        let calls = span.kind.is_outgoing();
+        left.push_str(if calls { " → " } else { "  " });
         push_column(&mut left, &span.name, 0, 40);
-        let is_lookup = span.name.starts_with("DNS ");
-        if span.kind == SpanKind::Client && (is_lookup || !span.name.contains(' ')) {
+        if calls && (summary.is_named_without_target || !span.name.contains(' ')) {
             left.push(' ');
-            push_column(&mut left, text::target(span), 0, 40);
+            push_column(&mut left, summary.target.unwrap_or("-"), 0, 40);
         }
         push_column(self.out, &left, NAMES, NAMES);
         self.out.push(' ');
-        text::push_status(self.out, span, self.palette);
+        text::push_status(self.out, span, &summary, self.palette);
         let took = span.end_unix_nano.saturating_sub(span.start_unix_nano);
         self.out
             .push_str(&format!(" {:>7} ", duration::human(took)));
         self.bar(span);
         text::push_link(self.out, span);
-        text::push_marks(self.out, span, self.palette);
+        text::push_marks(self.out, span, &summary, self.palette);
         self.out.push('\n');
     }
 
@@ -136,6 +134,7 @@ mod tests {
     use std::time::{Duration, Instant};
 
     use super::*;
+    use crate::trace::SpanKind;
     use crate::{
         cli::{
             demo::traces::Traces,

@@ -9,7 +9,7 @@ use crate::{
     cli::escape,
     exchange::InferredLink,
     process::Value,
-    trace::{Span, SpanKind, link_attributes},
+    trace::{Span, link_attributes},
 };
 
 /// Appends the span as one line: the keys `trace_id span_id parent_span_id name kind service start_unix_nano
@@ -45,7 +45,7 @@ impl Serialize for Line<'_> {
         map.serialize_entry("span_id", &hex(&span.span_id))?;
         map.serialize_entry("parent_span_id", &span.parent_span_id.map(|id| hex(&id)))?;
         map.serialize_entry("name", &*span.name)?;
-        map.serialize_entry("kind", kind(span.kind))?;
+        map.serialize_entry("kind", span.kind.as_str())?;
         map.serialize_entry("service", &*span.service.name)?;
         map.serialize_entry("start_unix_nano", &span.start_unix_nano)?;
         map.serialize_entry(
@@ -64,13 +64,6 @@ impl Serialize for Line<'_> {
         let links: Vec<_> = span.link.iter().map(Link).collect();
         map.serialize_entry("links", &links)?;
         map.end()
-    }
-}
-
-pub(super) fn kind(kind: SpanKind) -> &'static str {
-    match kind {
-        SpanKind::Server => "server",
-        SpanKind::Client => "client",
     }
 }
 

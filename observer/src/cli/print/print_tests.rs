@@ -4,7 +4,8 @@ use super::*;
 use crate::{
     cli::samples::{service, set, span},
     exchange::{InferredLink, LinkMethod},
-    process::Value,
+    process::{Text, Value},
+    protocol::ProtocolId,
     trace::SpanKind,
 };
 
@@ -54,6 +55,7 @@ fn text_is_aligned_below_its_header() {
     cut.error = Some("".into());
     text::line(&mut page, &cut, Palette::PLAIN);
     let mut lookup = span(0xcd, 4, 3, "DNS AAAA", SpanKind::Client, 1, 2);
+    lookup.protocol = ProtocolId::Dns;
     lookup.attributes = vec![
         ("dns.question.name", Value::Text("db.internal".into())),
         ("observer.dns.question.type", Value::Text("AAAA".into())),
@@ -149,17 +151,17 @@ fn bytes_from_the_wire_steer_no_terminal() {
     for place in 0..4 {
         let mut span = span(1, 1, 0, "GET /", SpanKind::Server, 0, 1);
         match place {
-            0 => set(&mut span, "url.path", Value::Text(hostile.as_str().into())),
+            0 => set(&mut span, "url.path", Value::Text(Text::copied(&hostile))),
             1 => set(
                 &mut span,
                 "http.request.method_original",
-                Value::Text(hostile.as_str().into()),
+                Value::Text(Text::copied(&hostile)),
             ),
             2 => span.service = service(&hostile),
             _ => set(
                 &mut span,
                 "observer.incomplete",
-                Value::Text(hostile.as_str().into()),
+                Value::Text(Text::copied(&hostile)),
             ),
         }
         for line in [text(&span, Palette::PLAIN), json(&span)] {

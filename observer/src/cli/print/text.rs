@@ -6,8 +6,8 @@ use crate::{
         escape::push_column,
         palette::{Colour, Palette},
     },
-    process::Value,
-    trace::{Span, SpanKind},
+    protocol::{Summary, attributes::text},
+    trace::Span,
 };
 
 /// The line above all: names of the columns.
@@ -22,46 +22,16 @@ pub(super) fn header(palette: Palette) -> String {
     out
 }
 
-/// The value of a text attribute.
-pub(in crate::cli) fn text<'a>(span: &'a Span, key: &str) -> Option<&'a str> {
-    span.attributes
-        .iter()
-        .find(|(name, _)| *name == key)
-        .and_then(|(_, value)| match value {
-            Value::Text(text) => Some(&**text),
-            _ => None,
-        })
-}
-
-/// The value of an integer attribute.
-pub(in crate::cli) fn int(span: &Span, key: &str) -> Option<i64> {
-    span.attributes
-        .iter()
-        .find(|(name, _)| *name == key)
-        .and_then(|(_, value)| match value {
-            Value::Int(number) => Some(*number),
-            _ => None,
-        })
-}
-
-/// What was asked for: the path at a server, host and path at a client, a name of a name server.
-pub(in crate::cli) fn target(span: &Span) -> &str {
-    let full =
-        || text(span, "url.full").map(|url| url.split_once("://").map_or(url, |(_, rest)| rest));
-    let found = match span.kind {
-        SpanKind::Server => text(span, "url.path").or_else(|| text(span, "http.route")),
-        SpanKind::Client => text(span, "dns.question.name")
-            .or_else(full)
-            .or_else(|| text(span, "url.path"))
-            .or_else(|| text(span, "server.address")),
-    };
-    found.unwrap_or("-")
+/// What its protocol shows of a span.
+pub(in crate::cli) fn summary(span: &Span) -> Summary<'_> {
+    span.protocol.summary(span.kind, &span.attributes)
 }
 
 /// Appends the span as one line: when it began (UTC), service, kind, method, path, status, how long it took, bytes
 /// of the response's body, the first 8 digits of the trace id, how the parent was found, or what may be the cause; then, marked with `!`, what
 /// is missing or why it failed. What was not seen is `-`. Nothing in it steers a terminal but our own colours.
 pub(in crate::cli) fn line(out: &mut String, span: &Span, palette: Palette) {
+    let summary = summary(span);
     palette.paint(
         out,
         Colour::Dim,
@@ -72,25 +42,23 @@ pub(in crate::cli) fn line(out: &mut String, span: &Span, palette: Palette) {
     push_column(out, &span.service.name, 16, 16);
     palette.end(out);
     out.push(' ');
-    push_column(out, super::json::kind(span.kind), 6, 6);
+    push_column(out, span.kind.as_str(), 6, 6);
     out.push(' ');
-    let method = text(span, "http.request.method_original")
-        .or_else(|| text(span, "http.request.method"))
-        .or_else(|| text(span, "observer.dns.question.type"));
-    push_column(out, method.unwrap_or("-"), 7, 7);
+    push_column(out, summary.verb.unwrap_or("-"), 7, 7);
     out.push(' ');
-    push_column(out, target(span), 36, 60);
+    push_column(out, summary.target.unwrap_or("-"), 36, 60);
     out.push(' ');
-    push_status(out, span, palette);
+    push_status(out, span, &summary, palette);
     let took = span.end_unix_nano.saturating_sub(span.start_unix_nano);
-    let bytes = int(span, "http.response.body.size").and_then(|size| u64::try_from(size).ok());
-    let bytes = bytes.map_or_else(|| "-".to_owned(), duration::bytes);
+    let bytes = summary
+        .bytes
+        .map_or_else(|| "-".to_owned(), duration::bytes);
     out.push_str(&format!(" {:>7} {bytes:>6}  ", duration::human(took)));
     palette.paint(out, Colour::Dim, &super::json::hex(&span.trace_id[..4]));
     out.push_str("  ");
-    out.push_str(text(span, "observer.parent.method").unwrap_or("none"));
+    out.push_str(text(&span.attributes, "observer.parent.method").unwrap_or("none"));
     push_link(out, span);
-    push_marks(out, span, palette);
+    push_marks(out, span, &summary, palette);
     out.push('\n');
 }
 
@@ -105,30 +73,32 @@ pub(in crate::cli) fn push_link(out: &mut String, span: &Span) {
     }
 }
 
-/// Appends the status, three characters; of a lookup that went well `ok`.
-pub(in crate::cli) fn push_status(out: &mut String, span: &Span, palette: Palette) {
-    let status = int(span, "http.response.status_code");
-    let found = text(span, "observer.dns.response_code") == Some("NOERROR");
-    let colour = match status {
+/// Appends the status, three characters.
+pub(in crate::cli) fn push_status(
+    out: &mut String,
+    span: &Span,
+    summary: &Summary<'_>,
+    palette: Palette,
+) {
+    let colour = match &summary.status {
         _ if span.error.is_some() => Colour::Red,
-        Some(400..) => Colour::Yellow,
-        Some(_) => Colour::Green,
-        None if found => Colour::Green,
-        None => Colour::Yellow,
+        Some(status) if status.is_fine => Colour::Green,
+        _ => Colour::Yellow,
     };
-    let shown = match status {
-        Some(status) => status.to_string(),
-        None if found => "ok".to_owned(),
-        None => "-".to_owned(),
-    };
+    let shown = summary.status.as_ref().map_or("-", |status| &status.shown);
     palette.paint(out, colour, &format!("{shown:>3}"));
 }
 
 /// Appends what is missing and why it failed, where the status does not say it.
-pub(in crate::cli) fn push_marks(out: &mut String, span: &Span, palette: Palette) {
-    let incomplete = text(span, "observer.incomplete");
-    let status = int(span, "http.response.status_code").map(|status| status.to_string());
-    let error = text(span, "error.type").filter(|error| status.as_deref() != Some(error));
+pub(in crate::cli) fn push_marks(
+    out: &mut String,
+    span: &Span,
+    summary: &Summary<'_>,
+    palette: Palette,
+) {
+    let incomplete = text(&span.attributes, "observer.incomplete");
+    let status = summary.status.as_ref().map(|status| &*status.shown);
+    let error = text(&span.attributes, "error.type").filter(|error| status != Some(error));
     for (mark, colour) in [(incomplete, Colour::Yellow), (error, Colour::Red)] {
         if let Some(mark) = mark {
             out.push_str("  ");

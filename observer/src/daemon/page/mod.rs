@@ -90,8 +90,9 @@ impl Page {
             Kind::Counter,
             "method",
             self.shared
-                .edges
-                .read()
+                .flow
+                .tallies
+                .edges()
                 .map(|(method, count)| (method.as_str().to_owned(), count as f64)),
         ));
         families.push(Family::by(
@@ -100,15 +101,16 @@ impl Page {
             Kind::Counter,
             "method",
             self.shared
-                .links
-                .read()
+                .flow
+                .tallies
+                .links()
                 .map(|(method, count)| (method.as_str().to_owned(), count as f64)),
         ));
         families.push(Family::single(
             "observer_headers_forgotten",
             "Requests with a trace context that were forgotten within ten seconds, for want of room: what came of one later may be in another trace.",
             Kind::Counter,
-            self.shared.lineage.forgotten() as f64,
+            self.shared.flow.lineage.forgotten() as f64,
         ));
         let counts = self.sampler.counts();
         families.push(Family::by(
@@ -132,10 +134,7 @@ impl Page {
                 ("probability", counts.dropped_probability),
                 ("rate", counts.dropped_rate),
                 ("unfinished", counts.unfinished),
-                (
-                    "instrumented",
-                    self.shared.left_to_sdk.load(Ordering::Relaxed),
-                ),
+                ("instrumented", self.shared.flow.tallies.left_to_sdk()),
             ]
             .map(|(reason, count)| (reason.to_owned(), count as f64)),
         ));
@@ -200,7 +199,7 @@ impl Page {
             "observer_own_exchanges_left_out",
             "Requests for this page, which are not traced.",
             Kind::Counter,
-            self.shared.own_left_out.load(Ordering::Relaxed) as f64,
+            self.shared.flow.tallies.own_left_out() as f64,
         ));
         families.push(Family::single(
             "observer_provisional_names",

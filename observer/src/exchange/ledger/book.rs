@@ -255,9 +255,11 @@ impl Book {
 }
 
 pub(super) fn started<'a>(open: &'a Open, ends: &Ends) -> Started<'a> {
+    let common = &open.exchange.common;
     Started {
-        role: ends.role,
-        process: open.exchange.common.process,
+        role: common.role,
+        process: common.process,
+        tls: common.tls,
         connection: ends.key,
         detail: &open.exchange.detail,
     }
@@ -266,10 +268,11 @@ pub(super) fn started<'a>(open: &'a Open, ends: &Ends) -> Started<'a> {
 /// Hands an exchange to the sink, from where it lies.
 pub(super) fn finish<S: Sink>(slot: Slot, ends: &Ends, out: &mut Output<'_, S>) {
     let open = &mut out.opens[slot];
-    open.set_ends(ends);
+    // Its end is told with the role that its start was told with, whatever was learned of the connection since.
     if open.announced {
         out.sink.request_ended(&started(open, ends));
     }
+    open.set_ends(ends);
     out.counters.count_exchange(open.exchange.common.incomplete);
     out.sink.exchange(&mut open.exchange);
     out.opens.give(slot);

@@ -52,6 +52,7 @@ impl<P: Account, S: Sink> Steps<P> for Taking<'_, '_, S> {
             self.out.sink.header_seen(process, self.ends.role, &header);
         }
         open.announced = true;
+        open.set_ends(self.ends);
         self.out.sink.request_started(&started(open, self.ends));
         self.push(request.key, slot);
     }

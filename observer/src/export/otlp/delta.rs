@@ -8,12 +8,11 @@
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
-use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use super::interval::{Began, Moment};
 use crate::metrics::{Attributes, HistogramPoint, Instrument, Point, Snapshot};
-use crate::process::{Service, Value};
+use crate::process::Service;
 
 /// One point to be sent.
 pub(super) struct Series<'a> {
@@ -63,33 +62,12 @@ struct Sent {
     point: Point,
 }
 
-#[derive(Clone, PartialEq)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 struct Key {
     service: Arc<str>,
     instance_id: Arc<str>,
     name: &'static str,
     attributes: Attributes,
-}
-
-// Attribute values are no NaN: they come from texts, statuses and ports.
-impl Eq for Key {}
-
-impl Hash for Key {
-    fn hash<H: Hasher>(&self, hasher: &mut H) {
-        self.service.hash(hasher);
-        self.instance_id.hash(hasher);
-        self.name.hash(hasher);
-        for (key, value) in self.attributes.iter() {
-            key.hash(hasher);
-            match value {
-                Value::Text(text) => text.hash(hasher),
-                Value::Int(number) => number.hash(hasher),
-                Value::Double(number) => number.to_bits().hash(hasher),
-                Value::Bool(truth) => truth.hash(hasher),
-                Value::Texts(texts) => texts.hash(hasher),
-            }
-        }
-    }
 }
 
 fn key(series: &Series<'_>) -> Key {

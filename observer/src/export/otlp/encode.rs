@@ -156,13 +156,13 @@ pub(super) fn trace_request(spans: &[Span]) -> ExportTraceServiceRequest {
 }
 
 fn otlp_span(span: &Span) -> otlp_trace::Span {
-    // A server's parent is in another process, a client's in its own.
+    // Who answers or takes a message has its parent in another process, the others in their own.
     let parent_flags = match (span.parent_span_id, span.kind) {
         (None, _) => 0,
-        (Some(_), SpanKind::Client) => SpanFlags::ContextHasIsRemoteMask as u32,
-        (Some(_), SpanKind::Server) => {
+        (Some(_), SpanKind::Server | SpanKind::Consumer) => {
             SpanFlags::ContextHasIsRemoteMask as u32 | SpanFlags::ContextIsRemoteMask as u32
         }
+        (Some(_), _) => SpanFlags::ContextHasIsRemoteMask as u32,
     };
     otlp_trace::Span {
         trace_id: span.trace_id.to_vec(),
@@ -175,8 +175,11 @@ fn otlp_span(span: &Span) -> otlp_trace::Span {
         flags: u32::from(span.flags) | parent_flags,
         name: span.name.to_string(),
         kind: match span.kind {
+            SpanKind::Internal => span::SpanKind::Internal,
             SpanKind::Server => span::SpanKind::Server,
             SpanKind::Client => span::SpanKind::Client,
+            SpanKind::Producer => span::SpanKind::Producer,
+            SpanKind::Consumer => span::SpanKind::Consumer,
         } as i32,
         start_time_unix_nano: span.start_unix_nano,
         end_time_unix_nano: span.end_unix_nano,

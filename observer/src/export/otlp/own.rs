@@ -143,7 +143,7 @@ pub(super) fn encode_own(
 }
 
 fn attributes(labels: &Labels) -> Vec<KeyValue> {
-    let text = |value: &String| Value::Text(value.as_str().into());
+    let text = |value: &String| Value::Text(value.clone().into());
     labels
         .iter()
         .map(|(key, value)| key_value(key, &text(value)))

@@ -8,7 +8,7 @@ use std::sync::{Mutex, MutexGuard};
 
 use tokio::sync::Notify;
 
-use crate::process::Value;
+use crate::process::{Text, Value};
 use crate::trace::Span;
 
 /// Why spans were not taken.
@@ -205,7 +205,7 @@ pub(super) fn span_bytes(span: &Span) -> usize {
         .sum::<usize>();
     size_of::<Span>()
         + SHARED
-        + span.name.len()
+        + span.name.heap_bytes()
         + span.trace_state.as_ref().map_or(0, |text| text.len())
         + span.error.as_ref().map_or(0, |text| text.len())
         + span.attributes.capacity() * size_of::<(&'static str, Value)>()
@@ -214,7 +214,8 @@ pub(super) fn span_bytes(span: &Span) -> usize {
 
 fn value_bytes(value: &Value) -> usize {
     match value {
-        Value::Text(text) => SHARED + text.len(),
+        Value::Text(Text::Static(_)) => 0,
+        Value::Text(Text::Shared(text)) => SHARED + text.len(),
         Value::Texts(texts) => {
             SHARED
                 + texts

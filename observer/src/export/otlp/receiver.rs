@@ -27,12 +27,12 @@ use tokio::net::TcpListener;
 use crate::metrics::{
     Attributes, Exemplar, HistogramPoint, Instrument, Metric, Point, ServiceMetrics, Snapshot,
 };
-use crate::process::{Service, Value};
+use crate::process::{Service, Text, Value};
 use crate::trace::{Span, SpanKind};
 
 /// A service with these names.
 pub(super) fn service(name: &str, instance_id: &str) -> Arc<Service> {
-    let text = |text: &str| Value::Text(text.into());
+    let text = |text: &str| Value::Text(Text::copied(text));
     Arc::new(Service {
         name: name.into(),
         instance_id: instance_id.into(),
@@ -49,6 +49,7 @@ pub(super) fn service(name: &str, instance_id: &str) -> Arc<Service> {
 pub(super) fn span(service: &Arc<Service>, id: u8) -> Span {
     Span {
         service: Arc::clone(service),
+        protocol: crate::protocol::ProtocolId::Http1,
         trace_id: [7; 16],
         span_id: [0, 0, 0, 0, 0, 0, 1, id],
         parent_span_id: None,
@@ -323,7 +324,7 @@ pub(super) static ACTIVE: Instrument = Instrument {
 
 /// Attributes of a series.
 pub(super) fn route(route: &str) -> Attributes {
-    Arc::from([("http.route", Value::Text(route.into()))])
+    Arc::from([("http.route", Value::Text(Text::copied(route)))])
 }
 
 /// A histogram with these buckets, all values 0.5.

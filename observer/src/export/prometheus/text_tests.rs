@@ -34,7 +34,8 @@ fn page(format: Format) -> String {
     let mut abandoned = exchange(Role::Server);
     abandoned.incomplete = Some(Incomplete::Abandoned);
     registry.record(&api, &abandoned, None, false, NOW);
-    registry.request_started(&api, Role::Server, "GET", "http", NOW);
+    let open = good.detail.describe().open(Role::Server, false).unwrap();
+    registry.request_started(&api, open, NOW);
     render(&snapshot(&[&registry], 500, NOW), &own(), format)
 }
 

@@ -1,6 +1,6 @@
 //! Routes: low-cardinality names for paths.
 //!
-//! In: a service, a request target, the status it got. Out: `http.route`, or `None`. Owns: the user's patterns and
+//! In: a service, a request's path, and whether that is served. Out: `http.route`, or `None`. Owns: the user's patterns and
 //! what was learned.
 //!
 //! A user's pattern wins. Else a template is learned: segments that look like parameters become `{id}`, `{uuid}` and
@@ -33,7 +33,7 @@ use foldhash::fast::RandomState;
 
 pub use self::pattern::PatternError;
 use self::{pattern::Pattern, tree::Tree};
-use crate::{process::Service, trace::conventions};
+use crate::{process::Service, protocol::RouteInput};
 
 /// Slots of a thread's cache, a power of two.
 const SLOTS: usize = 2_048;
@@ -112,16 +112,9 @@ impl Routes {
         }
     }
 
-    /// The route of a server's request. `target` as it was sent; `status` of its response, `None` where there was
-    /// none. The same route is the same `Arc` until it is forgotten.
-    pub fn route(
-        &mut self,
-        service: &Arc<Service>,
-        target: &str,
-        status: Option<u16>,
-    ) -> Option<Arc<str>> {
-        let path = conventions::path(target)?;
-        let learns = !matches!(status, None | Some(400 | 404 | 405 | 501));
+    /// The route of a server's request. The same route is the same `Arc` until it is forgotten.
+    pub fn of(&mut self, service: &Arc<Service>, input: RouteInput<'_>) -> Option<Arc<str>> {
+        let (path, learns) = (input.path, input.is_served);
         let version = self.shared.version.load(Relaxed);
         if version != self.version {
             self.cache.fill_with(|| None);
@@ -225,7 +218,25 @@ impl Programs {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::trace::samples::service;
+    use crate::{
+        identity::Role,
+        trace::samples::{exchange, http, service},
+    };
+
+    impl Routes {
+        /// The route of a request over HTTP.
+        fn route(
+            &mut self,
+            service: &Arc<Service>,
+            target: &str,
+            status: Option<u16>,
+        ) -> Option<Arc<str>> {
+            let mut exchange = exchange(Role::Server);
+            (http(&mut exchange).target, http(&mut exchange).status) = (target.into(), status);
+            let input = exchange.detail.describe().route(&exchange)?;
+            self.of(service, input)
+        }
+    }
 
     fn routes(patterns: &[&str]) -> Routes {
         Routes::new(patterns, 200).unwrap()

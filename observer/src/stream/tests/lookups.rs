@@ -116,7 +116,7 @@ fn outcome(exchange: &Exchange) -> Outcome<'_> {
 fn dns(exchange: &Exchange) -> &DnsExchange {
     match &exchange.detail {
         Detail::Dns(dns) => dns,
-        Detail::Http1(_) => panic!("not DNS"),
+        other => panic!("not DNS: {other:?}"),
     }
 }
 
