@@ -21,11 +21,25 @@ pub(crate) fn target() -> PathBuf {
 }
 
 /// The cargo that started us, so that what we build uses the same toolchain.
+///
+/// It gets the environment that a person's cargo has. What `cargo run` told us of our own package would make build
+/// scripts that read it (ring's does) run again, and all that depends on them be compiled again, each time when somebody
+/// builds by hand in between.
 pub(crate) fn cargo() -> std::process::Command {
     let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = std::process::Command::new(program);
     command.current_dir(root());
+    for (name, _) in std::env::vars_os() {
+        if name.to_str().is_some_and(is_of_our_package) {
+            command.env_remove(name);
+        }
+    }
     command
+}
+
+/// A variable that cargo sets for a program that it runs.
+fn is_of_our_package(variable: &str) -> bool {
+    variable.starts_with("CARGO_PKG_") || variable.starts_with("CARGO_MANIFEST_")
 }
 
 /// How the daemon is built.
@@ -76,4 +90,25 @@ pub(crate) fn build_daemon(profile: Profile) -> std::process::Command {
         "observer",
     ]);
     cargo
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cargo_that_we_start_knows_nothing_of_our_package() {
+        // cargo set it for this test.
+        assert!(std::env::var_os("CARGO_MANIFEST_DIR").is_some());
+        let cargo = cargo();
+        let removed = |name: &str| cargo.get_envs().any(|it| it == (name.as_ref(), None));
+        for name in [
+            "CARGO_MANIFEST_DIR",
+            "CARGO_PKG_NAME",
+            "CARGO_PKG_VERSION_MAJOR",
+        ] {
+            assert!(removed(name), "{name}");
+        }
+        assert!(!removed("CARGO_HOME") && !removed("CARGO_TARGET_DIR") && !removed("PATH"));
+    }
 }
