@@ -8,6 +8,8 @@
 //! flags. A list from a flag replaces the file's list. Every scalar is parsed by its type's `FromStr`, from the file
 //! and from a flag alike, so both accept the same forms and complain in the same words.
 
+mod address;
+mod choices;
 mod file;
 mod merge;
 mod network;
@@ -17,15 +19,17 @@ mod size;
 mod text;
 mod value;
 
+pub use address::{Endpoint, Listen};
+pub use choices::{
+    Breakpoints, Dns, InferredLinks, InjectHeaders, Instrumented, LogFormat, LogLevel,
+    OtlpProtocol, Print, Tier,
+};
 pub use file::{ConfigError, File};
 pub use network::Network;
 pub use selection::{Glob, Pid, PortRange, RoutePattern, Selection};
 pub use settings::{Limits, Log, Metrics, Otlp, OtlpVariables, Settings, Spans, TcpOption};
 pub use size::{ByteSize, ConnectionLimit, RingSize, SeriesLimit};
-pub use value::{
-    Breakpoints, Dns, Endpoint, InferredLinks, InjectHeaders, Instrumented, Listen, LogFormat,
-    LogLevel, OtlpProtocol, Print, RunFor, SpanRate, Tier,
-};
+pub use value::{RunFor, SpanRate};
 
 /// A value that is not accepted: what was written and what may be.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -8,6 +8,7 @@ use aya::programs::{
     uprobe::{UProbeLink, UProbeScope},
 };
 
+pub(crate) use super::programs::Reach;
 use super::{load::object::OBJECT, maps, programs::Programs, running::Kernel};
 
 /// Places in one executable where one program runs, until this is dropped.
@@ -17,15 +18,6 @@ pub(crate) enum Breakpoints {
     Together(OwnedFd),
     /// A link each (before 6.6).
     Each(Vec<UProbeLink>),
-}
-
-/// In whose memory a breakpoint is set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Reach {
-    /// In that of every process that runs the file.
-    Everyone,
-    /// In that of this process alone, which has mapped the file and runs nothing of it.
-    Ourselves,
 }
 
 impl Kernel {

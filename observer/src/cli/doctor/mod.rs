@@ -2,6 +2,9 @@
 //!
 //! In: a [`Report`], filled by whoever probes the kernel. Out: text or JSON on standard output, the exit code.
 
+mod capture;
+mod context;
+mod process;
 mod render;
 mod rings;
 mod run;
