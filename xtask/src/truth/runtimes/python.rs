@@ -39,14 +39,16 @@ pub(super) const THREADS: Runtime = Runtime {
         (&TIMER, 1.0),
     ],
     prepare: nothing,
-    command: |machine, place| {
-        let source = machine.programs.join("threads.py");
-        let mut python = script(python(machine, "python"), &source);
-        python
-            .args(place.ports())
-            .env("PYTHONDONTWRITEBYTECODE", "1");
-        Ok(python)
-    },
+    command: |machine, place| plain(machine, place, "threads.py"),
+};
+
+/// Only ever the second of a chain, behind TLS.
+pub(super) const EPOLL: Runtime = Runtime {
+    name: "python-epoll",
+    about: "one thread with an epoll, blocking sockets and timers",
+    cases: &[],
+    prepare: nothing,
+    command: |machine, place| plain(machine, place, "epoll.py"),
 };
 
 pub(super) const PREFORK: Runtime = Runtime {
@@ -83,6 +85,16 @@ pub(super) const HTTPX: Runtime = Runtime {
 
 fn python(machine: &Machine, program: &str) -> PathBuf {
     machine.environment.join("venv/bin").join(program)
+}
+
+#[allow(clippy::unnecessary_wraps, reason = "the shape of Runtime::command")]
+fn plain(machine: &Machine, place: &Place, source: &str) -> Result<Command> {
+    let source = machine.programs.join(source);
+    let mut python = script(python(machine, "python"), &source);
+    python
+        .args(place.ports())
+        .env("PYTHONDONTWRITEBYTECODE", "1");
+    Ok(python)
 }
 
 #[allow(clippy::unnecessary_wraps, reason = "the shape of Runtime::command")]

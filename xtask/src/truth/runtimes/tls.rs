@@ -21,6 +21,8 @@ const BLOCKING: &[(&Case, f64)] = &[
     (&AFTER, 1.0),
     (&TIMER, 1.0),
 ];
+/// What its thread read last tells nothing: no call has a parent, and none may have a wrong one.
+const LATER: &[(&Case, f64)] = &[(&CALLS, 0.0), (&AFTER, 0.0), (&TIMER, 0.0)];
 /// Go's server has a goroutine watch for the client's end, which may read the next request.
 const WATCHED: &[(&Case, f64)] = &[
     (&CALLS, 0.5),
@@ -43,6 +45,20 @@ pub(super) const ALL: &[Runtime] = &[
         cases: BLOCKING,
         prepare,
         command: |machine, place| with_tls(machine, place, &python::THREADS),
+    },
+    Runtime {
+        name: "tls-python-epoll",
+        about: "http.client with ssl asks one thread with an epoll, blocking sockets and timers",
+        cases: LATER,
+        prepare,
+        command: |machine, place| {
+            let plain = if place.is_first {
+                &python::THREADS
+            } else {
+                &python::EPOLL
+            };
+            with_tls(machine, place, plain)
+        },
     },
     Runtime {
         name: "tls-gunicorn-sync",
