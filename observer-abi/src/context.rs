@@ -133,7 +133,7 @@ pub struct UnitKey {
     pub unit: u64,
     /// The process.
     pub tgid: u32,
-    /// One of [`unit`].
+    /// One of [`unit`], and in the upper 24 bits the process's [`Runtime::life`](crate::process::Runtime::life).
     pub kind: u32,
 }
 plain!(UnitKey, 16);
@@ -148,7 +148,7 @@ pub mod unit {
     pub const PYTHON_CONTEXT: u32 = 3;
     /// Work that libuv's thread pool does, by address.
     pub const LIBUV_WORK: u32 = 4;
-    /// A Ruby fiber, by the address of its execution context, on one thread: the kind's upper 24 bits are the thread's id.
+    /// A Ruby fiber, by the address of its execution context, on one thread, whose id stands in place of the process's.
     /// A thread's own fiber lives as long as the thread, so no later one can be taken for it.
     pub const RUBY_FIBER: u32 = 5;
     /// A task of tokio's, by its id.

@@ -58,8 +58,10 @@ pub struct ControlBlock {
     pub policy_epoch: u32,
     /// 0 while nothing is to be captured (start-up, draining).
     pub enabled: u32,
+    /// 1 once there was no room to say of a process that it is not captured: then none is of which nothing is said.
+    pub unknown_denied: u32,
 }
-plain!(ControlBlock, 8);
+plain!(ControlBlock, 12);
 
 /// Read-only settings, set before the programs are loaded; the verifier folds them into constants.
 #[repr(C)]

@@ -78,10 +78,13 @@ pub enum Counter {
     Datagrams = 34,
     /// Of those, the ones that were not read since another task was being served on that CPU.
     DatagramMissed = 35,
+    /// Processes forked whose policy, or runtime, was not kept because the table refused the entry: they are not captured,
+    /// or nothing is said of what they work on.
+    ProcessTableFull = 36,
 }
 
 /// Number of counters.
-pub const COUNTERS: u32 = 36;
+pub const COUNTERS: u32 = 37;
 
 impl Counter {
     /// Every counter with the name under which the daemon exports it.
@@ -122,5 +125,6 @@ impl Counter {
         (Counter::LinkFound, "link_found"),
         (Counter::Datagrams, "datagrams"),
         (Counter::DatagramMissed, "datagram_missed"),
+        (Counter::ProcessTableFull, "process_table_full"),
     ];
 }

@@ -170,5 +170,9 @@ pub struct Offsets {
     pub task_worker: u32,
     /// `io_worker.cur_work`
     pub worker_work: u32,
+    /// `task_struct.signal`
+    pub task_signal: u32,
+    /// `signal_struct.live`: threads of the process that have not ended.
+    pub signal_live: u32,
 }
-plain!(Offsets, 82 * 4);
+plain!(Offsets, 84 * 4);

@@ -2,7 +2,8 @@
 
 use crate::plain;
 
-/// A process's policy, keyed by tgid. The daemon decides; at fork the kernel copies the parent's to the child.
+/// A process's policy, keyed by tgid. The daemon decides; at fork the kernel copies the parent's to the child. It lives
+/// until the process's last thread ends.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Policy {
@@ -29,11 +30,13 @@ pub mod runtime {
     pub const TOKIO: u32 = 5;
     /// A JVM: as [`THREADS`], also where an epoll still watches the blocking socket.
     pub const JAVA: u32 = 6;
+    /// There was no room to keep what it is: nothing is said of it.
+    pub const UNKNOWN: u32 = 7;
 }
 
 /// How a process's runtime tells what it is working on, keyed by tgid. Written by the daemon once everything is in
-/// place; the kernel copies it at fork and drops it at exec. A process that is not in the map is of kind
-/// [`runtime::THREADS`].
+/// place; the kernel copies it at fork and drops it at exec and when the last thread ends. A process that is not in the
+/// map is of kind [`runtime::THREADS`].
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Runtime {
@@ -50,8 +53,13 @@ pub struct Runtime {
     pub second_offset: u32,
     /// Event loop: one of [`strict`].
     pub strict: u32,
+    /// Tells this process from an earlier one with its id, below 2^24: what is kept for goroutines, contexts and the like
+    /// is kept under it, too.
+    pub life: u32,
+    /// Explicit padding.
+    pub reserved: u32,
 }
-plain!(Runtime, 24);
+plain!(Runtime, 32);
 
 /// Values of [`Runtime::strict`].
 pub mod strict {
@@ -71,7 +79,7 @@ pub mod event {
     pub const EXEC: u32 = 1;
     /// A process (not a thread) was forked.
     pub const FORK: u32 = 2;
-    /// A process's leader ended.
+    /// A process's last thread ended.
     pub const EXIT: u32 = 3;
 }
 

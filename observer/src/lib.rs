@@ -21,6 +21,7 @@ mod percent;
 pub mod process;
 pub mod protocol;
 pub mod stream;
+mod thread_group;
 pub mod trace;
 
 #[cfg(test)]

@@ -1,7 +1,10 @@
 //! However a server divides its work over processes and threads, and whoever was there first.
 #![allow(clippy::unwrap_used, reason = "tests panic, they don't return errors")]
 
-use observer_tests::{Client, Environment, Observer, Server, Span, get, until};
+use std::time::{Duration, Instant};
+
+use observer_tests::{Client, Environment, Folder, Observer, Server, Span, get, until};
+use rustix::process::{Pid, Signal, kill_process};
 
 /// Requests over many connections, four at a time, one of them kept alive: every span is there and whole.
 fn assert_complete(environment: &Environment, server: &Server) {
@@ -98,6 +101,63 @@ fn a_server_that_starts_after_the_daemon_is_traced_from_its_first_request() {
     get(server.port(), "/bytes/1").unwrap();
     observer.page_with(1);
     assert_eq!(whole(&observer.stop()), ["/bytes/1"]);
+}
+
+/// Ends the first thread of a server of the model `headless`; the others serve on.
+fn behead(server: &Server) {
+    let pid = i32::try_from(server.pid()).ok().and_then(Pid::from_raw);
+    kill_process(pid.unwrap(), Signal::USR1).unwrap();
+    let stat = format!("/proc/{}/stat", server.pid());
+    until("the server's first thread has ended", || {
+        let stat = std::fs::read_to_string(&stat).unwrap();
+        stat.contains(") Z ").then_some(())
+    });
+}
+
+#[test]
+fn an_excluded_process_stays_excluded_when_its_first_thread_ends() {
+    let Some(environment) = Environment::enter() else {
+        return;
+    };
+    let (server, folder) = (Server::stdlib("headless"), Folder::new());
+    let control = Server::nginx(&folder);
+    let observer = Observer::start(&environment, &["--exclude-exe=python3*"]);
+    behead(&server);
+    for size in 0..20 {
+        get(server.port(), &format!("/bytes/{size}")).unwrap();
+    }
+    get(control.port(), "/status/503").unwrap();
+    until("a later request is counted", || {
+        let status = "http_response_status_code=\"503\"";
+        (observer.page().served(&[status]) > 0).then_some(())
+    });
+    let spans = observer.stop();
+    let of = |port: u16| {
+        let served = spans.iter().filter(|span| span.kind() == "server");
+        served
+            .filter(|span| span.attribute("server.port") == port)
+            .count()
+    };
+    assert_eq!((of(server.port()), of(control.port())), (0, 1));
+}
+
+#[test]
+fn a_selected_process_stays_selected_when_its_first_thread_ends() {
+    let Some(environment) = Environment::enter() else {
+        return;
+    };
+    let server = Server::stdlib("headless");
+    let observer = Observer::watch(&environment, &server);
+    behead(&server);
+    // Long enough for the daemon to look for listeners again.
+    let (began, mut sent) = (Instant::now(), 0);
+    while began.elapsed() < Duration::from_secs(5) {
+        get(server.port(), "/sleep/50").unwrap();
+        sent += 1;
+    }
+    observer.page_with(sent);
+    let spans = observer.stop();
+    assert_eq!(whole(&spans).len() as u64, sent);
 }
 
 #[test]

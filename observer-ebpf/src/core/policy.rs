@@ -1,6 +1,7 @@
 //! Who is captured.
 //!
-//! The daemon decides and keeps it in a map; a child inherits its parent's at fork (`life::process`).
+//! The daemon decides and keeps it in a map; a child inherits its parent's at fork, and it ends with the last thread
+//! (`life::process`).
 
 use aya_ebpf::{
     macros::map,
@@ -9,14 +10,22 @@ use aya_ebpf::{
 use observer_abi::{
     connection::{Connection, flag},
     control::ControlBlock,
+    loss::Counter,
     process::Policy,
 };
 
-use crate::{kernel::globals::settings, work::unit};
+use crate::{core::output::count, kernel::globals::settings, work::unit};
+
+/// BPF_ANY of `bpf_map_update_elem`.
+const ANY: u64 = 0;
 
 /// Daemon, and the kernel at fork: which processes are captured.
 #[map]
 pub(crate) static POLICY: HashMap<u32, Policy> = HashMap::with_max_entries(16384, 0);
+/// Kernel: 1 once the policy of a process that was forked could not be kept: as
+/// [`ControlBlock::unknown_denied`](observer_abi::control::ControlBlock).
+#[map]
+static REFUSED: Array<u32> = Array::with_max_entries(1, 0);
 /// Daemon: switches.
 #[map]
 pub(crate) static CONTROL_BLOCK: Array<ControlBlock> = Array::with_max_entries(1, 0);
@@ -59,7 +68,35 @@ fn may_be_captured(tgid: u32) -> bool {
     match POLICY.get_ptr(tgid) {
         // SAFETY: a live map value.
         Some(policy) => unsafe { (*policy).capture != 0 },
-        None => settings().selected_only() == 0,
+        None => settings().selected_only() == 0 && !is_unknown_denied(),
+    }
+}
+
+/// Whether there was no room once to say of a process that it is not captured, so that nothing said is no consent.
+#[inline(always)]
+fn is_unknown_denied() -> bool {
+    // SAFETY: live map values.
+    unsafe {
+        CONTROL_BLOCK.get_ptr(0).is_none_or(|control| (*control).unknown_denied != 0)
+            || REFUSED.get_ptr(0).is_none_or(|refused| *refused != 0)
+    }
+}
+
+/// What is said of the parent is said of the child, and nothing of an earlier process with its id.
+#[inline(always)]
+pub(crate) fn inherit(parent: u32, child: u32) {
+    let Some(policy) = POLICY.get_ptr(parent) else {
+        let _ = POLICY.remove(child);
+        return;
+    };
+    // SAFETY: a live map value.
+    let inherited = unsafe { *policy };
+    if POLICY.insert(child, &inherited, ANY).is_err() {
+        count(Counter::ProcessTableFull, 1);
+        if let Some(refused) = REFUSED.get_ptr_mut(0) {
+            // SAFETY: a live map value.
+            unsafe { *refused = 1 };
+        }
     }
 }
 

@@ -79,4 +79,5 @@ accessors!(
     sock_protocol_above, sock_prot, proto_sendmsg, proto_recvmsg, ulp_name, msg_name, msg_control, msg_control_length,
     request_file, request_operation, request_flags, request_fd, request_ring, request_prepared, request_work,
     prepared_message, prepared_iterator, ring_files, ring_file_count, node_file, task_worker, worker_work,
+    task_signal, signal_live,
 );

@@ -18,21 +18,21 @@ use observer_abi::{
 };
 
 use crate::{
-    core::{output::count, policy::POLICY},
+    core::{
+        output::count,
+        policy::{self, POLICY},
+    },
     kernel::{
         globals::offset,
         read::{Direct, KernelRead},
     },
     tier::spare::spared,
-    work::unit::{RUNTIMES, THREADS},
+    work::unit::{self, RUNTIMES, THREADS},
 };
 
 /// Process events.
 #[map]
 pub(crate) static PROCESS_EVENTS: RingBuf = RingBuf::with_byte_size(256 << 10, 0);
-
-/// BPF_ANY of `bpf_map_update_elem`.
-const ANY: u64 = 0;
 
 spared! {
     #[btf_tracepoint(function = "sched_process_exec")]
@@ -72,14 +72,8 @@ unsafe fn fork(parent: *const u8, child: *const u8) {
         }
         let parent_tgid: u32 = Direct::read(parent, offset!(task_tgid));
         // Before the child runs, so that its first byte finds the policy.
-        if let Some(policy) = POLICY.get_ptr(parent_tgid) {
-            let inherited = *policy;
-            let _ = POLICY.insert(tgid, &inherited, ANY);
-        }
-        if let Some(runtime) = RUNTIMES.get_ptr(parent_tgid) {
-            let inherited = *runtime;
-            let _ = RUNTIMES.insert(tgid, &inherited, ANY);
-        }
+        policy::inherit(parent_tgid, tgid);
+        unit::inherit_runtime(parent_tgid, tgid);
         tell(event::FORK, child, Some(parent_tgid));
     }
 }
@@ -99,9 +93,13 @@ unsafe fn exit(task: *const u8) {
     unsafe {
         let pid: u32 = Direct::read(task, offset!(task_pid));
         let _ = THREADS.remove(pid);
-        if pid == Direct::read::<u32>(task, offset!(task_tgid)) {
-            let _ = POLICY.remove(pid);
-            let _ = RUNTIMES.remove(pid);
+        // The first thread may end long before the others. Each counts itself out before it comes here; of two that end at
+        // once both may find nobody left.
+        let signal: *const u8 = Direct::read(task, offset!(task_signal));
+        if Direct::read::<i32>(signal, offset!(signal_live)) == 0 {
+            let tgid: u32 = Direct::read(task, offset!(task_tgid));
+            let _ = POLICY.remove(tgid);
+            let _ = RUNTIMES.remove(tgid);
             tell(event::EXIT, task, None);
         }
     }

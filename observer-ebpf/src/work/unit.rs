@@ -22,9 +22,9 @@
 //! memory with it.
 
 use aya_ebpf::{
-    helpers::generated::{bpf_get_current_pid_tgid, bpf_probe_read_user},
+    helpers::generated::{bpf_get_current_pid_tgid, bpf_get_prandom_u32, bpf_probe_read_user},
     macros::map,
-    maps::{HashMap, LruHashMap},
+    maps::{Array, HashMap, LruHashMap},
 };
 use observer_abi::{
     connection::{Connection, OUTBOUND, flag, role},
@@ -57,14 +57,57 @@ const ANY: u64 = 0;
 
 pub(crate) const NOTHING: RequestReference = RequestReference { sock: 0, generation: 0, span_id: 0 };
 
+/// Kernel: 1 once the runtime of a process that was forked could not be kept: of those that are not there nothing is said
+/// any more.
+#[map]
+static RUNTIME_REFUSED: Array<u32> = Array::with_max_entries(1, 0);
+
 /// The kind of the process's runtime, and whether it is strict, see [`strict`].
 #[inline(always)]
 pub(crate) fn runtime_of(tgid: u32) -> (u32, u32) {
-    match RUNTIMES.get_ptr(tgid) {
+    if let Some(found) = RUNTIMES.get_ptr(tgid) {
         // SAFETY: a live map value.
-        Some(found) => unsafe { ((*found).kind, (*found).strict) },
-        None => (runtime::THREADS, strict::NO),
+        return unsafe { ((*found).kind, (*found).strict) };
     }
+    match RUNTIME_REFUSED.get_ptr(0) {
+        // SAFETY: a live map value.
+        Some(refused) if unsafe { *refused } == 0 => (runtime::THREADS, strict::NO),
+        _ => (runtime::UNKNOWN, strict::NO),
+    }
+}
+
+/// A child's runtime is its parent's, but another life: an earlier process may have had its id.
+#[inline(always)]
+pub(crate) fn inherit_runtime(parent: u32, child: u32) {
+    let Some(found) = RUNTIMES.get_ptr(parent) else {
+        let _ = RUNTIMES.remove(child);
+        return;
+    };
+    // SAFETY: a live map value; a helper without arguments.
+    let inherited = unsafe { Runtime { life: bpf_get_prandom_u32() as u32 >> KIND_BITS, ..*found } };
+    if RUNTIMES.insert(child, &inherited, ANY).is_err() {
+        count(Counter::ProcessTableFull, 1);
+        if let Some(refused) = RUNTIME_REFUSED.get_ptr_mut(0) {
+            // SAFETY: a live map value.
+            unsafe { *refused = 1 };
+        }
+    }
+}
+
+/// Bits of [`UnitKey::kind`] that are the kind's; the others are the process's life.
+const KIND_BITS: u32 = 8;
+
+/// The key of a goroutine, a context or the like of this process's; `None` where nothing is known of its runtime.
+#[inline(always)]
+pub(crate) fn key(unit: u64, tgid: u32, kind: u32) -> Option<UnitKey> {
+    // SAFETY: a live map value.
+    RUNTIMES.get_ptr(tgid).map(|found| unsafe { key_of(&*found, unit, tgid, kind) })
+}
+
+/// The same where the runtime was looked up.
+#[inline(always)]
+pub(crate) fn key_of(runtime: &Runtime, unit: u64, tgid: u32, kind: u32) -> UnitKey {
+    UnitKey { unit, tgid, kind: kind | runtime.life << KIND_BITS }
 }
 
 /// The kind of the process's runtime.
@@ -187,6 +230,9 @@ pub(crate) unsafe fn working_on(kind: u32, caller: &Caller, owner: *mut RequestR
                 }
             }
             return method::EVENT_LOOP;
+        }
+        if kind == runtime::UNKNOWN {
+            return method::NONE;
         }
         if kind == runtime::RUBY {
             if let Some(request) = ruby::request(caller) {
@@ -319,7 +365,7 @@ unsafe fn received(sock: u64, entry: *const Connection, pid_tgid: u64, opened: b
     // SAFETY: as promised.
     unsafe {
         // What a fiber reads says nothing, and what a thread of a JVM reads is known already.
-        if matches!((*entry).runtime, runtime::RUBY | runtime::JAVA) {
+        if matches!((*entry).runtime, runtime::RUBY | runtime::JAVA | runtime::UNKNOWN) {
             return;
         }
         let caller = crate::carry::context::caller(pid_tgid);
@@ -470,11 +516,11 @@ pub(crate) fn current(tgid: u32) -> Option<UnitKey> {
         return None;
     }
     if found.kind == runtime::GO {
-        return Some(UnitKey { unit: id, tgid, kind: unit::GOROUTINE });
+        return Some(key_of(found, id, tgid, unit::GOROUTINE));
     }
     // A context that nobody entered is the thread's own: everything that runs on it shares it.
     let entered = user(id.wrapping_add(u64::from(found.second_offset)))?;
-    if entered as u32 == 1 { Some(UnitKey { unit: id, tgid, kind: unit::PYTHON_CONTEXT }) } else { None }
+    if entered as u32 == 1 { Some(key_of(found, id, tgid, unit::PYTHON_CONTEXT)) } else { None }
 }
 
 /// The address that the runtime keeps for each thread: of its goroutine, or of its thread state.

@@ -97,6 +97,7 @@ fn options(settings: &Settings, private: bool, inject: bool) -> LoadOptions {
         rings: choices::rings(),
         ring_bytes: sizes.ring_bytes,
         connections: sizes.connections,
+        processes: sizes.processes,
         option_peers: settings
             .tcp_option
             .peers

@@ -1,5 +1,7 @@
 //! From what a person decided to what the stages need.
 
+use std::ops::RangeInclusive;
+
 use anyhow::{Context as _, Result};
 
 use crate::{
@@ -29,12 +31,17 @@ const fn rings_for(cpus: usize) -> usize {
 pub(super) struct MapSizes {
     /// Connections at once.
     pub(super) connections: u32,
+    /// Processes at once of which something is said.
+    pub(super) processes: u32,
     /// Bytes of each ring.
     pub(super) ring_bytes: u32,
 }
 
-/// As much as the host can spare, at most what the settings say: 1,024 connections (0.5 MiB) and 1 MiB of each ring
-/// a 256 MiB of memory.
+/// The least that is kept of processes, and the most: 5 MiB.
+const PROCESSES: RangeInclusive<u32> = 4096..=32768;
+
+/// As much as the host can spare, at most what the settings say: 1,024 connections (0.5 MiB), 1 MiB of each ring and 512
+/// processes a 256 MiB of memory.
 pub(super) fn map_sizes(limits: &config::Limits, memory: u64) -> MapSizes {
     let share = u32::try_from(memory / (256 << 20))
         .unwrap_or(u32::MAX)
@@ -42,6 +49,7 @@ pub(super) fn map_sizes(limits: &config::Limits, memory: u64) -> MapSizes {
     let down = |size: u32| 1 << size.ilog2();
     MapSizes {
         connections: limits.max_connections.0.min(share.saturating_mul(1024)),
+        processes: (share.saturating_mul(512)).clamp(*PROCESSES.start(), *PROCESSES.end()),
         ring_bytes: limits.ring_bytes.0.min(down(share.saturating_mul(1 << 20))),
     }
 }
@@ -156,12 +164,14 @@ mod tests {
         let sizes = |memory: u64| map_sizes(&limits, memory);
         let whole = MapSizes {
             connections: limits.max_connections.0,
+            processes: 32768,
             ring_bytes: limits.ring_bytes.0,
         };
         assert_eq!(sizes(u64::MAX), whole);
         assert_eq!(sizes(16 << 30), whole);
         let small = sizes(1 << 30);
         assert_eq!((small.connections, small.ring_bytes), (4096, 4 << 20));
+        assert_eq!((small.processes, sizes(4 << 30).processes), (4096, 8192));
         let odd = sizes(700 << 20);
         assert_eq!((odd.connections, odd.ring_bytes), (2048, 2 << 20));
         let tiny = sizes(64 << 20);

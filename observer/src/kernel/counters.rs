@@ -18,6 +18,7 @@ pub const fn is_loss(counter: Counter) -> bool {
             | Counter::DescriptorChanged
             | Counter::UnitTableFull
             | Counter::DatagramMissed
+            | Counter::ProcessTableFull
     )
 }
 

@@ -111,6 +111,8 @@ pub fn offsets(types: &KernelTypes) -> Result<Offsets, TypesError> {
         },
         task_worker: maybe(&["task_struct.worker_private"]),
         worker_work: maybe(&["io_worker.cur_work"]),
+        task_signal: types.offset("task_struct.signal")?,
+        signal_live: types.offset("signal_struct.live")?,
     })
 }
 

@@ -109,6 +109,7 @@ impl Kernel {
             state: ControlBlock {
                 policy_epoch: 1,
                 enabled: 0,
+                unknown_denied: 0,
             },
         })
     }

@@ -12,7 +12,7 @@ use std::{
 
 use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
 
-use crate::identity::ProcessKey;
+use crate::{identity::ProcessKey, thread_group};
 
 /// Nanoseconds in one tick of `/proc`'s clock. USER_HZ is part of the kernel's ABI and is 100 on every architecture
 /// that Rust has a Linux target for.
@@ -151,9 +151,12 @@ impl ProcFs {
             .into_owned())
     }
 
-    /// `/proc/PID/<file>` as a path.
+    /// `/proc/PID/<file>` as a path; what a first thread that has ended no longer shows is shown by another.
     pub fn path(&self, pid: u32, file: &str) -> PathBuf {
-        self.root.join(pid.to_string()).join(file)
+        match file {
+            "stat" | "status" | "cgroup" => self.root.join(pid.to_string()).join(file),
+            _ => thread_group::folder(&self.root, pid).join(file),
+        }
     }
 
     /// The tick in which a process of this key began, as `/proc` shows it.

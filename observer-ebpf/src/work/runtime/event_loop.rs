@@ -12,7 +12,7 @@
 //! program is not treated as an event loop at all.
 
 use aya_ebpf::{macros::uprobe, programs::ProbeContext};
-use observer_abi::context::{UnitKey, unit as kind};
+use observer_abi::context::unit as kind;
 
 use crate::{
     carry::context,
@@ -34,7 +34,7 @@ pub(crate) fn work_submitted(ctx: ProbeContext) -> u32 {
     // SAFETY: the registers of the probe.
     let work = unsafe { (*ctx.regs).rsi };
     let pid_tgid = unit::pid_tgid();
-    let key = UnitKey { unit: work, tgid: (pid_tgid >> 32) as u32, kind: kind::LIBUV_WORK };
+    let Some(key) = unit::key(work, (pid_tgid >> 32) as u32, kind::LIBUV_WORK) else { return 0 };
     if let Some(thread) = THREADS.get_ptr(pid_tgid as u32) {
         // SAFETY: a live map value.
         let request = unsafe { (*thread).request };
@@ -56,7 +56,7 @@ pub(crate) fn work_done(ctx: ProbeContext) -> u32 {
     // SAFETY: the registers of the probe.
     let work = unsafe { (*ctx.regs).rdi };
     let pid_tgid = unit::pid_tgid();
-    let key = UnitKey { unit: work, tgid: (pid_tgid >> 32) as u32, kind: kind::LIBUV_WORK };
+    let Some(key) = unit::key(work, (pid_tgid >> 32) as u32, kind::LIBUV_WORK) else { return 0 };
     match UNITS.get_ptr(key) {
         // SAFETY: a live map value; the current task calls.
         Some(found) if unsafe { (*found).ambiguous == 0 } => unsafe {

@@ -11,7 +11,7 @@
 //! probes: a goroutine's stack moves, which they do not survive.
 
 use aya_ebpf::{macros::uprobe, programs::ProbeContext};
-use observer_abi::context::{UnitKey, unit as kind};
+use observer_abi::context::unit as kind;
 
 use crate::work::unit::{self, RUNTIMES, UNITS};
 
@@ -25,7 +25,9 @@ pub(crate) fn go_round_trip(ctx: ProbeContext) -> u32 {
     let connection = unsafe { (*ctx.regs).rax };
     let tgid = (unit::pid_tgid() >> 32) as u32;
     if let Some(own) = unit::current(tgid) {
-        unit::inherit(&own, &UnitKey { unit: connection, tgid, kind: kind::GO_CONNECTION }, 0);
+        if let Some(writes) = unit::key(connection, tgid, kind::GO_CONNECTION) {
+            unit::inherit(&own, &writes, 0);
+        }
     }
     0
 }
@@ -37,7 +39,9 @@ pub(crate) fn go_connection_write(ctx: ProbeContext) -> u32 {
     let connection = unsafe { (*ctx.regs).rax };
     let tgid = (unit::pid_tgid() >> 32) as u32;
     if let Some(own) = unit::current(tgid) {
-        unit::inherit(&UnitKey { unit: connection, tgid, kind: kind::GO_CONNECTION }, &own, 0);
+        if let Some(writes) = unit::key(connection, tgid, kind::GO_CONNECTION) {
+            unit::inherit(&writes, &own, 0);
+        }
     }
     0
 }
@@ -63,8 +67,9 @@ fn go_created_by(created: u64, tgid: u32) -> Option<()> {
     let creator = unit::user(machine.wrapping_add(running))?;
     let creator = unit::user(creator.wrapping_add(goid))?;
     let created = unit::user(created.wrapping_add(goid))?;
-    let key = |unit| UnitKey { unit, tgid, kind: kind::GOROUTINE };
-    unit::inherit(&key(creator), &key(created), 1);
+    let creator = unit::key(creator, tgid, kind::GOROUTINE)?;
+    let created = unit::key(created, tgid, kind::GOROUTINE)?;
+    unit::inherit(&creator, &created, 1);
     Some(())
 }
 

@@ -23,7 +23,7 @@ use aya_ebpf::{
     maps::LruHashMap,
     programs::ProbeContext,
 };
-use observer_abi::context::{Loop, RequestReference, UnitKey, immediates, turn, unit as unit_kind};
+use observer_abi::context::{Loop, RequestReference, immediates, turn, unit as unit_kind};
 
 use crate::{
     carry::context,
@@ -135,9 +135,9 @@ pub(crate) fn node_lookup_done(ctx: ProbeContext) -> u32 {
 fn work_done(work: u64, is_lookup: bool) {
     let pid_tgid = unit::pid_tgid();
     let tid = pid_tgid as u32;
-    let key = UnitKey { unit: work, tgid: (pid_tgid >> 32) as u32, kind: unit_kind::LIBUV_WORK };
     unit::forget_thread(tid);
-    let Some(found) = UNITS.get_ptr(key) else {
+    let key = unit::key(work, (pid_tgid >> 32) as u32, unit_kind::LIBUV_WORK);
+    let Some((key, found)) = key.and_then(|key| Some((key, UNITS.get_ptr(key)?))) else {
         other(tid);
         return;
     };

@@ -10,7 +10,7 @@
 //! Cost: a breakpoint for each copy: each task, and each callback that asyncio schedules without a context.
 
 use aya_ebpf::{macros::uprobe, programs::ProbeContext};
-use observer_abi::context::{UnitKey, unit as kind};
+use observer_abi::context::unit as kind;
 
 use crate::work::unit::{self, UNITS};
 
@@ -19,7 +19,7 @@ pub(crate) fn python_context_copied(ctx: ProbeContext) -> u32 {
     // SAFETY: the registers of the probe.
     let copied = unsafe { (*ctx.regs).rax };
     let tgid = (unit::pid_tgid() >> 32) as u32;
-    let key = UnitKey { unit: copied, tgid, kind: kind::PYTHON_CONTEXT };
+    let Some(key) = unit::key(copied, tgid, kind::PYTHON_CONTEXT) else { return 0 };
     match unit::current(tgid) {
         Some(own) => unit::inherit(&own, &key, 1),
         // The address may have been another context's.
@@ -35,7 +35,7 @@ pub(crate) fn python_context_entered(ctx: ProbeContext) -> u32 {
     // SAFETY: the registers of the probe.
     let entered = unsafe { (*ctx.regs).rdi };
     let pid_tgid = unit::pid_tgid();
-    let key = UnitKey { unit: entered, tgid: (pid_tgid >> 32) as u32, kind: kind::PYTHON_CONTEXT };
+    let Some(key) = unit::key(entered, (pid_tgid >> 32) as u32, kind::PYTHON_CONTEXT) else { return 0 };
     unit::entered(&key, pid_tgid as u32);
     0
 }

@@ -95,5 +95,5 @@ fn fiber(tgid: u32, tid: u32) -> Option<UnitKey> {
     if context == 0 {
         return None;
     }
-    Some(UnitKey { unit: context, tgid, kind: kind::RUBY_FIBER | (tid << 8) })
+    Some(unit::key_of(found, context, tid, kind::RUBY_FIBER))
 }

@@ -54,11 +54,12 @@ pub(crate) fn hyper_request_sent(ctx: ProbeContext) -> u32 {
 fn sent(waker: u64, tgid: u32) -> Option<()> {
     let found = RUNTIMES.get_ptr(tgid)?;
     // SAFETY: a live map value.
-    let (kind, id) = unsafe { ((*found).kind, u64::from((*found).unit_offset)) };
-    if kind != runtime::TOKIO {
+    let (runtime, id) = unsafe { ((*found).kind, u64::from((*found).unit_offset)) };
+    if runtime != runtime::TOKIO {
         return None;
     }
-    let writer = task_key(tgid, unit::user(waiting_task(waker, id)?.wrapping_add(id))?);
+    let writer = unit::user(waiting_task(waker, id)?.wrapping_add(id))?;
+    let writer = unit::key(writer, tgid, kind::TOKIO_TASK)?;
     if let Some(known) = UNITS.get_ptr_mut(writer) {
         // SAFETY: a live map value.
         unsafe {
@@ -158,12 +159,7 @@ pub(crate) fn received(key: &UnitKey, request: &RequestReference, serves: bool) 
 pub(crate) fn current(tgid: u32) -> Option<UnitKey> {
     let found = RUNTIMES.get_ptr(tgid)?;
     // SAFETY: a live map value.
-    let offset = unsafe { (*found).thread_pointer_offset };
-    let id = unit::user(task::thread_pointer()?.wrapping_add(offset as u64))?;
-    if id == 0 { None } else { Some(task_key(tgid, id)) }
-}
-
-#[inline(always)]
-fn task_key(tgid: u32, id: u64) -> UnitKey {
-    UnitKey { unit: id, tgid, kind: kind::TOKIO_TASK }
+    let found = unsafe { &*found };
+    let id = unit::user(task::thread_pointer()?.wrapping_add(found.thread_pointer_offset as u64))?;
+    if id == 0 { None } else { Some(unit::key_of(found, id, tgid, kind::TOKIO_TASK)) }
 }

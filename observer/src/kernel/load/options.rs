@@ -22,6 +22,8 @@ pub struct LoadOptions {
     pub ring_bytes: u32,
     /// Connections tracked at once.
     pub connections: u32,
+    /// Processes of which something is said at once: whether they are captured, how their runtime works.
+    pub processes: u32,
     /// Bytes of a request's run that are shipped, in records of at most [`observer_abi::record::MAX_PAYLOAD`], one a
     /// call.
     pub request_budget: u32,
@@ -48,6 +50,7 @@ impl Default for LoadOptions {
             rings: 1,
             ring_bytes: 8 << 20,
             connections: 16384,
+            processes: 16384,
             request_budget: 16 << 10,
             response_budget: 4096,
             inject: false,

@@ -36,6 +36,9 @@ pub(super) fn sizes(needs: Needs, options: &LoadOptions) -> Vec<(&'static str, u
     for name in ["CONNECTIONS", "CONN_CONTROL", "HANDOFF"] {
         sizes.push((name, options.connections));
     }
+    for name in ["POLICY", "RUNTIMES"] {
+        sizes.push((name, options.processes));
+    }
     let rings = options.rings_made();
     for (index, name) in RECORD_RINGS.into_iter().enumerate() {
         let bytes = if index < rings {

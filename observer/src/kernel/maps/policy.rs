@@ -33,22 +33,31 @@ impl PolicyMaps {
             .context("cannot raise the policy's epoch")
     }
 
-    /// Writes verdicts; connections ask again afterwards.
+    /// Writes verdicts; connections ask again afterwards. Where there is no room to deny one process, every process of
+    /// which nothing is said is denied from then on.
+    ///
+    /// # Errors
+    /// The first that could not be written; the others were.
     pub fn apply(&mut self, verdicts: impl IntoIterator<Item = (u32, bool)>) -> Result<()> {
         let mut changed = false;
+        let mut refused = Ok(());
         for (tgid, capture) in verdicts {
             let policy = Policy {
                 capture: u32::from(capture),
                 reserved: 0,
             };
-            self.policy
-                .insert(tgid, policy, 0)
-                .with_context(|| format!("cannot write the policy of process {tgid}"))?;
             changed = true;
+            let written = self.policy.insert(tgid, policy, 0);
+            let written =
+                written.with_context(|| format!("cannot write the policy of process {tgid}"));
+            if written.is_err() && !capture {
+                self.state.unknown_denied = 1;
+            }
+            refused = refused.and(written);
         }
         if changed {
             self.raise()?;
         }
-        Ok(())
+        refused
     }
 }

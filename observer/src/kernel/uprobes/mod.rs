@@ -43,6 +43,7 @@ use self::{
     plan::Plan,
 };
 use super::Kernel;
+use crate::thread_group;
 
 /// Kernel programs that are attached to executables.
 pub(crate) const PROGRAMS: &[&str] = &[
@@ -66,6 +67,9 @@ pub(crate) const PROGRAMS: &[&str] = &[
     "hyper_request_sent",
 ];
 
+/// Numbers that [`Runtime::life`] may have.
+const LIVES: u32 = 1 << 24;
+
 /// Times that an interpreter is looked at again until it has begun.
 const MOST_TRIES: u32 = 100;
 
@@ -75,6 +79,8 @@ pub struct Runtimes {
     executables: Executables,
     /// Interpreters that have not begun, and how often they were looked at.
     beginning: Vec<(u32, u32)>,
+    /// Processes that the kernel was told about so far, modulo [`LIVES`].
+    lives: u32,
     /// What the kernel was told of a process is true no more.
     taken_back: bool,
     proc: PathBuf,
@@ -94,6 +100,7 @@ impl Runtimes {
             executables: Executables::new(kernel),
             map,
             beginning: Vec::new(),
+            lives: 0,
             taken_back: false,
             proc: PathBuf::from("/proc"),
         })
@@ -125,21 +132,30 @@ impl Runtimes {
             }
             return std::mem::take(&mut self.taken_back);
         };
-        if self.map.get(&pid, 0).is_ok_and(|told| told == found) {
+        let same = |told: Runtime| {
+            found
+                == Runtime {
+                    life: found.life,
+                    ..told
+                }
+        };
+        if self.map.get(&pid, 0).is_ok_and(same) {
             return false;
         }
-        self.map.insert(pid, found, 0).is_ok()
+        self.lives = (self.lives + 1) % LIVES;
+        let life = self.lives;
+        self.map.insert(pid, Runtime { life, ..found }, 0).is_ok()
     }
 
     /// Whether a process is an interpreter that may not have begun.
     fn may_begin(&self, pid: u32) -> bool {
-        let name = program_name(&self.proc.join(pid.to_string()).join("exe"));
+        let name = program_name(&thread_group::folder(&self.proc, pid).join("exe"));
         python::is_interpreter(&name) || ruby::is_interpreter(&name)
     }
 
     /// What the kernel is to be told of a process; attaches what its executable needs.
     fn find(&mut self, pid: u32) -> Option<Runtime> {
-        let exe = self.proc.join(pid.to_string()).join("exe");
+        let exe = thread_group::folder(&self.proc, pid).join("exe");
         let name = program_name(&exe);
         if ruby::is_interpreter(&name) {
             return self.find_ruby(pid);
@@ -237,11 +253,22 @@ impl Runtimes {
             }
         }
         self.executables.keep(&running);
+        self.forget_ended();
+    }
+
+    /// Takes back what was told of processes that had ended by then.
+    fn forget_ended(&mut self) {
+        let told: Vec<u32> = self.map.keys().filter_map(Result::ok).collect();
+        for pid in told {
+            if !self.proc.join(pid.to_string()).exists() {
+                let _ = self.map.remove(&pid);
+            }
+        }
     }
 
     /// The files of a process that are looked at.
     fn files(&self, pid: u32) -> Vec<PathBuf> {
-        let exe = self.proc.join(pid.to_string()).join("exe");
+        let exe = thread_group::folder(&self.proc, pid).join("exe");
         let name = program_name(&exe);
         let mut files = vec![exe];
         if python::is_interpreter(&name) {
@@ -293,7 +320,7 @@ fn bias(relocatable_from: Option<u64>, proc: &Path, pid: u32, path: &Path) -> Op
 /// Where a file's first page is in a process's memory.
 fn first_mapping(proc: &Path, pid: u32, path: &Path) -> Option<u64> {
     let inode = File::open(path).ok()?.metadata().ok()?.ino().to_string();
-    let maps = fs::read_to_string(proc.join(pid.to_string()).join("maps")).ok()?;
+    let maps = fs::read_to_string(thread_group::folder(proc, pid).join("maps")).ok()?;
     // address perms offset device inode path; the lowest mapping of a file comes first.
     let line = maps
         .lines()

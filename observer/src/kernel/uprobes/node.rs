@@ -14,6 +14,7 @@ use super::{
     image::Image,
     plan::{Plan, Probe},
 };
+use crate::thread_group;
 
 /// The executable's file name.
 const NAME: &str = "node";
@@ -93,7 +94,7 @@ pub(super) fn plan(name: &str, image: &Image<'_>) -> Option<Plan> {
 /// Whether a process lets libuv read files by io_uring: what it then does with them begins at no place that is known.
 /// Also where that can't be told.
 pub(super) fn may_use_io_uring(proc: &Path, pid: u32) -> bool {
-    fs::read(proc.join(pid.to_string()).join("environ")).map_or(true, |environment| {
+    fs::read(thread_group::folder(proc, pid).join("environ")).map_or(true, |environment| {
         environment
             .split(|byte| *byte == 0)
             .any(|variable| variable.starts_with(b"UV_USE_IO_URING="))

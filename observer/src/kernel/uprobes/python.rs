@@ -18,6 +18,7 @@ use super::{
     image::Image,
     plan::{Plan, Probe},
 };
+use crate::thread_group;
 
 /// In `_PyRuntime`: `interpreters.main`, `gilstate.autoTSSkey`.
 const MAIN_INTERPRETER: u64 = 0x30;
@@ -47,7 +48,7 @@ pub(super) fn is_interpreter(name: &str) -> bool {
 
 /// The file that holds the interpreter of a process: its executable, or the library that this has loaded.
 pub(super) fn interpreter(proc: &Path, pid: u32) -> Option<PathBuf> {
-    let folder = proc.join(pid.to_string());
+    let folder = thread_group::folder(proc, pid);
     let exe = folder.join("exe");
     let file = File::open(&exe).ok()?;
     if Image::read(&file)?.symbols(&[COPY]).contains_key(COPY) {
@@ -86,7 +87,7 @@ pub(super) fn plan(image: &Image<'_>) -> Option<(Plan, u64)> {
 /// Where in its threads' memory a process keeps their thread states, from the thread pointer; `None` until it has
 /// begun, and where it is not as it should be.
 pub(super) fn thread_pointer_offset(proc: &Path, pid: u32, runtime: u64) -> Option<i64> {
-    let memory = File::open(proc.join(pid.to_string()).join("mem")).ok()?;
+    let memory = File::open(thread_group::folder(proc, pid).join("mem")).ok()?;
     let word = |address: u64| {
         let mut bytes = [0; 8];
         memory.read_exact_at(&mut bytes, address).ok()?;

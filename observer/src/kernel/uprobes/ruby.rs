@@ -21,6 +21,7 @@ use super::{
     imports,
     plan::{Plan, Probe},
 };
+use crate::thread_group;
 
 /// The execution context of the thread's current fiber.
 const CONTEXT: &str = "ruby_current_ec";
@@ -50,7 +51,7 @@ pub(super) struct Files {
 
 /// `None` until all are loaded, and for a C library that is not known.
 pub(super) fn files(proc: &Path, pid: u32) -> Option<Files> {
-    let folder = proc.join(pid.to_string());
+    let folder = thread_group::folder(proc, pid);
     let maps = fs::read_to_string(folder.join("maps")).ok()?;
     let path_like = |found: &dyn Fn(&str) -> bool| {
         let paths = maps.lines().filter_map(|line| line.get(line.find('/')?..));
@@ -119,7 +120,7 @@ pub(super) fn placed(
     bias: u64,
 ) -> Option<Runtime> {
     let number = if files.is_library {
-        let memory = File::open(proc.join(pid.to_string()).join("mem")).ok()?;
+        let memory = File::open(thread_group::folder(proc, pid).join("mem")).ok()?;
         let mut bytes = [0; 8];
         memory
             .read_exact_at(&mut bytes, place.number_at?.wrapping_add(bias))

@@ -17,6 +17,8 @@ use std::{
 
 use iced_x86::{Decoder, DecoderOptions};
 
+use crate::thread_group;
+
 /// What the kernel writes over an instruction's first byte (`UPROBE_SWBP_INSN` on x86).
 const BREAKPOINT: u8 = 0xcc;
 /// Unit of mappings.
@@ -111,7 +113,7 @@ pub(super) fn following(file: &File, offset: u64) -> Vec<u64> {
 /// `file`: then the process has another byte there. Not so where it has put something else in the place of its text
 /// (Node's `--use-largepages`), or maps what the file was before an overlay filesystem copied it.
 pub(super) fn stands_in(proc: &Path, pid: u32, path: &Path, file: &File, offset: u64) -> bool {
-    let folder = proc.join(pid.to_string());
+    let folder = thread_group::folder(proc, pid);
     let find = || {
         let inode = file.metadata().ok()?.ino();
         // By the link to the executable, or by the path in the process's own root.
