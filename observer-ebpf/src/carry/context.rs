@@ -5,13 +5,12 @@ use observer_abi::{
     connection::{Connection, INBOUND, OUTBOUND, role, transport},
     context::{Context, Handoff, HandoffKey, method},
     loss::Counter,
-    process::runtime,
 };
 
 use crate::{
     core::output::{self, count},
     kernel::{
-        sock::{NO_PEER, blocking},
+        sock::NO_PEER,
         task,
     },
     work::unit,
@@ -224,11 +223,7 @@ pub(crate) unsafe fn open_server(
         if !inherits {
             (*entry).context.trace_id = new_trace_id(random, now);
         }
-        let kind = (*entry).runtime;
-        if kind != runtime::EVENT_LOOP && kind != runtime::GO {
-            let blocking = blocking == blocking::PLAINLY || (blocking == blocking::WATCHED && kind == runtime::JAVA);
-            unit::thread_read(caller, &unit::reference(sock, entry), blocking);
-        }
+        unit::request_read(sock, entry, caller, blocking);
         Opened::Request
     }
 }

@@ -5,7 +5,6 @@ use observer_abi::{
     context::{Handoff, method},
     control::shape,
     loss::Counter,
-    process::runtime,
 };
 
 use super::{
@@ -106,8 +105,6 @@ unsafe fn take(entry: *mut Connection, call: &Call) {
         (*context).start_ns = caller.process_start;
         (*context).response_at_open = (*entry).directions[OUTBOUND as usize].end;
         count(Counter::OpaqueTaken, 1);
-        if (*entry).runtime == runtime::THREADS || (*entry).runtime == runtime::PYTHON {
-            unit::thread_read(&caller, &unit::reference(call.sock, entry), call.blocking != 0);
-        }
+        unit::request_read(call.sock, entry, &caller, call.blocking);
     }
 }

@@ -36,7 +36,7 @@ use observer_abi::{
 use crate::{
     carry::context::Caller,
     core::{connection::CONNECTIONS, output::count, scratch},
-    kernel::task,
+    kernel::{sock::blocking, task},
     work::runtime::{node, ruby, tokio},
 };
 
@@ -272,9 +272,24 @@ pub(crate) unsafe fn working_on(kind: u32, caller: &Caller, owner: *mut RequestR
     }
 }
 
+/// A server's request was read, in the open or not; `blocking` one of [`blocking`]. Where that keeps its thread busy,
+/// the thread works for the request until it is answered.
+///
+/// # Safety
+/// `entry` is the live map value of the sock at `sock`, with the request's ids.
+#[inline(always)]
+pub(crate) unsafe fn request_read(sock: u64, entry: *const Connection, caller: &Caller, blocking: u32) {
+    // SAFETY: as promised.
+    let (kind, request) = unsafe { ((*entry).runtime, reference(sock, entry)) };
+    if !matches!(kind, runtime::EVENT_LOOP | runtime::GO | runtime::UNKNOWN) {
+        let in_jvm = kind == runtime::JAVA && blocking == blocking::WATCHED;
+        thread_read(caller, &request, blocking == blocking::PLAINLY || in_jvm);
+    }
+}
+
 /// A thread read a request in a way that keeps it busy until it answers.
 #[inline(always)]
-pub(crate) fn thread_read(caller: &Caller, request: &RequestReference, blocking: bool) {
+fn thread_read(caller: &Caller, request: &RequestReference, blocking: bool) {
     if let Some(thread) = THREADS.get_ptr_mut(caller.tid) {
         // SAFETY: a live map value.
         unsafe {
