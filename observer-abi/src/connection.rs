@@ -154,5 +154,10 @@ pub struct Connection {
     /// How many connections the daemon had told of when
     /// [`ConnectionControl`](crate::control::ConnectionControl) was last asked for; 0 before.
     pub controls_set: u32,
+    /// The thread whose send was announced last; 0 where that ended without all of its bytes. In tiers that see a send once,
+    /// before its turn at the socket came.
+    pub sender: u32,
+    /// Explicit padding.
+    pub reserved: u32,
 }
-plain!(Connection, 32 + 2 * 64 + 64 + 16 + 8 + 24 + 8 + 8 + 8);
+plain!(Connection, 32 + 2 * 64 + 64 + 16 + 8 + 24 + 8 + 8 + 8 + 8);

@@ -1,6 +1,9 @@
 //! Trace contexts in headers, and the services that write them.
 #![allow(clippy::unwrap_used, reason = "tests panic, they don't return errors")]
 
+use std::io::{IoSlice, Write};
+use std::net::TcpStream;
+
 use observer_tests::{
     Client, Environment, Folder, Observer, Receiver, Server, Span, free_port, nginx_with, until,
 };
@@ -52,6 +55,82 @@ fn a_header_that_is_only_handed_on_hides_no_edge() {
         assert_eq!(serving.parent_span_id(), Some(&*caller));
         assert_eq!(calling.parent_span_id(), Some(serving.span_id()));
         assert_eq!(behind.parent_span_id(), Some(calling.span_id()));
+    }
+}
+
+/// How a client writes a head.
+#[derive(Clone, Copy, Debug)]
+enum Ways {
+    /// In one call.
+    Once,
+    /// In so many calls, one after the other.
+    Calls(usize),
+    /// In one call, from so many buffers.
+    Buffers(usize),
+}
+
+fn write(stream: &mut TcpStream, head: &[u8], way: Ways) {
+    let pieces = |count: usize| head.chunks(head.len().div_ceil(count));
+    match way {
+        Ways::Once => stream.write_all(head).unwrap(),
+        Ways::Calls(count) => pieces(count).for_each(|piece| stream.write_all(piece).unwrap()),
+        Ways::Buffers(count) => {
+            let buffers: Vec<IoSlice<'_>> = pieces(count).map(IoSlice::new).collect();
+            assert_eq!(stream.write_vectored(&buffers).unwrap(), head.len());
+        }
+    }
+}
+
+#[test]
+fn a_trace_context_behind_15_kilobytes_is_found_however_the_head_is_written() {
+    let Some(environment) = Environment::enter() else {
+        return;
+    };
+    // Node reads up to 64 KiB at once, Python 8.
+    let servers = [Server::node(), Server::stdlib("threads")];
+    let own = format!("--pid={}", std::process::id());
+    let ports = [&servers[0], &servers[1]].map(|server| format!("--port={}", server.port()));
+    // This process writes its contexts itself, as one with an SDK does.
+    let folder = Folder::new();
+    let file = folder.file("observer.yaml", "spans: {instrumented: keep}\n");
+    let file = format!("--config={}", file.display());
+    let observer = Observer::start(&environment, &[&file, &own, &ports[0], &ports[1]]);
+    let mut sent = Vec::new();
+    for server in &servers {
+        for kilobytes in [1, 7, 9, 12, 15] {
+            for way in [
+                Ways::Once,
+                Ways::Calls(324),
+                Ways::Buffers(9),
+                Ways::Buffers(324),
+            ] {
+                let (trace, parent) = traceparent(sent.len());
+                let cookies = "c".repeat(kilobytes << 10);
+                let head = format!(
+                    "GET /bytes/{kilobytes} HTTP/1.1\r\nHost: localhost\r\nCookie: {cookies}\r\n\
+                     traceparent: 00-{trace}-{parent}-01\r\n\r\n"
+                );
+                let mut client = Client::connect(server.port()).unwrap();
+                write(client.stream(), head.as_bytes(), way);
+                assert_eq!(client.read_response("GET").unwrap().0, 200, "{way:?}");
+                sent.push((trace, parent, server.port(), kilobytes, way));
+            }
+        }
+    }
+    observer.page_with(sent.len() as u64);
+    let spans = observer.stop();
+    for (trace, parent, port, kilobytes, way) in sent {
+        for kind in ["client", "server"] {
+            let fits = |span: &&Span| span.kind() == kind && span.trace_id() == trace;
+            let found: Vec<&Span> = spans.iter().filter(fits).collect();
+            let what = format!("{kind} of port {port}, {kilobytes} KiB, {way:?}");
+            assert_eq!(found.len(), 1, "{what}: {found:?}");
+            assert!(!found[0].is_incomplete(), "{what}: {:?}", found[0]);
+            assert_eq!(found[0].method(), "GET", "{what}");
+            if kind == "client" {
+                assert_eq!(found[0].parent_span_id(), Some(&*parent), "{what}");
+            }
+        }
     }
 }
 

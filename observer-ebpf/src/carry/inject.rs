@@ -364,6 +364,7 @@ unsafe fn capture(sending: &Sending, slot: u32, copied: u64, tail: u64) {
         let call: *mut Call = &raw mut (*scratch).call;
         let now = bpf_ktime_get_ns();
         (*call).sock = sending.key;
+        (*call).generation = (*entry).generation;
         (*call).start = start;
         (*call).end = start.wrapping_add(size);
         (*call).now = now;

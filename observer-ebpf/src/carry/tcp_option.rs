@@ -39,7 +39,7 @@ use observer_abi::{
 };
 
 use crate::{
-    core::{connection::CONNECTIONS, output::count, policy, scratch},
+    core::{connection, output::count, policy, scratch},
     kernel::{
         globals::{offset, settings},
         read::{Direct, KernelRead},
@@ -144,7 +144,7 @@ pub(crate) extern "C" fn request_opened(slot: u32) -> u32 {
     // SAFETY: live map values.
     unsafe {
         let call = &(*scratch).call;
-        let Some(connection) = CONNECTIONS.get_ptr_mut(call.sock) else { return 0 };
+        let Some(connection) = connection::of(call) else { return 0 };
         let Some(entry) = OPTION_CONNECTIONS.get_ptr_mut(call.sock) else { return 0 };
         let Some(position) = ktls::wire_position(call, &*connection) else { return 0 };
         if (*entry).phase == phase::CLIENT && (*connection).role == role::CLIENT {

@@ -11,8 +11,8 @@ use crate::{
     kernel::globals::settings,
 };
 
-/// Iovec segments that are looked at; what lies behind them is counted, not read.
-const MAX_SEGMENTS: u64 = 64;
+/// Iovec segments that are copied at a time: few, since the verifier walks through each step.
+const MAX_SEGMENTS: u64 = 16;
 /// The same where only the last one is looked for, or the way leads back.
 const MAX_STEPS: u64 = 16;
 
@@ -96,7 +96,8 @@ unsafe fn segment(in_kernel: bool, array: u64, index: u64) -> Option<[u64; 2]> {
     Some(segment)
 }
 
-/// Copies at most `wanted` bytes of the scratch's buffer, behind its first `from`, to its payload and returns how many.
+/// Copies at most `wanted` bytes of the scratch's buffer, behind its first `from`, to its payload and returns how many. Of an
+/// array of buffers it takes only so many; the next call, from where this one ended, takes the next ones.
 ///
 /// A function of its own, which the verifier looks at once a program, whatever the callers know.
 #[unsafe(no_mangle)]
@@ -129,21 +130,28 @@ pub(crate) extern "C" fn copy_payload(slot: u32, from: u64, wanted: u64) -> u64 
         }
         let in_kernel = (*scratch).source[0] == kind::KERNEL_VECTOR;
         let segments = (*scratch).source[2];
+        let reached = &raw mut (*scratch).reached;
+        if from == 0 || (*reached)[0] != from {
+            // Not from where the last copy ended: from the first segment on.
+            (&raw mut (*reached)[1]).write_volatile(0);
+            (&raw mut (*reached)[2]).write_volatile((*scratch).source[3].saturating_add(from));
+        }
         // By way of memory, so that the verifier takes what one segment leaves as one state, however it was come by.
-        let skip = &raw mut (*scratch).found[0];
+        let at_segment = &raw mut (*reached)[1];
+        let skip = &raw mut (*reached)[2];
         let copied = &raw mut (*scratch).found[1];
-        skip.write_volatile((*scratch).source[3].saturating_add(from));
         copied.write_volatile(0);
-        let mut index: u64 = 0;
-        while index < MAX_SEGMENTS {
+        let mut turn = 0;
+        while turn < MAX_SEGMENTS {
             let done = copied.read_volatile();
+            let index = at_segment.read_volatile();
             if index >= segments || done >= wanted {
                 break;
             }
             let Some([address, length]) = segment(in_kernel, first, index) else { break };
             let skipped = skip.read_volatile().min(length);
-            skip.write_volatile(skip.read_volatile() - skipped);
-            let size = bounded((length - skipped).min(wanted - done));
+            let left = length - skipped;
+            let size = bounded(left.min(wanted - done));
             let at = barrier(done) & (MAX_PAYLOAD as u64 - 1);
             let begin = address.wrapping_add(skipped);
             if size > 0 && bpf_probe_read_user(payload.add(at as usize).cast(), size, begin as *const _) != 0 {
@@ -151,9 +159,17 @@ pub(crate) extern "C" fn copy_payload(slot: u32, from: u64, wanted: u64) -> u64 
                 break;
             }
             copied.write_volatile(at + u64::from(size));
-            index += 1;
+            if u64::from(size) == left {
+                at_segment.write_volatile(index + 1);
+                skip.write_volatile(skip.read_volatile() - skipped);
+            } else {
+                skip.write_volatile(skipped + u64::from(size));
+            }
+            turn += 1;
         }
-        copied.read_volatile()
+        let copied = copied.read_volatile();
+        (&raw mut (*reached)[0]).write_volatile(from.wrapping_add(copied));
+        copied
     }
 }
 

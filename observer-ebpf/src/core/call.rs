@@ -8,6 +8,8 @@ use observer_abi::context::HandoffKey;
 pub(crate) struct Call {
     /// The address of its sock.
     pub(crate) sock: u64,
+    /// The generation of the connection, whose entry may be another's by the time that it is written to.
+    pub(crate) generation: u64,
     pub(crate) start: u64,
     pub(crate) end: u64,
     pub(crate) now: u64,

@@ -26,7 +26,7 @@ use crate::{
     core::{
         buffer,
         call::Call,
-        connection::{self, CONNECTIONS},
+        connection,
         output, retry, scratch,
     },
     detect::{http1, table},
@@ -46,14 +46,14 @@ pub(crate) static CONTROLS_SET: Array<u32> = Array::with_max_entries(MAX_RINGS a
 
 /// Takes the bytes of the call that lies in the scratch of `slot`, with its buffer. Called in the context of the task
 /// that moves the data, after the connection was announced. Returns how many bytes lie in the scratch's payload, with
-/// [`OPENED`] where a run began with them.
+/// [`OPENED`] where a run began with them and [`MORE`] where more of the call is to be told.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn capture_data(slot: u32) -> u32 {
     let Some(scratch) = scratch::at(slot) else { return 0 };
     // SAFETY: a live map value.
     let call = unsafe { &(*scratch).call };
-    let Some(entry) = CONNECTIONS.get_ptr_mut(call.sock) else { return 0 };
+    let Some(entry) = connection::of(call) else { return 0 };
     let length = call.end.wrapping_sub(call.start);
     let inbound = call.direction == u32::from(INBOUND);
     // SAFETY: live map values; indices are 0 and 1.
@@ -94,6 +94,13 @@ pub(crate) extern "C" fn capture_data(slot: u32) -> u32 {
             retry::note(call);
             return 0;
         }
+        if (*entry).generation != call.generation {
+            // Given to another connection while the bytes were copied.
+            return 0;
+        }
+        let rest = if copied == 0 { 0 } else { wanted.wrapping_sub(u64::from(copied)) };
+        (*scratch).told = u64::from(copied);
+        (*scratch).rest = rest;
         let tail = if u64::from(copied) < length { buffer::read_tail(slot, (*this).tail) } else { 0 };
 
         if opens {
@@ -135,6 +142,7 @@ pub(crate) extern "C" fn capture_data(slot: u32) -> u32 {
                 http1::note_head(entry, call, payload, copied);
             }
             fill(&raw mut (*opened).data, call, entry, record::kind::RUN_OPENED, copied);
+            (*opened).data.end = if rest == 0 { call.end } else { call.start + u64::from(copied) };
             let size = size_of::<RunOpened>() as u64 + u64::from(copied);
             output::send_run((*entry).generation, scratch.cast(), size);
             if responds && !inbound && http1::is_interim(payload, copied) {
@@ -143,23 +151,91 @@ pub(crate) extern "C" fn capture_data(slot: u32) -> u32 {
         } else {
             let data: *mut RunData = payload.sub(size_of::<RunData>()).cast();
             fill(data, call, entry, record::kind::RUN_DATA, copied);
+            (*data).end = if rest == 0 { call.end } else { call.start + u64::from(copied) };
             let size = size_of::<RunData>() as u64 + u64::from(copied);
             output::send_run((*entry).generation, data.cast(), size);
         }
-        (*this).shipped = shipped + wanted as u32;
+        // What can't be read uses the budget up, too: otherwise each call of a long body would be told.
+        (*this).shipped = shipped + if copied == 0 { wanted as u32 } else { copied };
         (*entry).flags |= flag::ACTIVE;
         account(entry, this, call, tail);
-        if opens { copied | OPENED } else { copied }
+        copied | if opens { OPENED } else { 0 } | if rest != 0 { MORE } else { 0 }
     }
+}
+
+/// Tells more of the call in the scratch of `slot`, behind what was told of it: 1 where there is more yet. `opened`: the
+/// record before began a run. `is_last`: what is left then is told as bytes that were not read. Each record's head is that
+/// of the one before.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn capture_rest(slot: u32, opened: u32, is_last: u32) -> u32 {
+    let Some(scratch) = scratch::at(slot) else { return 0 };
+    // SAFETY: live map values; indices are 0 and 1.
+    unsafe {
+        let call = &(*scratch).call;
+        let Some(entry) = connection::of(call) else { return 0 };
+        let this: *mut Direction = &raw mut (*entry).directions[usize::from(call.direction != u32::from(INBOUND))];
+        let (told, rest) = ((*scratch).told, (*scratch).rest);
+        let payload: *mut u8 = (&raw mut (*scratch).payload).cast();
+        let copied = buffer::bounded(buffer::copy_payload(slot, told, rest));
+        let left = rest.wrapping_sub(u64::from(copied));
+        let more = copied != 0 && left != 0 && is_last == 0;
+        let data: *mut RunData = payload.sub(size_of::<RunData>()).cast();
+        if opened != 0 {
+            output::copy_words(data, &raw const (*scratch).opened.data);
+        }
+        (*data).header.kind = record::kind::RUN_DATA;
+        (*data).header.captured = copied;
+        if copied == 0 {
+            (*data).header.flags |= record::flag::NO_PAYLOAD;
+        }
+        (*data).start = call.start + told;
+        (*data).end = if more { call.start + told + u64::from(copied) } else { call.end };
+        let size = size_of::<RunData>() as u64 + u64::from(copied);
+        output::send_run((*entry).generation, data.cast(), size);
+        (*this).shipped += copied;
+        (*scratch).told = told + u64::from(copied);
+        (*scratch).rest = left;
+        u32::from(more)
+    }
+}
+
+/// Records that a call may be told in: with sixteen buffers in each, as many as an array of buffers may have (1,024).
+const RECORDS: u32 = 64;
+
+/// Tells what [`capture_data`], which returned `taken`, has left of the call.
+#[inline(always)]
+pub(crate) fn take_rest(slot: u32, taken: u32) {
+    if taken & MORE != 0 {
+        capture_all(slot, taken & OPENED);
+    }
+}
+
+/// See [`take_rest`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn capture_all(slot: u32, opened: u32) -> u32 {
+    let mut opened = opened;
+    let mut record = 1;
+    while record < RECORDS {
+        if capture_rest(slot, opened, u32::from(record + 1 == RECORDS)) == 0 {
+            break;
+        }
+        opened = 0;
+        record += 1;
+    }
+    0
 }
 
 /// See [`capture_data`].
 const OPENED: u32 = 1 << 31;
+/// The same.
+const MORE: u32 = 1 << 30;
 
 /// How many bytes [`capture_data`] took.
 #[inline(always)]
 pub(crate) fn copied(taken: u32) -> u32 {
-    taken & !OPENED
+    taken & !(OPENED | MORE)
 }
 
 /// Whether a run began with what [`capture_data`] took.
@@ -177,9 +253,8 @@ pub(crate) extern "C" fn take_control(slot: u32) -> u32 {
     let Some(scratch) = scratch::at(slot) else { return 0 };
     // SAFETY: live map values.
     unsafe {
-        let sock = (*scratch).call.sock;
-        let Some(entry) = CONNECTIONS.get_ptr_mut(sock) else { return 0 };
-        let Some(control) = CONN_CONTROL.get_ptr(sock) else { return 0 };
+        let Some(entry) = connection::of(&(*scratch).call) else { return 0 };
+        let Some(control) = CONN_CONTROL.get_ptr((*scratch).call.sock) else { return 0 };
         if (*control).generation != (*entry).generation {
             return 0;
         }
@@ -273,7 +348,7 @@ pub(crate) extern "C" fn open_run(slot: u32, found: u32) -> u32 {
     // SAFETY: live map values.
     unsafe {
         let call = &(*scratch).call;
-        let Some(entry) = CONNECTIONS.get_ptr_mut(call.sock) else { return run::NONE };
+        let Some(entry) = connection::CONNECTIONS.get_ptr_mut(call.sock) else { return run::NONE };
         let opened = &raw mut (*scratch).opened;
         let mut run = run::OTHER;
         let direction = direction(call);

@@ -13,6 +13,7 @@ use observer_abi::{
 
 use crate::{
     core::{
+        call::Call,
         output::{self, count},
         scratch::slot,
     },
@@ -33,6 +34,14 @@ pub(crate) static SCRATCH_CREATE: PerCpuArray<Connection> = PerCpuArray::with_ma
 
 /// BPF_ANY of `bpf_map_update_elem`.
 const ANY: u64 = 0;
+
+/// The entry of a call's connection, while it is that connection's. The table may give it to another one at any time.
+#[inline(always)]
+pub(crate) fn of(call: &Call) -> Option<*mut Connection> {
+    let entry = CONNECTIONS.get_ptr_mut(call.sock)?;
+    // SAFETY: a live map value.
+    if unsafe { (*entry).generation } == call.generation { Some(entry) } else { None }
+}
 
 /// The connection's entry, made if it is not there yet. `None` when it must not be (the socket is closed) or cannot
 /// be (counted). `slot` is the program's scratch.

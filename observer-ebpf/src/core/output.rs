@@ -9,9 +9,13 @@ use aya_ebpf::{
 use observer_abi::{
     control::MAX_RINGS,
     loss::{self, Counter},
+    record::{MAX_PAYLOAD, RunOpened},
 };
 
-use crate::kernel::globals::settings;
+use crate::{core::buffer::barrier, kernel::globals::settings};
+
+/// The largest record's bytes.
+const LARGEST: u64 = (size_of::<RunOpened>() + MAX_PAYLOAD) as u64;
 
 /// Daemon: 1 where the reader of this ring sleeps until it is woken.
 #[map]
@@ -126,6 +130,9 @@ unsafe fn send_to(ring: &RingBuf, shard: u32, data: *const u8, length: u64, look
             None => false,
         };
         let flags = if sleeps || filling { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP };
+        // Here, since before 5.16 the verifier forgets the bounds of what lay on the stack meanwhile.
+        let length = barrier(length);
+        let length = if length > LARGEST { LARGEST } else { length };
         bpf_ringbuf_output(map, data.cast_mut().cast(), length, flags as u64) == 0
     }
 }

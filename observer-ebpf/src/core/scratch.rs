@@ -15,6 +15,11 @@ pub(crate) struct Scratch {
     pub(crate) call: Call,
     /// Its buffer, see `buffer::Source`.
     pub(crate) source: [u64; 4],
+    /// How far bytes were copied from an array of buffers: so many of the call's, up to a buffer, and up to a byte of that.
+    pub(crate) reached: [u64; 3],
+    /// Bytes of the call that were told, and those behind them that are still to be.
+    pub(crate) told: u64,
+    pub(crate) rest: u64,
     /// An address and a length, on their way through memory.
     pub(crate) found: [u64; 2],
     /// What a call may have been made for.

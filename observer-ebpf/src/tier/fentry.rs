@@ -39,7 +39,7 @@ spared! {
     #[fentry(function = "tcp_sendmsg")]
     fentry_tcp_sending, fentry_tcp_sending_spare, FEntryContext, SENDING,
     // SAFETY: typed arguments.
-    |ctx, spare| unsafe { socket::tcp_sending::<Direct>(ctx.arg(0), ctx.arg(1), slot_of(slot::SENDING, spare)) }
+    |ctx, spare| unsafe { socket::tcp_sending::<Direct, true>(ctx.arg(0), ctx.arg(1), slot_of(slot::SENDING, spare)) }
 }
 
 spared! {
@@ -51,8 +51,8 @@ spared! {
         unsafe {
             let buffer = Buffer::Message(ctx.arg(1));
             let retried = retry::sent::<Direct>(ctx.arg(0), result, buffer, slot_of(slot::SENT, spare));
-            if !retried && (result < 0 || result >= socket::SURELY_COMPLETE) {
-                socket::tcp_sent::<Direct>(ctx.arg(0));
+            if !retried {
+                socket::tcp_sent_once::<Direct>(ctx.arg(0), result, ctx.arg(2));
             }
         }
     }

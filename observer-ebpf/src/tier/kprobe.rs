@@ -46,7 +46,7 @@ use crate::{
     },
     tier::{
         ktls,
-        socket::{self, Buffer, MSG_PEEK, MSG_TRUNC, Moved, SURELY_COMPLETE},
+        socket::{self, Buffer, MSG_PEEK, MSG_TRUNC, Moved},
         spare::{slot_of, spared},
     },
     work::unit,
@@ -75,6 +75,7 @@ pub(crate) struct Entered {
     pub(crate) message: u64,
     /// The stack pointer at entry.
     pub(crate) stack: u64,
+    /// Of a TCP send, its bytes.
     pub(crate) flags: u64,
 }
 
@@ -124,8 +125,8 @@ pub(crate) fn leave(map: &aya_ebpf::maps::LruHashMap<u32, Entered>, stack: u64) 
 pub(crate) fn kprobe_tcp_sending(ctx: ProbeContext) -> u32 {
     let (Some(sock), Some(message)) = (ctx.arg::<u64>(0), ctx.arg::<u64>(1)) else { return 0 };
     // SAFETY: arguments of the function, read by address.
-    unsafe { socket::tcp_sending::<Probe>(sock as *const u8, message as *const u8, slot::SENDING) };
-    enter(&CALLS, sock, message, stack!(ctx), 0);
+    unsafe { socket::tcp_sending::<Probe, true>(sock as *const u8, message as *const u8, slot::SENDING) };
+    enter(&CALLS, sock, message, stack!(ctx), ctx.arg::<u64>(2).unwrap_or(0));
     0
 }
 
@@ -138,8 +139,8 @@ pub(crate) fn kprobe_tcp_sent(ctx: RetProbeContext) -> u32 {
     unsafe {
         let buffer = Buffer::Message(entered.message as *const u8);
         let retried = retry::sent::<Probe>(sock, result, buffer, slot::SENT);
-        if !retried && (result < 0 || result >= SURELY_COMPLETE) {
-            socket::tcp_sent::<Probe>(sock);
+        if !retried {
+            socket::tcp_sent_once::<Probe>(sock, result, entered.flags);
         }
     }
     0

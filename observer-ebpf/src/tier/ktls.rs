@@ -266,6 +266,7 @@ pub(crate) unsafe fn sending<R: KernelRead>(sock: *const u8, message: *const u8,
         }
         let call = Call {
             sock: sock as u64,
+            generation: 0,
             start,
             end,
             now: bpf_ktime_get_ns(),
@@ -279,7 +280,8 @@ pub(crate) unsafe fn sending<R: KernelRead>(sock: *const u8, message: *const u8,
         let file = sock::file::<R>(sock);
         let Some(scratch) = socket::tell::<R>(&call, sock, Kind::KernelTls, file, entry, slot) else { return };
         iterator::at_start::<R>(message, OUTBOUND, slot, scratch);
-        capture::capture_data(slot);
+        let taken = capture::capture_data(slot);
+        capture::take_rest(slot, taken);
     }
 }
 

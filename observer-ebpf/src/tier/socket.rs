@@ -52,20 +52,22 @@ pub(crate) const MSG_TRUNC: i32 = 0x20;
 pub(crate) const MSG_ERRQUEUE: i32 = 0x2000;
 
 /// A completed send smaller than this was not waiting for buffer space: the end of a send need not look closer.
-pub(crate) const SURELY_COMPLETE: i32 = 4096;
+const SURELY_COMPLETE: i32 = 4096;
 
 // Fires for each segment that a send fills, before its bytes are copied; the first time it sees the whole message.
 spared! {
     #[btf_tracepoint(function = "tcp_sendmsg_locked")]
     socket_tcp_sending, socket_tcp_sending_spare, BtfTracePointContext, SENDING,
     // SAFETY: typed arguments of the tracepoint.
-    |ctx, spare| unsafe { tcp_sending::<Direct>(ctx.arg(0), ctx.arg(1), slot_of(slot::SENDING, spare)) }
+    |ctx, spare| unsafe { tcp_sending::<Direct, false>(ctx.arg(0), ctx.arg(1), slot_of(slot::SENDING, spare)) }
 }
 
+/// `ONCE`: the hook sees a send once, and before its turn at the socket has come: other threads' sends may be on their way.
+///
 /// # Safety
 /// `sock` is a TCP sock and `message` its `struct msghdr`, see [`KernelRead`].
 #[inline(always)]
-pub(crate) unsafe fn tcp_sending<R: KernelRead>(sock: *const u8, message: *const u8, slot: u32) {
+pub(crate) unsafe fn tcp_sending<R: KernelRead, const ONCE: bool>(sock: *const u8, message: *const u8, slot: u32) {
     // SAFETY: as promised.
     unsafe {
         let file = sock::file::<R>(sock);
@@ -116,6 +118,16 @@ pub(crate) unsafe fn tcp_sending<R: KernelRead>(sock: *const u8, message: *const
         if count == 0 {
             return;
         }
+        let mut start = start;
+        if ONCE {
+            let tid = pid_tgid as u32;
+            let behind = (start.wrapping_sub((*out).announced) as i64) < 0;
+            if behind && (*entry).sender != 0 && (*entry).sender != tid {
+                // What another thread's send announced is not queued yet: this one's bytes come behind it.
+                start = (*out).announced;
+            }
+            (*entry).sender = tid;
+        }
         let end = start.wrapping_add(count);
         if retry::is_noted(sock as u64, end, pid_tgid) {
             return;
@@ -131,6 +143,7 @@ pub(crate) unsafe fn tcp_sending<R: KernelRead>(sock: *const u8, message: *const
         let pending = u32::from(count as i64 > i64::from(sock::send_room::<R>(sock)));
         let call = Call {
             sock: sock as u64,
+            generation: 0,
             start,
             end,
             now,
@@ -143,7 +156,8 @@ pub(crate) unsafe fn tcp_sending<R: KernelRead>(sock: *const u8, message: *const
         };
         let Some(scratch) = tell::<R>(&call, sock, Kind::Tcp, file, entry, slot) else { return };
         iterator::at_start::<R>(message, OUTBOUND, slot, scratch);
-        capture::capture_data(slot);
+        let taken = capture::capture_data(slot);
+        capture::take_rest(slot, taken);
     }
 }
 
@@ -189,6 +203,28 @@ unsafe fn sent(sock: *const u8, result: i32, slot: u32) {
         }
         let moved = Moved { direction: OUTBOUND, bytes: result as u32, buffer: Buffer::SystemCall, record };
         after_call::<Direct>(sock, kind, &moved, slot);
+    }
+}
+
+/// A send that was seen once is over, with `result` of `wanted` bytes.
+///
+/// # Safety
+/// `sock` is a TCP sock, see [`KernelRead`].
+#[inline(always)]
+pub(crate) unsafe fn tcp_sent_once<R: KernelRead>(sock: *const u8, result: i32, wanted: u64) {
+    // SAFETY: as promised; a live map value.
+    unsafe {
+        if result as i64 != wanted as i64 {
+            // What is left of what it announced never comes.
+            if let Some(entry) = CONNECTIONS.get_ptr_mut(sock as u64) {
+                if (*entry).sender == task::pid_tgid() as u32 {
+                    (*entry).sender = 0;
+                }
+            }
+        }
+        if result < 0 || result >= SURELY_COMPLETE {
+            tcp_sent::<R>(sock);
+        }
     }
 }
 
@@ -343,6 +379,7 @@ pub(crate) unsafe fn after_call<R: KernelRead>(sock: *const u8, kind: Kind, move
         let blocking = if direction == INBOUND && !for_ring { sock::blocking::<R>(file) } else { sock::blocking::NO };
         let call = Call {
             sock: sock as u64,
+            generation: 0,
             start,
             end,
             now,
@@ -388,6 +425,7 @@ pub(crate) unsafe fn after_call<R: KernelRead>(sock: *const u8, kind: Kind, move
                 link::link_received(slot);
             }
         }
+        capture::take_rest(slot, taken);
     }
 }
 
@@ -410,6 +448,7 @@ pub(crate) unsafe fn tell<R: KernelRead>(
         // Field by field: a copy of the whole would need it on the stack, which is short.
         let into = &raw mut (*scratch).call;
         (*into).sock = call.sock;
+        (*into).generation = (*entry).generation;
         (*into).start = call.start;
         (*into).end = call.end;
         (*into).now = call.now;

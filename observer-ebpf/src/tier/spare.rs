@@ -54,20 +54,22 @@ pub(crate) mod program {
     pub(crate) const COUNT: u32 = 22;
 }
 
-/// Does a program's work: the first program's always, its spare's (`IS_SPARE`) where the first one could not run.
+/// A first program is through with its work.
 #[inline(always)]
-pub(crate) fn turn<const IS_SPARE: bool>(program: u32, work: impl FnOnce()) {
-    if IS_SPARE {
-        if take_mark(program) {
-            return;
-        }
-        count(Counter::SpareRan, 1);
-    }
-    // One call, so that it is not one of a function but the work itself.
-    work();
-    if !IS_SPARE && settings().spares() != 0 {
+pub(crate) fn served(program: u32) {
+    if settings().spares() != 0 {
         leave_mark(program);
     }
+}
+
+/// Whether a spare has work to do: the first program could not run.
+#[inline(always)]
+pub(crate) fn is_wanted(program: u32) -> bool {
+    if take_mark(program) {
+        return false;
+    }
+    count(Counter::SpareRan, 1);
+    true
 }
 
 /// Places of marks, by the low bits of who leaves them: a power of two. Where two threads share a place, and both have
@@ -126,14 +128,18 @@ macro_rules! spared {
         #[$hook]
         pub(crate) fn $name($ctx: $context) -> i32 {
             let $is_spare = false;
-            $crate::tier::spare::turn::<false>($crate::tier::spare::program::$number, || $work);
+            // Not a closure: one that is not taken into the program has a stack of its own, and there is no room for that.
+            $work;
+            $crate::tier::spare::served($crate::tier::spare::program::$number);
             0
         }
 
         #[$hook]
         pub(crate) fn $spare($ctx: $context) -> i32 {
             let $is_spare = true;
-            $crate::tier::spare::turn::<true>($crate::tier::spare::program::$number, || $work);
+            if $crate::tier::spare::is_wanted($crate::tier::spare::program::$number) {
+                $work;
+            }
             0
         }
     };

@@ -8,7 +8,7 @@ use observer_abi::{
 
 use crate::{
     carry::tcp_option::{OPTION_CONNECTIONS, copy, leave},
-    core::{connection::CONNECTIONS, output::count, scratch},
+    core::{connection::{self, CONNECTIONS}, output::count, scratch},
 };
 
 /// A client on an opaque connection writes for the request in its entry's context, from this position on.
@@ -66,7 +66,7 @@ pub(crate) extern "C" fn opaque_arrived(slot: u32, first: u64) -> u32 {
     // SAFETY: live map values.
     unsafe {
         let call = &(*scratch).call;
-        let Some(connection) = CONNECTIONS.get_ptr_mut(call.sock) else { return arrived::NEVER };
+        let Some(connection) = connection::of(call) else { return arrived::NEVER };
         let Some(entry) = OPTION_CONNECTIONS.get_ptr_mut(call.sock) else { return arrived::NEVER };
         if (*entry).phase != phase::SERVER {
             return arrived::NEVER;

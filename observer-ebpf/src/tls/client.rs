@@ -12,7 +12,7 @@ use crate::{
     carry::context::{self, Caller, HANDOFF},
     core::{
         call::Call,
-        connection::CONNECTIONS,
+        connection,
         output::{self, count},
         scratch::{self, Scratch},
     },
@@ -71,7 +71,7 @@ pub(crate) extern "C" fn opaque_writer(slot: u32, look: u32) -> u32 {
     // SAFETY: live map values.
     unsafe {
         let call = &(*scratch).call;
-        let Some(entry) = CONNECTIONS.get_ptr_mut(call.sock) else { return 0 };
+        let Some(entry) = connection::of(call) else { return 0 };
         let this = &raw mut (*entry).directions[OUTBOUND as usize];
         let answered = (*entry).directions[INBOUND as usize].end;
         let opens = (*this).runs == 0 || (*this).other_at_start != answered;
@@ -98,7 +98,7 @@ pub(crate) extern "C" fn opaque_written(slot: u32, look: u32, opens: u32) -> u32
     // SAFETY: live map values.
     unsafe {
         let call = &(*scratch).call;
-        let Some(entry) = CONNECTIONS.get_ptr_mut(call.sock) else { return 0 };
+        let Some(entry) = connection::of(call) else { return 0 };
         let this = &raw mut (*entry).directions[OUTBOUND as usize];
         let opens = opens != 0;
         if look == look::ASIDE {

@@ -7,7 +7,7 @@ use super::hello::{self, walked};
 use crate::core::{
     buffer,
     call::Call,
-    connection::{self, CONNECTIONS},
+    connection,
     scratch::{self, Scratch},
 };
 
@@ -76,7 +76,7 @@ pub(crate) extern "C" fn opaque_looked_at(slot: u32) -> u32 {
     // SAFETY: live map values.
     unsafe {
         let call = &(*scratch).call;
-        let Some(entry) = CONNECTIONS.get_ptr_mut(call.sock) else { return look::LOST };
+        let Some(entry) = connection::of(call) else { return look::LOST };
         let length = call.end.wrapping_sub(call.start);
         let direction = if call.direction == u32::from(INBOUND) { INBOUND } else { OUTBOUND };
         if !connection::is_request((*entry).role, direction) {

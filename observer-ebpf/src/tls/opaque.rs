@@ -35,7 +35,7 @@ use crate::{
     core::{
         call::Call,
         capture,
-        connection::{self, CONNECTIONS},
+        connection,
         output::count,
         scratch,
     },
@@ -70,7 +70,7 @@ pub(crate) extern "C" fn opaque_begun(slot: u32, copied: u32) -> u32 {
     // SAFETY: live map values.
     unsafe {
         let call = &(*scratch).call;
-        let Some(entry) = CONNECTIONS.get_ptr_mut(call.sock) else { return 0 };
+        let Some(entry) = connection::of(call) else { return 0 };
         if !hello::is_tls((&raw const (*scratch).payload).cast(), copied) {
             return 0;
         }
@@ -104,7 +104,7 @@ pub(crate) extern "C" fn opaque_moved(slot: u32) -> u32 {
     // SAFETY: live map values.
     unsafe {
         let call = &(*scratch).call;
-        let Some(entry) = CONNECTIONS.get_ptr_mut(call.sock) else { return 0 };
+        let Some(entry) = connection::of(call) else { return 0 };
         let inbound = call.direction == u32::from(INBOUND);
         // One after the other, not one in the other: the stack is short.
         let look = handshake::opaque_looked_at(slot);

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     carry::context::{self, Caller, HANDOFF},
-    core::{call::Call, connection::CONNECTIONS, output::{self, count}, scratch},
+    core::{call::Call, connection, output::{self, count}, scratch},
     kernel::globals::settings,
     work::unit,
 };
@@ -27,7 +27,7 @@ pub(crate) extern "C" fn opaque_read(slot: u32, look: u32) -> u32 {
     // SAFETY: live map values.
     unsafe {
         let call = &(*scratch).call;
-        let Some(entry) = CONNECTIONS.get_ptr_mut(call.sock) else { return 0 };
+        let Some(entry) = connection::of(call) else { return 0 };
         let this = &raw mut (*entry).directions[INBOUND as usize];
         let out = &raw const (*entry).directions[OUTBOUND as usize];
         let written = if (*out).announced > (*out).end { (*out).announced } else { (*out).end };

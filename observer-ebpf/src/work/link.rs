@@ -24,7 +24,7 @@ use observer_abi::{
 };
 
 use crate::{
-    core::{connection::CONNECTIONS, output, scratch},
+    core::{connection, output, scratch},
     kernel::globals::settings,
     work::{
         runtime::node::LOOPS,
@@ -104,7 +104,7 @@ pub(crate) extern "C" fn link_received(slot: u32) -> u32 {
     // SAFETY: live map values.
     unsafe {
         let (sock, tid) = ((*scratch).call.sock, (*scratch).call.pid_tgid as u32);
-        let Some(entry) = CONNECTIONS.get_ptr(sock) else { return 0 };
+        let Some(entry) = connection::of(&(*scratch).call) else { return 0 };
         let Some(known) = LOOPS.get_ptr_mut(tid) else { return 0 };
         let last = &raw mut (*known).last;
         (*known).guess = 0;
@@ -136,7 +136,7 @@ pub(crate) extern "C" fn link_called(slot: u32) -> u32 {
     // SAFETY: live map values.
     unsafe {
         let (sock, tid) = ((*scratch).call.sock, (*scratch).call.pid_tgid as u32);
-        let Some(entry) = CONNECTIONS.get_ptr(sock) else { return 0 };
+        let Some(entry) = connection::of(&(*scratch).call) else { return 0 };
         if !unit::is_connected_for(entry) {
             wrote(sock, tid);
         } else if let Some(likely) = LIKELY.get_ptr(sock) {
@@ -156,7 +156,7 @@ pub(crate) extern "C" fn link_answered(slot: u32) -> u32 {
     // SAFETY: live map values.
     unsafe {
         let sock = (*scratch).call.sock;
-        let Some(entry) = CONNECTIONS.get_ptr(sock) else { return 0 };
+        let Some(entry) = connection::of(&(*scratch).call) else { return 0 };
         let context = &raw const (*entry).context;
         if (*context).parent_method != method::NONE || (*context).span_id == [0; 8] {
             return 0;

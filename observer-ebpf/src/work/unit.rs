@@ -35,7 +35,7 @@ use observer_abi::{
 
 use crate::{
     carry::context::Caller,
-    core::{connection::CONNECTIONS, output::count, scratch},
+    core::{connection::{self, CONNECTIONS}, output::count, scratch},
     kernel::{sock::blocking, task},
     work::runtime::{node, ruby, tokio},
 };
@@ -366,7 +366,7 @@ pub(crate) extern "C" fn unit_received(slot: u32, opened: u32) -> u32 {
     // SAFETY: live map values; the current task calls.
     unsafe {
         let (sock, pid_tgid) = ((*scratch).call.sock, (*scratch).call.pid_tgid);
-        if let Some(entry) = CONNECTIONS.get_ptr(sock) {
+        if let Some(entry) = connection::of(&(*scratch).call) {
             received(sock, entry, pid_tgid, opened != 0);
         }
     }

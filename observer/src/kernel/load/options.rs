@@ -24,8 +24,7 @@ pub struct LoadOptions {
     pub connections: u32,
     /// Processes of which something is said at once: whether they are captured, how their runtime works.
     pub processes: u32,
-    /// Bytes of a request's run that are shipped, in records of at most [`observer_abi::record::MAX_PAYLOAD`], one a
-    /// call.
+    /// Bytes of a request's run that are shipped, in records of at most [`observer_abi::record::MAX_PAYLOAD`].
     pub request_budget: u32,
     /// The same for responses.
     pub response_budget: u32,

@@ -21,6 +21,14 @@ pub(crate) const BEHAVIOURS: &[Behaviour] = &[
         drive: upload,
     },
     Behaviour {
+        name: "trace context behind 15 KiB",
+        drive: long_head,
+    },
+    Behaviour {
+        name: "two sends at once",
+        drive: together,
+    },
+    Behaviour {
         name: "MSG_PEEK",
         drive: peek,
     },
@@ -68,6 +76,52 @@ fn upload(stage: &Stage) -> Drive {
         let spans = evidence.served(port, "/echo");
         assert_exact(&spans, &["/echo".to_owned()], 200);
         assert_eq!(spans[0].attribute("http.request.body.size"), LENGTH);
+    })
+}
+
+/// The server reads the whole head in one call.
+fn long_head(stage: &Stage) -> Drive {
+    const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e47";
+    let port = stage.raw["peek"].as_ref().unwrap().port();
+    let kilobytes = [7, 9, 12, 15];
+    for size in kilobytes {
+        let mut client = Client::connect(port).unwrap();
+        let cookies = "c".repeat(size << 10);
+        let headers = format!(
+            "Cookie: {cookies}\r\ntraceparent: 00-{TRACE}{size:02}-00f067aa0ba902b7-01\r\n"
+        );
+        client
+            .request("GET", &format!("/long/{size:02}"), &headers)
+            .unwrap();
+    }
+    Drive::check(kilobytes.len(), move |evidence| {
+        let paths = kilobytes.map(|size| format!("/long/{size:02}"));
+        let spans = evidence.served(port, "/long/");
+        assert_exact(&spans, &paths, 200);
+        for span in spans {
+            let size = span.path().trim_start_matches("/long/");
+            assert_eq!(span.trace_id(), format!("{TRACE}{size}"), "{span:?}");
+        }
+    })
+}
+
+/// Halves of an answer's body that are equally long: the second is counted, too.
+fn together(stage: &Stage) -> Drive {
+    let port = match &stage.raw["together"] {
+        Ok(server) => server.port(),
+        Err(reason) => return Drive::Skip(format!("no page can be kept back: {reason}")),
+    };
+    let mut client = Client::connect(port).unwrap();
+    let paths: Vec<String> = (0..5).map(|number| format!("/together/{number}")).collect();
+    for path in &paths {
+        assert_eq!(client.request("GET", path, "").unwrap().body.len(), 4000);
+    }
+    Drive::check(paths.len(), move |evidence| {
+        let spans = evidence.served(port, "/together/");
+        assert_exact(&spans, &paths, 200);
+        for span in spans {
+            assert_eq!(span.attribute("http.response.body.size"), 4000, "{span:?}");
+        }
     })
 }
 

@@ -82,7 +82,7 @@ impl Stage {
         let mut older = Client::connect(python_port).unwrap();
         older.request("GET", "/bytes/0", "").unwrap();
 
-        let ways = ["peek", "cold"].into_iter().chain(rings::WAYS);
+        let ways = ["peek", "cold", "together"].into_iter().chain(rings::WAYS);
         let raw: BTreeMap<_, _> = ways.map(|way| (way, raw_server(way))).collect();
         let secure = Secure::start();
         let resolving = Resolving::start();

@@ -1,7 +1,7 @@
 //! An HTTP server that makes exactly the system calls that it is told to: raw_server PORT|check WAY
 //!
 //! WAY: `plain` (read, write), `peek` (every request looked at with MSG_PEEK first), `cold` (answers lie in pages that the
-//! process never touched), and through io_uring: `ring` (recv,
+//! process never touched), `together` (two threads send halves of the body at once), and through io_uring: `ring` (recv,
 //! send), `multishot` (one recv for all that comes), `fixed` (registered buffers), `poll` (the kernel's own thread
 //! submits), `array` (readv), `worker` (the kernel's worker threads do it), `pair` (two receives at once), `chain` (files of
 //! the ring's table; each send in a chain with the next receive). It ends with status 3 where the kernel can't do that, at once with `check`. Every request is answered with three bytes.
@@ -13,6 +13,7 @@
 
 mod flight;
 mod ring;
+mod together;
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -41,8 +42,12 @@ fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);
     let port = arguments.next().expect("a port");
     let way = arguments.next().expect("a way");
-    let is_ring = !["plain", "peek", "cold"].contains(&way.as_str());
-    if let Some(error) = is_ring.then(|| ring::supported(&way)).and_then(Result::err) {
+    let supported = match way.as_str() {
+        "plain" | "peek" | "cold" => Ok(()),
+        "together" => together::supported(),
+        _ => ring::supported(&way),
+    };
+    if let Err(error) = supported {
         eprintln!("{error}");
         return ExitCode::from(CANNOT);
     }
@@ -62,6 +67,7 @@ fn main() -> ExitCode {
                 stream,
             }),
             "cold" => serve(&mut Cold(stream)),
+            "together" => serve(&mut together::Together(stream)),
             _ => serve(ring::open(&way, stream).unwrap().as_mut()),
         });
     }
@@ -89,7 +95,7 @@ struct Calls {
 
 impl Connection for Calls {
     fn receive(&mut self, buffer: &mut Vec<u8>) -> io::Result<usize> {
-        let mut bytes = [0; 4096];
+        let mut bytes = [0; 64 << 10];
         if self.peeks {
             for _ in 0..3 {
                 recv(&self.stream, &mut bytes, RecvFlags::PEEK)?;
