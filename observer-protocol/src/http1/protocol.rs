@@ -57,7 +57,6 @@ impl Protocol for Http1 {
 
     fn sniff(side: Side, first: &[u8]) -> Sniff {
         match (detect::of_side(side, first), side) {
-            _ if first.is_empty() => Sniff::More,
             (Detection::Request, Side::Request) | (Detection::Response, Side::Response) => {
                 Sniff::Yes
             }
