@@ -59,6 +59,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         // Every N-th, so that a part has mutants of every file.
         mutants.args(["--shard", shard, "--sharding", "round-robin"]);
     }
+    // Each copy of the sources has a target folder of its own.
+    mutants.env_remove("CARGO_TARGET_DIR");
     // Examples in documentation take longest and find least.
     mutants.args(["--", "--lib", "--tests"]);
     let status = mutants.status().context("starting cargo mutants")?;
