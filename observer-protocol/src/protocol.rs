@@ -301,6 +301,9 @@ pub trait Protocol: Sized {
     /// When the answer that is being read ends.
     fn ending(&self) -> Ending;
 
+    /// Whether [`Input::RunEnd`] may say something new of that side: it is told only then.
+    fn awaits_run_end(&self, side: Side) -> bool;
+
     /// Bytes that are kept of an unfinished message of that side.
     fn held(&self, side: Side) -> usize;
 }

@@ -75,6 +75,11 @@ impl<'b> Plain<'b> {
         Some(())
     }
 
+    /// All of it, where it is UTF-8.
+    pub(super) fn text(&self) -> Option<&'b str> {
+        std::str::from_utf8(&self.bytes[..self.length()]).ok()
+    }
+
     /// Without its line end.
     pub(super) fn first_line(&self) -> &'b [u8] {
         &self.bytes[..usize::from(self.first_line)]
@@ -83,6 +88,15 @@ impl<'b> Plain<'b> {
     /// Bytes of the head, its empty line included.
     pub(super) fn length(&self) -> usize {
         usize::from(self.end)
+    }
+
+    /// The same as [`fields`](Self::fields), of a head that is UTF-8.
+    pub(super) fn texts(&self, head: &'b str) -> impl Iterator<Item = (&'b [u8], &'b str)> + Clone {
+        self.fields[..self.count].iter().filter_map(move |places| {
+            let [start, colon, end] = places.map(usize::from);
+            let name = head.get(start..colon)?.as_bytes();
+            Some((name, head.get(colon + 1..end)?.trim_ascii()))
+        })
     }
 
     /// The lines that were asked for.

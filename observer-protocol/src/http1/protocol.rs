@@ -84,6 +84,14 @@ impl Protocol for Http1 {
         }
     }
 
+    fn awaits_run_end(&self, side: Side) -> bool {
+        let framing = match side {
+            Side::Request => self.requests.framing(),
+            Side::Response => self.responses.framing(),
+        };
+        framing == Some(Framing::Unknown)
+    }
+
     fn held(&self, side: Side) -> usize {
         match side {
             Side::Request => self.requests.buffered(),

@@ -10,7 +10,7 @@ use super::{
     framing::{Coding, LengthHeaders},
     head::{self, text},
     machine::{Next, Parsed, Syntax},
-    plain::{Field, Initials, Plain, is_name},
+    plain::{Initials, Plain, is_name},
 };
 use crate::{
     b3,
@@ -56,10 +56,15 @@ impl Syntax for RequestSyntax {
     }
 
     fn parse(&self, bytes: &[u8], start: u64) -> Option<Parsed<Self::Head>> {
-        if let Some(plain) = Plain::read(bytes, INITIALS)
-            && let Some(line) = request_line(plain.first_line())
-        {
-            return self.whole(line, plain.fields(), start, plain.length());
+        if let Some(plain) = Plain::read(bytes, INITIALS) {
+            let length = plain.length();
+            if let Some(text) = plain.text() {
+                if let Some(line) = text_line(&text[..plain.first_line().len()]) {
+                    return self.whole(line, plain.texts(text), start, length);
+                }
+            } else if let Some(line) = request_line(plain.first_line()) {
+                return self.whole(line, plain.fields(), start, length);
+            }
         }
         self.parse_uncommon(bytes, start)
     }
@@ -92,10 +97,10 @@ impl RequestSyntax {
     }
 
     /// A head that was seen whole, with its framing.
-    fn whole<'b>(
+    fn whole<'b, V: Value<'b>>(
         &self,
         line: Line<'_>,
-        fields: impl Iterator<Item = Field<'b>> + Clone,
+        fields: impl Iterator<Item = (&'b [u8], V)> + Clone,
         start: u64,
         length: usize,
     ) -> Option<Parsed<Box<RequestHead>>> {
@@ -111,10 +116,10 @@ impl RequestSyntax {
     }
 
     /// What observer reads of a head; `None` where its first line is not one.
-    fn read<'b>(
+    fn read<'b, V: Value<'b>>(
         &self,
         (method, target, minor_version): Line<'_>,
-        fields: impl Iterator<Item = Field<'b>> + Clone,
+        fields: impl Iterator<Item = (&'b [u8], V)> + Clone,
         start: u64,
         length: usize,
     ) -> Option<(Box<RequestHead>, LengthHeaders)> {
@@ -140,11 +145,14 @@ impl RequestSyntax {
             let is = |known: &[u8]| is_name(name, known);
             match name.len() {
                 2 if is(b"b3") => {
-                    head.b3 = head.b3.take().or_else(|| Some(text(value, MAX_B3).into()))
+                    head.b3 = head
+                        .b3
+                        .take()
+                        .or_else(|| Some(text(value.bytes(), MAX_B3).into()))
                 }
                 4 if is(b"host") => keep(&mut head.host, &mut spare.host, value, MAX_TEXT),
                 6 if is(b"expect") => {
-                    head.expect_continue |= value.eq_ignore_ascii_case(b"100-continue")
+                    head.expect_continue |= value.bytes().eq_ignore_ascii_case(b"100-continue")
                 }
                 7 if is(b"upgrade") => head.upgrade = true,
                 10 if is(b"user-agent") => {
@@ -162,15 +170,16 @@ impl RequestSyntax {
                         _ => head.traceparent = None,
                     }
                 }
-                14 if is(b"content-length") => lengths.content_length(value),
-                17 if is(b"transfer-encoding") => lengths.transfer_encoding(value),
-                10..=12 => b3_headers.note(name, value),
+                14 if is(b"content-length") => lengths.content_length(value.bytes()),
+                17 if is(b"transfer-encoding") => lengths.transfer_encoding(value.bytes()),
+                10..=12 => b3_headers.note(name, value.bytes()),
                 _ => {}
             }
         }
         if has_trace_state && head.traceparent.is_some() {
             let states = fields.filter(|(name, _)| name.eq_ignore_ascii_case(b"tracestate"));
-            head.tracestate = join_trace_state(states.map(|(_, value)| value), MAX_TRACE_STATE);
+            head.tracestate =
+                join_trace_state(states.map(|(_, value)| value.bytes()), MAX_TRACE_STATE);
         }
         if head.b3.is_none() {
             head.b3 = b3_headers.single();
@@ -235,18 +244,25 @@ pub(super) type Line<'b> = (&'b str, &'b str, u8);
 
 /// A method in capitals, a target in ASCII and a version, with one space between them; `None` for anything else.
 pub(super) fn request_line(line: &[u8]) -> Option<Line<'_>> {
-    let (line, version) = line.split_last_chunk::<9>()?;
-    let minor_version = match version {
+    text_line(std::str::from_utf8(line).ok()?)
+}
+
+/// The same of text.
+fn text_line(line: &str) -> Option<Line<'_>> {
+    let bytes = line.as_bytes();
+    let minor_version = match bytes.last_chunk::<9>()? {
         b" HTTP/1.1" => 1,
         b" HTTP/1.0" => 0,
         _ => return None,
     };
-    let method = line.iter().position(|byte| !byte.is_ascii_uppercase())?;
-    let (method, target) = (&line[..method], line[method..].strip_prefix(b" ")?);
-    let plain =
-        !method.is_empty() && !target.is_empty() && target.is_ascii() && !target.contains(&b' ');
-    let text = |bytes| std::str::from_utf8(bytes).ok();
-    Some((text(method)?, text(target)?, minor_version)).filter(|_| plain)
+    let line = &line[..line.len() - 9];
+    let method = bytes.iter().position(|byte| !byte.is_ascii_uppercase())?;
+    let (method, target) = (line.get(..method)?, line.get(method..)?.strip_prefix(' ')?);
+    let plain = !method.is_empty()
+        && !target.is_empty()
+        && target.is_ascii()
+        && !target.as_bytes().contains(&b' ');
+    Some((method, target, minor_version)).filter(|_| plain)
 }
 
 /// What httparse read of the first line; `None` where that is not one.
@@ -272,12 +288,44 @@ fn token(method: &str) -> Cow<'static, str> {
 }
 
 /// Keeps the first value of a header, in room that was used before.
-fn keep(kept: &mut Option<String>, spare: &mut Option<String>, value: &[u8], limit: usize) {
+fn keep<'b>(
+    kept: &mut Option<String>,
+    spare: &mut Option<String>,
+    value: impl Value<'b>,
+    limit: usize,
+) {
     if kept.is_none() {
         let mut text = spare.take().unwrap_or_default();
         text.clear();
-        head::push_text(&mut text, value, limit);
+        value.push_to(&mut text, limit);
         *kept = Some(text);
+    }
+}
+
+/// A header's value.
+trait Value<'b>: Copy {
+    fn bytes(self) -> &'b [u8];
+    /// At most `limit` bytes of it as text.
+    fn push_to(self, text: &mut String, limit: usize);
+}
+
+impl<'b> Value<'b> for &'b [u8] {
+    fn bytes(self) -> &'b [u8] {
+        self
+    }
+
+    fn push_to(self, text: &mut String, limit: usize) {
+        head::push_text(text, self, limit);
+    }
+}
+
+impl<'b> Value<'b> for &'b str {
+    fn bytes(self) -> &'b [u8] {
+        self.as_bytes()
+    }
+
+    fn push_to(self, text: &mut String, limit: usize) {
+        text.push_str(&self[..self.floor_char_boundary(limit)]);
     }
 }
 

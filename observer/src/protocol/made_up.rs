@@ -119,6 +119,10 @@ impl Protocol for MadeUp {
         Ending::Known
     }
 
+    fn awaits_run_end(&self, _side: Side) -> bool {
+        false
+    }
+
     fn held(&self, side: Side) -> usize {
         self.directions[side.index()].partial.len()
     }

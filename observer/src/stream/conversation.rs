@@ -43,7 +43,7 @@ macro_rules! conversation {
                 match self { $($(#[$attribute])* Self::$Name(ledger) => ledger.shape(),)* }
             }
 
-            pub(super) fn take_findings(&mut self) -> Findings {
+            pub(super) fn take_findings(&mut self) -> Option<Findings> {
                 match self { $($(#[$attribute])* Self::$Name(ledger) => ledger.take_findings(),)* }
             }
 

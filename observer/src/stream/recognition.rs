@@ -106,10 +106,10 @@ impl Connection {
         config: &StreamConfig,
         out: &mut Output<'_, S>,
     ) {
-        let Some(conversation) = &mut self.conversation else {
+        let conversation = self.conversation.as_mut();
+        let Some(findings) = conversation.and_then(Conversation::take_findings) else {
             return;
         };
-        let findings = conversation.take_findings();
         if findings.understood {
             self.understood = true;
             self.foreign = Foreign::default();

@@ -44,9 +44,17 @@ pub(super) struct Book {
     /// Exchanges whose end may have been lost.
     doubted: bool,
     pub(super) findings: Findings,
+    /// Something was found out since that was last asked.
+    pub(super) found: bool,
 }
 
 impl Book {
+    /// Notes something that is found out.
+    pub(super) const fn find(&mut self) -> &mut Findings {
+        self.found = true;
+        &mut self.findings
+    }
+
     /// The oldest open exchange where order tells.
     pub(super) fn front(&self) -> Option<Slot> {
         self.queue.front().copied()
@@ -117,7 +125,9 @@ impl Book {
             return;
         }
         let waiting = self.queue.len();
-        self.findings.pipelined |= waiting > 0;
+        if waiting > 0 {
+            self.find().pipelined = true;
+        }
         self.requests_missing &= waiting > 0;
         if self.requests_missing || crowded || waiting >= MOST_IN_ORDER {
             // Its answer cannot be told from those of requests that were not seen.

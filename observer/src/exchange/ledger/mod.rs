@@ -104,8 +104,8 @@ impl<P: Account> Ledger<P> {
     }
 
     /// What was found out since it was last asked.
-    pub(crate) fn take_findings(&mut self) -> Findings {
-        std::mem::take(&mut self.book.findings)
+    pub(crate) fn take_findings(&mut self) -> Option<Findings> {
+        std::mem::take(&mut self.book.found).then(|| std::mem::take(&mut self.book.findings))
     }
 
     /// Position after the last byte that is accounted for.
@@ -222,6 +222,9 @@ impl<P: Account> Ledger<P> {
         ends: &Ends,
         out: &mut Output<'_, S>,
     ) {
+        if !self.protocol.awaits_run_end(side) {
+            return;
+        }
         let at = self.position(side);
         let seen = Seen::none(at, last, Incomplete::HeadTooLarge);
         self.feed(side, Input::RunEnd { at, tail, next }, seen, ends, out);

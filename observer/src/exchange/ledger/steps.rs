@@ -44,7 +44,7 @@ impl<P: Account, S: Sink> Steps<P> for Taking<'_, '_, S> {
         P::opened(&mut open.exchange.detail, request.head);
         open.request_moved(seen.call.time_ns);
         if !request.whole {
-            self.book.findings.head_too_large = true;
+            self.book.find().head_too_large = true;
             open.mark(seen.missing);
         }
         if let Some(header) = header {
@@ -63,7 +63,9 @@ impl<P: Account, S: Sink> Steps<P> for Taking<'_, '_, S> {
             .take()
             .filter(|_| reply.at < self.seen.from)
             .map_or(self.seen.call.time_ns, |call| call.time_ns);
-        self.book.findings.head_too_large |= !reply.whole;
+        if !reply.whole {
+            self.book.find().head_too_large = true;
+        }
         let awaiting = self.book.awaiting(reply.key, self.out);
         let Some(slot) = awaiting.filter(|slot| reply.at >= self.out.opens[*slot].response_from)
         else {
@@ -116,7 +118,9 @@ impl<P: Account, S: Sink> Steps<P> for Taking<'_, '_, S> {
             (Why::Unseen(_), Side::Response) | (Why::Unframed, _) => Incomplete::LostBytes,
         };
         self.out.counters.resyncs += u64::from(lost.why != Why::Unframed);
-        self.book.findings.head_too_large |= lost.why == Why::TooLarge;
+        if lost.why == Why::TooLarge {
+            self.book.find().head_too_large = true;
+        }
         if let Scope::One(key) = lost.scope {
             if let Some(slot) = self.book.awaiting(key, self.out) {
                 self.book.remove(key, slot);
@@ -145,7 +149,7 @@ impl<P: Account, S: Sink> Steps<P> for Taking<'_, '_, S> {
 
     fn foreign(&mut self, side: Side) {
         self.book.stepped = true;
-        self.book.findings.foreign[side.index()] = true;
+        self.book.find().foreign[side.index()] = true;
         if side == Side::Response {
             let malformed = Incomplete::Malformed;
             self.book.give_up_order(malformed, self.ends, self.out);
@@ -153,7 +157,7 @@ impl<P: Account, S: Sink> Steps<P> for Taking<'_, '_, S> {
     }
 
     fn switch(&mut self, switch: Switch) {
-        self.book.findings.switch = Some(switch);
+        self.book.find().switch = Some(switch);
         // The answer that made it ends the request, too.
         self.book.stop_awaiting_request(self.ends, self.out);
     }
@@ -167,7 +171,7 @@ impl<P: Account, S: Sink> Steps<P> for Taking<'_, '_, S> {
 impl<S: Sink> Taking<'_, '_, S> {
     fn understood(&mut self) {
         self.book.stepped = true;
-        self.book.findings.understood = true;
+        self.book.find().understood = true;
     }
 
     fn push(&mut self, key: Key, slot: Slot) {
