@@ -1,4 +1,4 @@
-//! How fast one core turns ring records into exchanges: `cargo xtask bench --pipeline`, or
+//! How fast one core turns ring records into exchanges and their metrics: `cargo xtask bench --pipeline`, or
 //! `cargo run --profile dist -p observer --example pipeline`.
 //!
 //! Prints exchanges a second, the median and the best of the rounds, for each protocol. With `--rounds N` it makes so
@@ -7,47 +7,17 @@
 
 mod recording;
 
-use std::{hint::black_box, time::Instant};
+use std::time::Instant;
 
 use observer::{
-    exchange::Exchange,
-    identity::{ConnectionKey, ProcessKey},
-    stream::{Shard, Sink, Started, StreamConfig},
+    daemon::Rehearsal,
+    stream::{Shard, StreamConfig},
 };
 use recording::{Recording, dns, http1};
 
-/// Takes what the shard finds and looks at no more of it than that it is whole.
-#[derive(Default)]
-struct Counting {
-    whole: u64,
-    incomplete: u64,
-}
-
-impl Sink for Counting {
-    fn exchange(&mut self, exchange: &mut Exchange) {
-        let exchange = black_box(exchange);
-        match exchange.incomplete {
-            None => self.whole += 1,
-            Some(_) => self.incomplete += 1,
-        }
-    }
-
-    fn request_started(&mut self, started: &Started<'_>) {
-        black_box(started);
-    }
-
-    fn request_ended(&mut self, started: &Started<'_>) {
-        black_box(started);
-    }
-
-    fn set_mode(&mut self, _key: ConnectionKey, _mode: u8) {}
-
-    fn process_seen(&mut self, _process: ProcessKey, _tid: u32) {}
-}
-
 /// What is measured. Apart, so that a profiler can count it alone.
 #[inline(never)]
-fn replay(shard: &mut Shard, recording: &Recording, sink: &mut Counting) {
+fn replay(shard: &mut Shard, recording: &Recording, sink: &mut Rehearsal) {
     for record in recording.records() {
         shard.record(record, sink);
     }
@@ -76,7 +46,7 @@ fn main() -> Result<(), String> {
 fn measure(name: &str, write: fn(&mut Recording), rounds: usize) -> Result<(), String> {
     let mut shard = Shard::new(StreamConfig::default());
     let mut recording = Recording::default();
-    let mut sink = Counting::default();
+    let mut sink = Rehearsal::new();
     let mut nanoseconds = Vec::new();
     let mut each = 0;
     for _ in 0..rounds.max(1) {

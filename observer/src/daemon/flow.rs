@@ -80,7 +80,8 @@ pub(super) struct Flow {
 }
 
 impl Flow {
-    /// A flow of shard `shard`; with `exports` kept spans are put into [`out`](Self::out).
+    /// A flow of shard `shard`; with `exports` kept spans are put into [`out`](Self::out). Its
+    /// [`clock`](Self::clock) is to be set.
     pub(super) fn new(
         shared: Arc<FlowShared>,
         shard: usize,
@@ -103,7 +104,7 @@ impl Flow {
             sampler,
             exports,
             local,
-            clock: Clock::measure(),
+            clock: Clock { offset_ns: 0 },
             now_ns: 0,
             out: Vec::new(),
         }

@@ -23,6 +23,7 @@ mod pipeline;
 mod processes;
 mod recognition;
 mod registries;
+mod rehearsal;
 mod runtimes;
 mod server;
 mod shard;
@@ -49,7 +50,6 @@ use anyhow::{Context as _, Result};
 use rustix::time::{ClockId, clock_gettime};
 use tokio::sync::watch;
 
-pub use self::sink::SpanSink;
 use self::{
     capture::Capture,
     departures::Departures,
@@ -66,6 +66,7 @@ use self::{
     shard::Shards,
     signals::Signals,
 };
+pub use self::{rehearsal::Rehearsal, sink::SpanSink};
 use crate::{
     config::Settings,
     export::otlp::OwnMetrics,

@@ -124,6 +124,7 @@ fn run_shard(
         published,
         pulse,
     };
+    state.pipeline.flow.clock = Clock::measure();
     state.pipeline.flow.now_ns = now_ns();
     ring.run(
         stop,

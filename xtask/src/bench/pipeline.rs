@@ -1,5 +1,5 @@
-//! `cargo xtask bench --pipeline`: how many exchanges a second one core makes of ring records, and how many instructions
-//! each takes.
+//! `cargo xtask bench --pipeline`: how many exchanges a second one core makes of ring records, all the way to metrics, and
+//! how many instructions each takes.
 //!
 //! The example `pipeline` of the daemon replays the records; the second number is callgrind's, which never varies.
 

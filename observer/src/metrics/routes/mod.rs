@@ -102,6 +102,16 @@ impl Routes {
         })))
     }
 
+    /// Routes that are all learned.
+    pub fn learning(cap: usize) -> Self {
+        Self::over(Arc::new(Shared {
+            patterns: Vec::new(),
+            cap,
+            programs: Mutex::default(),
+            version: AtomicU64::new(0),
+        }))
+    }
+
     fn over(shared: Arc<Shared>) -> Self {
         let cache = std::iter::repeat_with(|| None).take(SLOTS).collect();
         Self {
