@@ -1,5 +1,5 @@
 use super::*;
-use crate::process::{fixture::Fixture, proc_fs::TICK_NS};
+use crate::process::{ProcFs, fixture::Fixture, proc_fs::TICK_NS};
 
 fn table(fixture: &Fixture) -> Table {
     Table::new(Identifier::new(fixture.proc(), Vec::new()))

@@ -11,60 +11,36 @@
 //! others, since a file in a process's root may never be answered. A process that was gone by then is named by what the
 //! kernel called it.
 
+mod ancestry;
+mod images;
+
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
+    collections::{HashMap, HashSet},
     sync::{
-        Arc, OnceLock, PoisonError, RwLock,
-        atomic::{AtomicBool, AtomicU64, Ordering, fence},
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering, fence},
     },
 };
 
 use observer_abi::process::{ProcessEvent, event};
 use rustix::time::{ClockId, clock_gettime};
 
+pub use self::images::Found;
+use self::{
+    ancestry::topmost,
+    images::{Image, Images, Slot},
+};
 use super::{
     Service, Value,
-    proc_fs::{ProcFs, Stat},
+    proc_fs::Stat,
     service::{Identifier, Subject},
 };
 use crate::identity::ProcessKey;
 
 /// How long a process that ended is remembered, ns: its last exchanges are still under way.
 const GRACE_NS: u64 = 60_000_000_000;
-/// Most ancestors that are looked at.
-const DEEPEST: usize = 64;
 /// Processes that are remembered at most, unless told otherwise.
 const MOST_PROCESSES: usize = 32_768;
-
-/// A process, by the tick it began in: both kinds of sources know that much.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Slot {
-    tgid: u32,
-    ticks: u64,
-}
-
-/// What one exec began.
-#[derive(Debug)]
-struct Image {
-    root: Slot,
-    comm: String,
-    service: OnceLock<Arc<Service>>,
-    /// Somebody reads what it is, or has.
-    looked_at: AtomicBool,
-    /// What it was called by who could not wait any longer.
-    provisional: OnceLock<Arc<Service>>,
-    /// What the root was before this exec; kept when it turns out to be the same.
-    previous: Option<Arc<Service>>,
-}
-
-#[derive(Default)]
-struct Inner {
-    images: HashMap<Slot, Arc<Image>>,
-    /// The newest process of each id: events name parents by id alone.
-    current: HashMap<u32, Slot>,
-    /// Those that ended, oldest first, with the time, CLOCK_MONOTONIC ns.
-    departed: VecDeque<(u64, Slot)>,
-}
 
 /// What the table holds and could not hold.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -79,29 +55,6 @@ pub struct TableStats {
     pub unseen: u64,
 }
 
-/// A process whose instance is known, to be [looked at](Table::look).
-pub struct Found {
-    image: Arc<Image>,
-    slot: Slot,
-}
-
-impl Found {
-    /// Id of the process that was asked for.
-    pub fn tgid(&self) -> u32 {
-        self.slot.tgid
-    }
-
-    /// What the kernel calls it.
-    pub fn name(&self) -> &str {
-        &self.image.comm
-    }
-
-    /// Whether somebody looks at it already, or has.
-    pub fn is_looked_at(&self) -> bool {
-        self.image.looked_at.load(Ordering::Acquire)
-    }
-}
-
 /// All processes. Shared by threads.
 ///
 /// Hand it the process events of a batch before records are looked up: an exec that is not told yet gives its first
@@ -109,7 +62,7 @@ impl Found {
 pub struct Table {
     identifier: Identifier,
     capacity: usize,
-    inner: RwLock<Inner>,
+    inner: RwLock<Images>,
     generation: AtomicU64,
     overflowed: AtomicU64,
     unseen: AtomicU64,
@@ -173,14 +126,14 @@ impl Table {
                     ticks: self.identifier.proc.ticks(key),
                 },
             };
-            inner.images.get(&slot).cloned()
+            inner.by_slot.get(&slot).cloned()
         })
     }
 
     /// Finds out which instance a process belongs to. Reads `/proc`, and nothing that can make it wait for long.
     pub fn find(&self, key: ProcessKey) -> Found {
         let slot = self.slot(key);
-        let known = self.read(|inner| inner.images.get(&slot).cloned());
+        let known = self.read(|inner| inner.by_slot.get(&slot).cloned());
         let image = known.unwrap_or_else(|| self.discover(slot));
         Found { image, slot }
     }
@@ -212,7 +165,7 @@ impl Table {
         match event.kind {
             event::EXEC => {
                 self.write(|inner| {
-                    let previous = inner.images.get(&slot).and_then(|image| {
+                    let previous = inner.by_slot.get(&slot).and_then(|image| {
                         image
                             .service
                             .get()
@@ -230,7 +183,7 @@ impl Table {
             event::FORK => {
                 return self.write(|inner| {
                     let parent = inner.current.get(&event.parent_tgid);
-                    let Some(image) = parent.and_then(|it| inner.images.get(it)).cloned() else {
+                    let Some(image) = parent.and_then(|it| inner.by_slot.get(it)).cloned() else {
                         return false;
                     };
                     self.insert(inner, slot, image, false);
@@ -239,7 +192,7 @@ impl Table {
             }
             event::EXIT => {
                 self.write(|inner| {
-                    if inner.images.contains_key(&slot) {
+                    if inner.by_slot.contains_key(&slot) {
                         inner.departed.push_back((event.time_ns, slot));
                     }
                 });
@@ -314,7 +267,7 @@ impl Table {
 
     /// Forgets processes that are gone though no event told so. To be called now and then (a minute apart will do).
     pub fn sweep(&self) {
-        let slots: Vec<Slot> = self.read(|inner| inner.images.keys().copied().collect());
+        let slots: Vec<Slot> = self.read(|inner| inner.by_slot.keys().copied().collect());
         let gone: Vec<Slot> = slots
             .into_iter()
             .filter(|slot| !self.is_alive(*slot))
@@ -337,7 +290,7 @@ impl Table {
             (service.name.clone(), service.instance_id.clone())
         }
         let left: HashSet<_> = self.read(|inner| {
-            let images = inner.images.values();
+            let images = inner.by_slot.values();
             images
                 .filter_map(|image| {
                     let named = image.service.get().or(image.provisional.get());
@@ -369,7 +322,7 @@ impl Table {
 
     /// What the table holds.
     pub fn stats(&self) -> TableStats {
-        let (processes, departed) = self.read(|inner| (inner.images.len(), inner.departed.len()));
+        let (processes, departed) = self.read(|inner| (inner.by_slot.len(), inner.departed.len()));
         TableStats {
             processes,
             departed,
@@ -449,7 +402,7 @@ impl Table {
         self.write(|inner| {
             let known = chain
                 .iter()
-                .find_map(|slot| inner.images.get(slot).cloned());
+                .find_map(|slot| inner.by_slot.get(slot).cloned());
             let image = known.unwrap_or_else(|| Arc::new(Image::new(root, stat.comm)));
             for slot in chain {
                 self.insert(inner, slot, Arc::clone(&image), false);
@@ -458,33 +411,16 @@ impl Table {
         })
     }
 
-    /// Puts an image in; one that is there already stays unless `replace`. Returns the one that is there.
+    /// See [`Images::insert`].
     fn insert(
         &self,
-        inner: &mut Inner,
+        inner: &mut Images,
         slot: Slot,
         image: Arc<Image>,
         replace: bool,
     ) -> Arc<Image> {
-        if let Some(known) = inner.images.get_mut(&slot) {
-            if replace {
-                *known = image;
-            }
-            return Arc::clone(known);
-        }
-        while inner.images.len() >= self.capacity {
-            let departed = inner.departed.pop_front().map(|(_, slot)| slot);
-            if departed.is_none() {
-                self.overflowed.fetch_add(1, Ordering::Relaxed);
-            }
-            // Any: it is read anew when it is asked for.
-            let Some(least) = departed.or_else(|| inner.images.keys().next().copied()) else {
-                break;
-            };
-            inner.forget(least);
-        }
-        inner.current.insert(slot.tgid, slot);
-        inner.images.insert(slot, Arc::clone(&image));
+        let (image, left) = inner.insert(slot, image, replace, self.capacity);
+        self.overflowed.fetch_add(left, Ordering::Relaxed);
         image
     }
 
@@ -521,62 +457,13 @@ impl Table {
         })
     }
 
-    fn read<T>(&self, reader: impl FnOnce(&Inner) -> T) -> T {
+    fn read<T>(&self, reader: impl FnOnce(&Images) -> T) -> T {
         reader(&self.inner.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn write<T>(&self, writer: impl FnOnce(&mut Inner) -> T) -> T {
+    fn write<T>(&self, writer: impl FnOnce(&mut Images) -> T) -> T {
         writer(&mut self.inner.write().unwrap_or_else(PoisonError::into_inner))
     }
-}
-
-impl Image {
-    fn new(root: Slot, comm: String) -> Self {
-        Self {
-            root,
-            comm,
-            service: OnceLock::new(),
-            looked_at: AtomicBool::new(false),
-            provisional: OnceLock::new(),
-            previous: None,
-        }
-    }
-}
-
-impl Inner {
-    fn forget(&mut self, slot: Slot) {
-        self.images.remove(&slot);
-        if self.current.get(&slot.tgid) == Some(&slot) {
-            self.current.remove(&slot.tgid);
-        }
-    }
-}
-
-/// The ancestors that a process was forked from with no exec in between, nearest first, as id and start in ticks.
-fn topmost(
-    proc: &ProcFs,
-    pid: u32,
-    stat: &Stat,
-    stat_of: impl Fn(u32) -> Option<Stat>,
-) -> Vec<(u32, u64)> {
-    let mut chain = Vec::new();
-    if stat.layout.is_none() {
-        return chain;
-    }
-    let (mut child, mut parent) = (pid, stat.parent);
-    while parent != 0 && chain.len() < DEEPEST {
-        let Some(found) = stat_of(parent) else { break };
-        let group = |pid| proc.read(pid, "cgroup", 16 << 10).ok();
-        if found.layout != stat.layout
-            || found.start_ticks > stat.start_ticks
-            || group(child) != group(parent)
-        {
-            break;
-        }
-        chain.push((parent, found.start_ticks));
-        (child, parent) = (parent, found.parent);
-    }
-    chain
 }
 
 fn comm(event: &ProcessEvent) -> String {
@@ -598,5 +485,4 @@ fn now_ns() -> u64 {
 }
 
 #[cfg(test)]
-#[path = "table_tests.rs"]
 mod tests;
