@@ -30,6 +30,9 @@ use crate::{
 /// Processes that a shard remembers before it asks the table again.
 const MOST_PROCESSES: usize = 8192;
 
+/// How often processes that wait are asked for again, ns.
+const ASK_AGAIN_NS: u64 = 100_000_000;
+
 /// What the shards share.
 pub(super) struct Shared {
     pub(super) table: Arc<Table>,
@@ -76,6 +79,8 @@ pub(super) struct Pipeline {
     pub(super) maps: ConnectionMaps,
     services: Services,
     waiting: Waiting<Held>,
+    /// When all that wait were asked for again, CLOCK_MONOTONIC ns.
+    asked_ns: u64,
     departed_seen: u64,
 }
 
@@ -142,6 +147,7 @@ impl Pipeline {
             maps,
             services: Services::default(),
             waiting: Waiting::default(),
+            asked_ns: 0,
             departed_seen: 0,
         }
     }
@@ -223,8 +229,11 @@ impl Pipeline {
             }
         }
         // The finder may have had too much to do when it was asked.
-        for process in self.waiting.processes() {
-            self.shared.finder.service(*process);
+        if now_ns.saturating_sub(self.asked_ns) >= ASK_AGAIN_NS {
+            self.asked_ns = now_ns;
+            for process in self.waiting.processes() {
+                self.shared.finder.service(*process);
+            }
         }
         !self.waiting.is_empty()
     }

@@ -355,7 +355,7 @@ impl Table {
         // A topmost process that called exec since is another program by now.
         let root = self.read(|inner| {
             let own = inner
-                .images
+                .by_slot
                 .get(&image.root)
                 .is_none_or(|current| Arc::ptr_eq(current, image));
             own.then_some(image.root)
