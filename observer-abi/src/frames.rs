@@ -88,6 +88,17 @@ pub struct Walk {
 }
 plain!(Walk, 8 + 16 + 8 + 16);
 
+/// A connection's frames, in both directions.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Framed {
+    /// The connection's generation.
+    pub generation: u64,
+    /// By [`INBOUND`](crate::connection::INBOUND) and [`OUTBOUND`](crate::connection::OUTBOUND).
+    pub walks: [Walk; 2],
+}
+plain!(Framed, 8 + 2 * 48);
+
 /// Values of [`Walk::state`].
 pub mod walk {
     /// It is known where the next frame begins.
@@ -353,5 +364,315 @@ const fn mask(bytes: u32) -> u64 {
         0
     } else {
         u64::MAX << (64 - 8 * bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+    use std::vec::Vec;
+
+    use super::*;
+
+    const TLS: Layout = Layout {
+        same: 0x14_03_00_00_00_00_00_00,
+        same_mask: 0xfc_ff_f8_00_00_00_00_00,
+        header: 5,
+        length_at: 3,
+        width: 2,
+        longest: 5 + 16384 + 2048,
+        ..EMPTY
+    };
+    const EMPTY: Layout = Layout {
+        same: 0,
+        same_mask: 0,
+        whole: [0; 4],
+        header: 0,
+        length_at: 0,
+        width: 0,
+        form: form::BIG_ENDIAN,
+        type_at: 0,
+        counted: 0,
+        trailer: 0,
+        reserved: 0,
+        shipped: 0,
+        longest: 0,
+    };
+    /// The length counts itself, behind a type (PostgreSQL).
+    const SELF_COUNTING: Layout = Layout {
+        header: 5,
+        length_at: 1,
+        width: 4,
+        counted: 4,
+        ..EMPTY
+    };
+    /// Three bytes, least significant first, then a number (MySQL).
+    const LITTLE: Layout = Layout {
+        header: 4,
+        length_at: 0,
+        width: 3,
+        form: form::LITTLE_ENDIAN,
+        type_at: 4,
+        ..EMPTY
+    };
+    /// The length is the frame's (MongoDB).
+    const WHOLE: Layout = Layout {
+        header: 16,
+        length_at: 0,
+        width: 4,
+        form: form::LITTLE_ENDIAN,
+        counted: 16,
+        type_at: 12,
+        ..EMPTY
+    };
+    /// A byte follows the content (AMQP 0-9-1).
+    const TRAILED: Layout = Layout {
+        header: 7,
+        length_at: 3,
+        width: 4,
+        trailer: 1,
+        ..EMPTY
+    };
+    const EIGHT: Layout = Layout {
+        header: 9,
+        length_at: 1,
+        width: 8,
+        ..EMPTY
+    };
+    const WEB_SOCKET: Layout = Layout {
+        header: 2,
+        length_at: 1,
+        form: form::WEB_SOCKET,
+        ..EMPTY
+    };
+
+    fn words(bytes: &[u8]) -> [u64; 2] {
+        let mut all = [0; 16];
+        let there = bytes.len().min(16);
+        all[..there].copy_from_slice(&bytes[..there]);
+        let all = u128::from_be_bytes(all);
+        [(all >> 64) as u64, all as u64]
+    }
+
+    /// What a walk found in a stream that came in calls that end at these positions: each frame's position, length and type.
+    fn walk(layout: &Layout, stream: &[u8], ends: &[usize]) -> (Vec<(u64, u64, u8)>, Walk) {
+        let mut found = Vec::new();
+        let mut walk = Walk::from(0);
+        let mut start = 0;
+        for &end in ends {
+            call(layout, stream, start, end, &mut walk, &mut found);
+            start = end;
+        }
+        (found, walk)
+    }
+
+    fn call(
+        layout: &Layout,
+        stream: &[u8],
+        start: usize,
+        end: usize,
+        walk: &mut Walk,
+        found: &mut Vec<(u64, u64, u8)>,
+    ) {
+        walk.begin(start as u64);
+        loop {
+            let wants = walk.wants() as usize;
+            let bytes = if wants < end {
+                &stream[wants..end]
+            } else {
+                &[]
+            };
+            match walk.step(layout, end as u64, words(bytes), bytes.len().min(16) as u32) {
+                Step::Frame { at, length, kind } => found.push((at, length, kind)),
+                Step::Done | Step::Lost => return,
+            }
+        }
+    }
+
+    fn frame(header: &[u8], content: usize) -> Vec<u8> {
+        let mut bytes = header.to_vec();
+        bytes.resize(header.len() + content, 0xee);
+        bytes
+    }
+
+    /// A name, a layout, three frames and their types.
+    type Case = (&'static str, Layout, Vec<Vec<u8>>, [u8; 3]);
+
+    /// A stream of three frames for each layout, and what they are.
+    fn streams() -> Vec<Case> {
+        let long = {
+            let mut header = [0x82, 126, 0, 0].to_vec();
+            header[2..4].copy_from_slice(&300u16.to_be_bytes());
+            frame(&header, 300)
+        };
+        let longest = {
+            let mut header = [0x81, 127 | 0x80].to_vec();
+            header.extend(70_000u64.to_be_bytes());
+            header.extend([1, 2, 3, 4]);
+            frame(&header, 70_000)
+        };
+        std::vec![
+            (
+                "tls",
+                TLS,
+                std::vec![
+                    frame(&[22, 3, 1, 0, 30], 30),
+                    frame(&[20, 3, 3, 0, 1], 1),
+                    frame(&[23, 3, 3, 1, 4], 260)
+                ],
+                [22, 20, 23]
+            ),
+            (
+                "self-counting",
+                SELF_COUNTING,
+                std::vec![
+                    frame(b"Q\0\0\0\x14", 16),
+                    frame(b"D\0\0\0\x04", 0),
+                    frame(b"Z\0\0\0\x05", 1)
+                ],
+                *b"QDZ"
+            ),
+            (
+                "little endian",
+                LITTLE,
+                std::vec![
+                    frame(&[3, 0, 0, 0], 3),
+                    frame(&[0, 1, 0, 1], 256),
+                    frame(&[1, 0, 0, 2], 1)
+                ],
+                [0xee; 3]
+            ),
+            (
+                "whole",
+                WHOLE,
+                std::vec![
+                    frame(&[20, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 9, 0, 0, 0], 4),
+                    frame(&[16, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 8, 0, 0, 0], 0),
+                    frame(&[17, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 7, 0, 0, 0], 1)
+                ],
+                [9, 8, 7]
+            ),
+            (
+                "trailed",
+                TRAILED,
+                std::vec![
+                    frame(&[1, 0, 1, 0, 0, 0, 4], 5),
+                    frame(&[8, 0, 0, 0, 0, 0, 0], 1),
+                    frame(&[3, 0, 1, 0, 0, 0, 2], 3)
+                ],
+                [1, 8, 3]
+            ),
+            (
+                "eight bytes",
+                EIGHT,
+                std::vec![
+                    frame(&[1, 0, 0, 0, 0, 0, 0, 0, 2], 2),
+                    frame(&[2, 0, 0, 0, 0, 0, 0, 1, 0], 256),
+                    frame(&[3, 0, 0, 0, 0, 0, 0, 0, 0], 0)
+                ],
+                [1, 2, 3]
+            ),
+            (
+                "web socket",
+                WEB_SOCKET,
+                std::vec![frame(&[0x81, 5 | 0x80, 1, 2, 3, 4], 5), long, longest],
+                [0x81, 0x82, 0x81]
+            ),
+        ]
+    }
+
+    #[test]
+    fn frames_are_found_wherever_calls_split_the_stream() {
+        for (name, layout, frames, kinds) in streams() {
+            let stream = frames.concat();
+            let mut at = 0;
+            let mut expected = Vec::new();
+            for (frame, kind) in frames.iter().zip(kinds) {
+                expected.push((at, frame.len() as u64, kind));
+                at += frame.len() as u64;
+            }
+            // A type that stands behind the header's least length is not always there to be read.
+            let told = |found: &[(u64, u64, u8)]| {
+                found
+                    .iter()
+                    .map(|frame| (frame.0, frame.1))
+                    .collect::<Vec<_>>()
+            };
+            let all = stream.len();
+            for split in 0..all.min(700) {
+                let (found, walk) = super::tests::walk(&layout, &stream, &[split, all]);
+                assert_eq!(told(&found), told(&expected), "{name}, split at {split}");
+                assert_eq!(
+                    (walk.frames, walk.gaps, walk.next),
+                    (3, 0, all as u64),
+                    "{name}, split at {split}"
+                );
+                if name != "little endian" {
+                    assert_eq!(found, expected, "{name}, split at {split}");
+                }
+            }
+            let each: Vec<usize> = (1..=all.min(700)).chain([all]).collect();
+            let (found, walk) = super::tests::walk(&layout, &stream, &each);
+            assert_eq!(told(&found), told(&expected), "{name}, byte by byte");
+            assert_eq!(walk.gaps, 0, "{name}, byte by byte");
+        }
+    }
+
+    #[test]
+    fn bytes_that_were_missed_lose_the_way_until_a_call_begins_with_a_frame() {
+        let (first, second) = (frame(&[23, 3, 3, 0, 10], 10), frame(&[23, 3, 3, 0, 20], 20));
+        let stream = [&first[..], &second, &first, &second].concat();
+        let (mut walk, mut found) = (Walk::from(0), Vec::new());
+        call(&TLS, &stream, 0, 15, &mut walk, &mut found);
+        // The second frame was missed, and a call begins in the middle of the third.
+        call(&TLS, &stream, 47, 55, &mut walk, &mut found);
+        assert_eq!((found.len(), walk.state, walk.gaps), (1, walk::LOST, 1));
+        // The fourth begins with a call.
+        call(&TLS, &stream, 55, 80, &mut walk, &mut found);
+        assert_eq!(found[1], (55, 25, 23));
+        assert_eq!((walk.state, walk.gaps, walk.frames), (walk::FOLLOWED, 1, 2));
+    }
+
+    #[test]
+    fn bytes_that_were_missed_inside_of_a_frame_do_no_harm() {
+        let stream = [frame(&[23, 3, 3, 0, 100], 100), frame(&[21, 3, 3, 0, 2], 2)].concat();
+        let (mut walk, mut found) = (Walk::from(0), Vec::new());
+        call(&TLS, &stream, 0, 20, &mut walk, &mut found);
+        call(&TLS, &stream, 60, 112, &mut walk, &mut found);
+        assert_eq!(found, [(0, 105, 23), (105, 7, 21)]);
+        assert_eq!(walk.gaps, 0);
+    }
+
+    #[test]
+    fn what_is_no_frame_loses_the_way_once() {
+        let stream = [&frame(&[23, 3, 3, 0, 4], 4)[..], b"GET / HTTP/1.1"].concat();
+        let (mut walk, mut found) = (Walk::from(0), Vec::new());
+        call(&TLS, &stream, 0, stream.len(), &mut walk, &mut found);
+        call(&TLS, &stream, 12, stream.len(), &mut walk, &mut found);
+        assert_eq!((found.len(), walk.state, walk.gaps), (1, walk::LOST, 1));
+    }
+
+    #[test]
+    fn lengths_that_cannot_be_are_no_frames() {
+        assert_eq!(read(&TLS, words(&[23, 3, 3, 0xff, 0xff]), 5), Header::None);
+        assert_eq!(read(&SELF_COUNTING, words(b"Q\0\0\0\x03"), 5), Header::None);
+        assert_eq!(
+            read(&EIGHT, words(&[1, 0xff, 0, 0, 0, 0, 0, 0, 0]), 9),
+            Header::None
+        );
+        assert_eq!(read(&TLS, words(&[23, 3, 3, 0]), 4), Header::Needs(5));
+    }
+
+    #[test]
+    fn what_of_a_frame_is_shipped_depends_on_its_type() {
+        let layout = Layout {
+            whole: [1 << 22, 0, 0, 1 << 63],
+            shipped: 32,
+            ..TLS
+        };
+        assert_eq!(layout.shipped_of(2000, 22), 2000);
+        assert_eq!(layout.shipped_of(2000, 255), 2000);
+        assert_eq!(layout.shipped_of(2000, 23), 32);
+        assert_eq!(layout.shipped_of(20, 23), 20);
     }
 }

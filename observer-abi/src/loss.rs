@@ -81,10 +81,16 @@ pub enum Counter {
     /// Processes forked whose policy, or runtime, was not kept because the table refused the entry: they are not captured,
     /// or nothing is said of what they work on.
     ProcessTableFull = 36,
+    /// Frames of framed streams that were followed as they were sent.
+    FramesSent = 37,
+    /// The same as they were received.
+    FramesReceived = 38,
+    /// How often it was not known any more where the next frame begins.
+    FrameGap = 39,
 }
 
 /// Number of counters.
-pub const COUNTERS: u32 = 37;
+pub const COUNTERS: u32 = 40;
 
 impl Counter {
     /// Every counter with the name under which the daemon exports it.
@@ -126,5 +132,8 @@ impl Counter {
         (Counter::Datagrams, "datagrams"),
         (Counter::DatagramMissed, "datagram_missed"),
         (Counter::ProcessTableFull, "process_table_full"),
+        (Counter::FramesSent, "frames_sent"),
+        (Counter::FramesReceived, "frames_received"),
+        (Counter::FrameGap, "frame_gaps"),
     ];
 }

@@ -3,6 +3,7 @@
 //! Each protocol's folder has its rows as constants. The daemon hands them to the kernel programs, which have no list of
 //! protocols of their own.
 
+use crate::frames::Layout;
 pub use crate::protocol::Shape;
 
 /// Which end sends a message.
@@ -45,6 +46,8 @@ pub struct Row {
     pub certain: bool,
     /// What begins like this is a request of its own, or the answer to one.
     pub message: bool,
+    /// How its frames lie, where that is what is shipped.
+    pub layout: Option<&'static Layout>,
 }
 
 impl Row {
@@ -66,6 +69,7 @@ impl Row {
             shape,
             certain: true,
             message: true,
+            layout: None,
         }
     }
 

@@ -8,6 +8,7 @@
 pub mod b3;
 pub mod detection;
 pub mod dns;
+pub mod frames;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod http1;
@@ -15,6 +16,7 @@ pub mod http1;
 mod mutation;
 pub mod protocol;
 mod segment;
+pub mod tls;
 pub mod trace_context;
 
 pub use segment::Segment;

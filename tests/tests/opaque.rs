@@ -240,6 +240,47 @@ fn a_connection_that_requests_share_names_no_wrong_parent() {
     assert!(events(&page, "tls_shared") >= 1);
 }
 
+#[test]
+fn both_ends_follow_the_same_records() {
+    let Some(environment) = Environment::enter() else {
+        return;
+    };
+    let certificate = Certificate::new();
+    let backend = Server::stdlib("threads");
+    for options in [&[][..], &["--newest", "1.2"]] {
+        let ender = ender(&certificate, &backend, &[]);
+        let gateway = Server::tls_hop(&certificate, &url("https", &ender), options);
+        let observer = watch(&environment, &[&gateway, &ender]);
+        // Open until they are compared: what an end writes when it closes, nobody reads.
+        let mut clients: Vec<Client> = (0..CONNECTIONS)
+            .map(|_| Client::connect(gateway.port()).unwrap())
+            .collect();
+        for request in 0..EACH {
+            for client in &mut clients {
+                let path = format!("/id/{request}");
+                assert_eq!(client.request("GET", &path, "").unwrap().status, 200);
+            }
+        }
+        let page = observer.page_with(ALL as u64);
+        let (sent, received) = (
+            events(&page, "frames_sent"),
+            events(&page, "frames_received"),
+        );
+        // The counters of a CPU may lose one to an interrupt; a record a connection, or a request, would show.
+        assert!(
+            sent.abs_diff(received) <= 2,
+            "{sent} sent, {received} received, {options:?}"
+        );
+        // A request, an answer, and the handshake.
+        assert!(
+            sent as usize > 2 * ALL + 4 * CONNECTIONS,
+            "{sent} {options:?}"
+        );
+        assert_eq!(events(&page, "frame_gaps"), 0, "{options:?}");
+        observer.stop();
+    }
+}
+
 /// `programs/tls_shared.py`. The client connects when it is asked for the first time.
 fn shared(
     python: &mut std::process::Command,

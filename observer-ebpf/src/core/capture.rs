@@ -59,7 +59,8 @@ pub(crate) extern "C" fn capture_data(slot: u32) -> u32 {
     // SAFETY: live map values; indices are 0 and 1.
     unsafe {
         if (*entry).shape == shape::OPAQUE {
-            opaque::opaque_moved(slot);
+            // One after the other, not one in the other: the stack is short.
+            opaque::opaque_moved(slot, opaque::opaque_looked_at(slot));
             return 0;
         }
         let this: *mut _ = &raw mut (*entry).directions[usize::from(!inbound)];
@@ -105,6 +106,7 @@ pub(crate) extern "C" fn capture_data(slot: u32) -> u32 {
 
         if opens {
             if opaque::may_begin(entry, call) && opaque::opaque_begun(slot, copied) != 0 {
+                opaque::opaque_opened(slot, opaque::opaque_looked_at(slot));
                 account(entry, this, call, 0);
                 return 0;
             }

@@ -130,7 +130,7 @@ unsafe fn ended(sock: *const u8, old: i32, scratch: u32) {
             let reset = if failed != 0 { record::flag::RESET } else { 0 };
             tell_end(key, entry, closed, reset);
         }
-        opaque::ended(entry);
+        opaque::ended(key, entry);
         connecting::broke(key, entry, old);
         let _ = CONNECTIONS.remove(key);
         let _ = CONN_CONTROL.remove(key);

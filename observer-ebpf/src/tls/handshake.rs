@@ -1,24 +1,24 @@
 //! Where in a call application data begins: both ends follow the client's records through the handshake, and alerts and
 //! key updates are told from requests by their length.
 
-use observer_abi::connection::{Direction, INBOUND, OUTBOUND};
+use observer_abi::connection::{INBOUND, OUTBOUND};
 
-use super::hello::{self, walked};
-use crate::core::{
-    buffer,
-    call::Call,
-    connection,
-    scratch::{self, Scratch},
+use super::hello::record;
+use crate::{
+    core::{
+        buffer,
+        connection,
+        scratch::{self, Scratch},
+    },
+    detect::frames,
 };
 
 /// A write that is no longer than this is no request: a KeyUpdate of TLS 1.3 has 27 bytes, an alert 24.
 const SHORT: u64 = 27;
 /// An alert of older versions, with the longest of their paddings, is shorter, and told by its record's type.
 const LONGEST_ALERT: u64 = 128;
-/// Bytes of a handshake's flight that are looked at.
-const FLIGHT: u64 = 4096;
-/// With its head, as large as any record may be and a call be ahead of the next one.
-const LONGEST_RECORD: u64 = 5 + 65535;
+/// The row of TLS records among the layouts.
+const LAYOUT: u32 = 0;
 
 /// What [`opaque_looked_at`] says besides.
 pub(super) mod look {
@@ -34,41 +34,19 @@ pub(super) mod look {
 pub(super) mod state {
     /// The handshake is over.
     pub(in crate::tls) const OPEN: u32 = 1;
-    /// Its last record was a ChangeCipherSpec.
+    /// The handshake's last record was a ChangeCipherSpec.
     pub(in crate::tls) const AFTER_CHANGE: u32 = 2;
     /// The run that is read has bytes that nobody claims: none of it is anybody's.
     pub(in crate::tls) const SPOILED: u32 = 4;
 }
 
-/// Follows the handshake in a client's bytes, `copied` of which lie in the scratch, as [`opaque_looked_at`].
+/// Follows the records of the call in the scratch, and looks at the few bytes that tell: where in the call's bytes
+/// application data begins, or [`look`].
 ///
-/// The direction's `first_ns`, which is no time here, is where the next record begins.
-#[inline(always)]
-pub(super) unsafe fn pass(this: *mut Direction, call: &Call, slot: u32, copied: u32) -> u32 {
-    // SAFETY: as the callers promise.
-    unsafe {
-        let length = call.end.wrapping_sub(call.start);
-        let at = (*this).first_ns.wrapping_sub(call.start);
-        if at > LONGEST_RECORD {
-            // The call does not begin where the last one ended.
-            return look::LOST;
-        }
-        let found = hello::walk(slot, at as u32, copied, length, (*this).shipped & state::AFTER_CHANGE);
-        let at = found as u32;
-        (*this).first_ns = call.start.wrapping_add(u64::from(at));
-        if found & walked::LOST != 0 {
-            return look::LOST;
-        }
-        if found & walked::DATA != 0 {
-            (*this).shipped = state::OPEN;
-            return at;
-        }
-        (*this).shipped = if found & walked::AFTER_CHANGE != 0 { state::AFTER_CHANGE } else { 0 };
-        look::HANDSHAKE
-    }
-}
-
-/// Looks at the few bytes that tell: where in the call's bytes application data begins, or [`look`].
+/// Up to TLS 1.2 application data is the first record of its type. TLS 1.3 gives the handshake's last messages that type, too: where
+/// they come behind a ChangeCipherSpec, which says nothing in 1.3 and which every library sends, the first of
+/// them is the handshake's (with a client's certificate some more, which are then taken for application data, as is
+/// everything where the ChangeCipherSpec is missing or was sent before a second ClientHello). Both ends walk alike.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn opaque_looked_at(slot: u32) -> u32 {
@@ -77,18 +55,35 @@ pub(crate) extern "C" fn opaque_looked_at(slot: u32) -> u32 {
     unsafe {
         let call = &(*scratch).call;
         let Some(entry) = connection::of(call) else { return look::LOST };
-        let length = call.end.wrapping_sub(call.start);
         let direction = if call.direction == u32::from(INBOUND) { INBOUND } else { OUTBOUND };
-        if !connection::is_request((*entry).role, direction) {
+        let shipped = &raw mut (*entry).directions[direction as usize].shipped;
+        let requests = connection::is_request((*entry).role, direction);
+        let before = if requests { *shipped } else { state::OPEN };
+        let mut known = before;
+        let mut data = look::HANDSHAKE;
+        let followed = frames::follow(slot, LAYOUT, |at, kind| {
+            if known & state::OPEN != 0 {
+                return;
+            }
+            if kind == record::APPLICATION_DATA && known & state::AFTER_CHANGE == 0 {
+                data = at as u32;
+                known = state::OPEN;
+            } else {
+                known = if kind == record::CHANGE_CIPHER_SPEC { state::AFTER_CHANGE } else { 0 };
+            }
+        });
+        if before & state::OPEN == 0 {
+            *shipped = known;
+            if known & state::OPEN != 0 {
+                return data;
+            }
+            return if followed { look::HANDSHAKE } else { look::LOST };
+        }
+        if !requests {
             return 0;
         }
-        let this = &raw mut (*entry).directions[direction as usize];
-        if (*this).shipped & state::OPEN == 0 {
-            let wanted = if length < FLIGHT { length } else { FLIGHT };
-            let copied = buffer::bounded(buffer::copy_payload(slot, 0, wanted));
-            return pass(this, call, slot, copied);
-        }
-        let short = length <= SHORT || (length <= LONGEST_ALERT && first_byte(scratch, slot) == hello::ALERT);
+        let length = call.end.wrapping_sub(call.start);
+        let short = length <= SHORT || (length <= LONGEST_ALERT && first_byte(scratch, slot) == record::ALERT);
         if direction == OUTBOUND && short { look::ASIDE } else { 0 }
     }
 }

@@ -8,10 +8,12 @@ use observer_abi::record::MAX_PAYLOAD;
 use crate::core::{buffer::barrier, scratch};
 
 /// Types of records.
-const CHANGE_CIPHER_SPEC: u64 = 20;
-pub(crate) const ALERT: u8 = 21;
-const HANDSHAKE: u64 = 22;
-const APPLICATION_DATA: u64 = 23;
+pub(super) mod record {
+    pub(in crate::tls) const CHANGE_CIPHER_SPEC: u8 = 20;
+    pub(in crate::tls) const ALERT: u8 = 21;
+    pub(in crate::tls) const HANDSHAKE: u8 = 22;
+    pub(in crate::tls) const APPLICATION_DATA: u8 = 23;
+}
 /// Bytes before a record's content: type, version, length.
 const HEAD: u64 = 5;
 
@@ -20,8 +22,6 @@ const CLIENT_HELLO: u64 = 1;
 const SESSION_ID: u64 = HEAD + 38;
 /// Extensions that are looked at.
 const MAX_EXTENSIONS: u32 = 24;
-/// Records of a flight that are looked at.
-const MAX_RECORDS: u32 = 6;
 
 /// Types of extensions.
 mod extension {
@@ -76,7 +76,7 @@ pub(crate) unsafe fn is_tls(payload: *const u8, copied: u32) -> bool {
     // SAFETY: as promised.
     unsafe {
         let first = word(payload, 0);
-        copied >= 3 && first >> 48 == HANDSHAKE << 8 | 3 && (first >> 40) & 0xff <= 4
+        copied >= 3 && first >> 48 == (record::HANDSHAKE as u64) << 8 | 3 && (first >> 40) & 0xff <= 4
     }
 }
 
@@ -129,56 +129,4 @@ unsafe fn is_http_1_1(payload: *const u8, at: u64, length: u64) -> bool {
     const NAME: u64 = 8;
     // SAFETY: as for `word`.
     unsafe { length == 3 + NAME && byte(payload, at + 2) == NAME && word(payload, at + 3) == HTTP_1_1 }
-}
-
-/// What [`walk`] says besides the position of the next record.
-pub(crate) mod walked {
-    /// That record is application data.
-    pub(crate) const DATA: u64 = 1 << 32;
-    /// The record before it was a ChangeCipherSpec.
-    pub(crate) const AFTER_CHANGE: u64 = 1 << 33;
-    /// No record begins there, or it cannot be read.
-    pub(crate) const LOST: u64 = 1 << 34;
-}
-
-/// Walks over a client's records in the handshake, of which the call in the scratch has `length` bytes and the payload the
-/// first `copied`. The next record begins `at` bytes into the call. Returns where the first one begins that is
-/// application data, or is not wholly there, and [`walked`].
-///
-/// Up to TLS 1.2 application data is the first record of its type. TLS 1.3 gives the handshake's last messages that type, too: where
-/// they come behind a ChangeCipherSpec, which says nothing in 1.3 and which every library sends, the first of
-/// them is the handshake's (with a client's certificate some more, which are then taken for application data, as is
-/// everything where the ChangeCipherSpec is missing or was sent before a second ClientHello). Both ends walk alike.
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub(crate) extern "C" fn walk(slot: u32, at: u32, copied: u32, length: u64, after_change: u32) -> u64 {
-    let Some(scratch) = scratch::at(slot) else { return walked::LOST };
-    let copied = u64::from(copied);
-    let mut at = u64::from(at);
-    let mut after_change = after_change != 0;
-    let mut records = 0;
-    // SAFETY: a map value.
-    unsafe {
-        let payload: *const u8 = (&raw const (*scratch).payload).cast();
-        while records < MAX_RECORDS {
-            if at >= length {
-                return (at & 0xffff_ffff) | if after_change { walked::AFTER_CHANGE } else { 0 };
-            }
-            if at + HEAD > copied {
-                break;
-            }
-            let head = word(payload, at);
-            let found = head >> 56;
-            if found == APPLICATION_DATA && !after_change {
-                return at | walked::DATA;
-            }
-            if found < CHANGE_CIPHER_SPEC || found > APPLICATION_DATA {
-                break;
-            }
-            after_change = found == CHANGE_CIPHER_SPEC;
-            at += HEAD + ((head >> 24) & 0xffff);
-            records += 1;
-        }
-    }
-    walked::LOST
 }

@@ -39,10 +39,12 @@ use crate::{
         output::count,
         scratch,
     },
+    detect::frames,
 };
+pub(crate) use super::handshake::opaque_looked_at;
 use super::{
     client,
-    handshake::{self, look},
+    handshake::look,
     hello, server,
 };
 
@@ -79,35 +81,43 @@ pub(crate) extern "C" fn opaque_begun(slot: u32, copied: u32) -> u32 {
         (*entry).shape = shape::OPAQUE;
         let requests = if (*entry).role == role::SERVER { INBOUND } else { OUTBOUND };
         let this = &raw mut (*entry).directions[requests as usize];
-        (*this).first_ns = 0;
         (*this).shipped = 0;
-        if handshake::pass(this, call, slot, copied) == look::LOST {
-            (*entry).shape = shape::IGNORE;
-        } else if (*entry).role == role::SERVER {
-            return 1;
-        } else if hello::hello_offers_turns(slot, copied) != 0 {
-            count(Counter::Opaque, 1);
-            // So that the other end knows that this one tells.
-            client::claim(entry, scratch, 0);
-        } else {
+        if (*entry).role != role::SERVER && hello::hello_offers_turns(slot, copied) == 0 {
             (*entry).shape = shape::IGNORE;
         }
     }
     1
 }
 
-/// Takes the call on an opaque connection that lies in the scratch of `slot`.
+/// Such a connection began, and its first records were looked at.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) extern "C" fn opaque_moved(slot: u32) -> u32 {
+pub(crate) extern "C" fn opaque_opened(slot: u32, look: u32) -> u32 {
+    let Some(scratch) = scratch::at(slot) else { return 0 };
+    // SAFETY: live map values.
+    unsafe {
+        let Some(entry) = connection::of(&(*scratch).call) else { return 0 };
+        if look == look::LOST {
+            (*entry).shape = shape::IGNORE;
+        } else if (*entry).role != role::SERVER && (*entry).shape == shape::OPAQUE {
+            count(Counter::Opaque, 1);
+            // So that the other end knows that this one tells.
+            client::claim(entry, scratch, 0);
+        }
+    }
+    0
+}
+
+/// Takes the call on an opaque connection that lies in the scratch of `slot`, once it was looked at.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn opaque_moved(slot: u32, look: u32) -> u32 {
     let Some(scratch) = scratch::at(slot) else { return 0 };
     // SAFETY: live map values.
     unsafe {
         let call = &(*scratch).call;
         let Some(entry) = connection::of(call) else { return 0 };
         let inbound = call.direction == u32::from(INBOUND);
-        // One after the other, not one in the other: the stack is short.
-        let look = handshake::opaque_looked_at(slot);
         if look == look::LOST {
             forget(entry);
             (*entry).shape = shape::IGNORE;
@@ -137,14 +147,17 @@ pub(crate) unsafe fn halved(entry: *mut Connection) {
     }
 }
 
-/// The connection ended.
+/// The connection at `sock` ended.
 ///
 /// # Safety
-/// `entry` is a live map value.
+/// `entry` is its live map value.
 #[inline(always)]
-pub(crate) unsafe fn ended(entry: *const Connection) {
+pub(crate) unsafe fn ended(sock: u64, entry: *const Connection) {
     // SAFETY: as promised.
     unsafe {
+        if matches!((*entry).shape, shape::OPAQUE | shape::IGNORE) {
+            frames::ended(sock);
+        }
         if (*entry).shape == shape::OPAQUE && (*entry).role == role::CLIENT {
             let _ = HANDOFF.remove(context::handoff_key(&*entry, 0));
         }

@@ -5,29 +5,97 @@ use observer_abi::{
     connection::role,
     control::shape,
     detection::{MAX_ROWS, Row, Rows, flag, test},
+    frames::{self, Layouts, MAX_HEADER, MAX_LAYOUTS},
 };
-use observer_protocol::detection::{self as told, Sender, Shape, Test};
+use observer_protocol::{
+    detection::{self as told, Sender, Shape, Test},
+    frames::{Form, Layout},
+    tls,
+};
 
 /// A protocol's number, and its rows.
 pub(crate) type ProtocolRows = (u8, &'static [told::Row]);
 
+/// What the kernel programs are told.
+pub(super) struct Detection {
+    pub(super) rows: Rows,
+    pub(super) layouts: Layouts,
+}
+
 /// All rows, as the kernel programs want them. Of two that fit, the first counts.
-pub(super) fn rows(protocols: &[ProtocolRows]) -> Result<Rows> {
-    let all: Vec<Row> = protocols
-        .iter()
-        .flat_map(|(protocol, rows)| rows.iter().map(|row| row_of(*protocol, row)))
-        .collect();
+pub(super) fn detection(protocols: &[ProtocolRows]) -> Result<Detection> {
+    // The programs follow TLS records by the first.
+    let mut layouts = vec![tls::RECORDS];
+    let mut all: Vec<Row> = Vec::new();
+    for (protocol, rows) in protocols {
+        for row in *rows {
+            let mut told = row_of(*protocol, row);
+            if let Some(layout) = row.layout {
+                ensure!(
+                    u32::from(layout.header) <= MAX_HEADER,
+                    "a frame's header of {} bytes is longer than the {MAX_HEADER} that the kernel programs look at",
+                    layout.header
+                );
+                let place = layouts.iter().position(|known| known == layout);
+                let place = place.unwrap_or_else(|| {
+                    layouts.push(*layout);
+                    layouts.len() - 1
+                });
+                told.layout = place as u8 + 1;
+            }
+            all.push(told);
+        }
+    }
     ensure!(
         all.len() <= MAX_ROWS,
         "{} rows tell protocols apart, and the kernel programs have room for {MAX_ROWS}",
         all.len()
     );
-    let mut rows = Rows {
-        count: all.len() as u64,
-        rows: [Row::default(); MAX_ROWS],
+    ensure!(
+        layouts.len() <= MAX_LAYOUTS,
+        "{} kinds of frames, and the kernel programs have room for {MAX_LAYOUTS}",
+        layouts.len()
+    );
+    let mut detection = Detection {
+        rows: Rows {
+            count: all.len() as u64,
+            rows: [Row::default(); MAX_ROWS],
+        },
+        layouts: Layouts {
+            rows: [frames::Layout::default(); MAX_LAYOUTS],
+        },
     };
-    rows.rows[..all.len()].copy_from_slice(&all);
-    Ok(rows)
+    detection.rows.rows[..all.len()].copy_from_slice(&all);
+    for (into, layout) in detection.layouts.rows.iter_mut().zip(&layouts) {
+        *into = layout_of(layout);
+    }
+    Ok(detection)
+}
+
+fn layout_of(layout: &Layout) -> frames::Layout {
+    let mut whole = [0; 4];
+    for kind in layout.whole {
+        whole[usize::from(kind >> 6)] |= 1 << (kind & 63);
+    }
+    frames::Layout {
+        same: u64::from_be_bytes(layout.same.0),
+        same_mask: u64::from_be_bytes(layout.same.1),
+        whole,
+        header: layout.header,
+        length_at: layout.length.0,
+        width: layout.length.1,
+        form: match layout.form {
+            Form::BigEndian => frames::form::BIG_ENDIAN,
+            Form::LittleEndian => frames::form::LITTLE_ENDIAN,
+            Form::WebSocket => frames::form::WEB_SOCKET,
+        },
+        type_at: layout.type_at,
+        counted: layout.counted,
+        trailer: layout.trailer,
+        reserved: 0,
+        shipped: layout.shipped,
+        longest: layout.longest,
+    }
 }
 
 fn row_of(protocol: u8, row: &told::Row) -> Row {
@@ -78,7 +146,7 @@ mod tests {
 
     #[test]
     fn what_fits_a_row_of_a_parser_fits_the_kernels() {
-        let rows = rows(&[(7, http1::ROWS)]).expect("there is room");
+        let rows = detection(&[(7, http1::ROWS)]).expect("there is room").rows;
         assert_eq!(rows.count, http1::ROWS.len() as u64);
         for text in [
             &b"HTTP/1.1 200 OK\r"[..],
@@ -103,6 +171,54 @@ mod tests {
     #[test]
     fn more_rows_than_there_is_room_for_are_an_error() {
         let many = [(1, http1::ROWS); MAX_ROWS];
-        assert!(rows(&many).is_err());
+        assert!(detection(&many).is_err());
+    }
+    #[test]
+    fn the_first_layout_is_that_of_tls_records() {
+        let layouts = detection(&[]).expect("there is room").layouts.rows;
+        // A ClientHello's record of 512 bytes, and application data of 300.
+        let header = |bytes: [u8; 5]| {
+            let mut all = [0; 16];
+            all[..5].copy_from_slice(&bytes);
+            words(all)
+        };
+        for (bytes, kind, length) in [([22, 3, 1, 2, 0], 22, 517), ([23, 3, 3, 1, 44], 23, 305)] {
+            assert_eq!(
+                frames::read(&layouts[0], header(bytes), 5),
+                frames::Header::Frame {
+                    header: 5,
+                    length,
+                    kind
+                }
+            );
+        }
+        for bytes in [
+            [24, 3, 3, 0, 1],
+            [22, 2, 0, 0, 1],
+            [22, 3, 9, 0, 1],
+            *b"GET /",
+        ] {
+            assert_eq!(
+                frames::read(&layouts[0], header(bytes), 5),
+                frames::Header::None
+            );
+        }
+        assert_eq!(layouts[0].shipped_of(4000, 22), 4000);
+        assert_eq!(layouts[0].shipped_of(4000, 23), 512);
+    }
+
+    #[test]
+    fn protocols_with_the_same_frames_share_a_layout() {
+        const FRAMED: &[told::Row] = &[told::Row {
+            layout: Some(&tls::RECORDS),
+            ..told::Row::prefix(b"X", Sender::Client, Shape::Frames)
+        }];
+        let detection =
+            detection(&[(1, http1::ROWS), (2, FRAMED), (3, FRAMED)]).expect("there is room");
+        let layouts: Vec<u8> = detection.rows.rows[..4]
+            .iter()
+            .map(|row| row.layout)
+            .collect();
+        assert_eq!(layouts, [0, 0, 1, 1]);
     }
 }

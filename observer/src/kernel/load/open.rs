@@ -6,7 +6,7 @@ use ipnet::IpNet;
 
 use super::{
     candidate::Candidate,
-    detection::rows,
+    detection::detection,
     object::{OBJECT, without_socket_map},
     options::LoadOptions,
     settings::settings,
@@ -26,12 +26,13 @@ use crate::kernel::{
 /// The map that the kernel refused.
 pub(super) fn open(candidate: &Candidate<'_>, options: &LoadOptions) -> Result<Ebpf> {
     let settings = settings(candidate, options);
-    let detection = rows(&options.detection)?;
+    let detection = detection(&options.detection)?;
     let mut loader = EbpfLoader::new();
     loader.btf(Some(candidate.btf));
     loader.override_global("OFFSETS", &candidate.offsets, true);
     loader.override_global("SETTINGS", &settings, true);
-    loader.override_global("DETECTION", &detection, true);
+    loader.override_global("DETECTION", &detection.rows, true);
+    loader.override_global("LAYOUTS", &detection.layouts, true);
     let needs = Needs {
         tier: candidate.tier,
         spares: candidate.features.preemptible,
