@@ -73,6 +73,16 @@ pub(crate) unsafe fn is_known(scratch: *const Scratch) -> bool {
     unsafe { (*scratch).source[0] != kind::UNKNOWN }
 }
 
+/// Whether what lies in the scratch's payload is all that will ever be known of the call's bytes.
+///
+/// # Safety
+/// `scratch` is a map value.
+#[inline(always)]
+pub(crate) unsafe fn is_copied(scratch: *const Scratch) -> bool {
+    // SAFETY: as promised.
+    settings().inject() != 0 && unsafe { (*scratch).source[0] == kind::COPIED }
+}
+
 /// One segment of an iovec array: address and length. Reads as empty where it faults.
 #[inline(always)]
 unsafe fn segment(in_kernel: bool, array: u64, index: u64) -> Option<[u64; 2]> {

@@ -99,7 +99,8 @@ pub(crate) extern "C" fn capture_data(slot: u32) -> u32 {
             // Given to another connection while the bytes were copied.
             return 0;
         }
-        let rest = if copied == 0 { 0 } else { wanted.wrapping_sub(u64::from(copied)) };
+        let is_all = copied == 0 || buffer::is_copied(scratch);
+        let rest = if is_all { 0 } else { wanted.wrapping_sub(u64::from(copied)) };
         (*scratch).told = u64::from(copied);
         (*scratch).rest = rest;
         let tail = if u64::from(copied) < length { buffer::read_tail(slot, (*this).tail) } else { 0 };
