@@ -156,9 +156,12 @@ const fn number(bytes: [u64; 2], at: u32, width: u32) -> u64 {
 }
 
 /// Reads the header at the beginning of these bytes, of which `there` are there.
+///
+/// `settle` gives back what it is given. In the kernel programs it does so by way of memory: there the verifier takes what was
+/// computed in different ways for one state, and does not look at all that follows once for each (5.10 took minutes).
 #[inline(always)]
 #[must_use]
-pub fn read(layout: &Layout, bytes: [u64; 2], there: u32) -> Header {
+pub fn read(layout: &Layout, bytes: [u64; 2], there: u32, settle: impl Fn(u64) -> u64) -> Header {
     let mut header = layout.header as u32;
     if there < header {
         return Header::Needs(header);
@@ -175,6 +178,7 @@ pub fn read(layout: &Layout, bytes: [u64; 2], there: u32) -> Header {
             127 => 8,
             _ => 0,
         };
+        let (mask, width) = (settle(mask) as u32, settle(width) as u32);
         header += mask + width;
         if there < at + 1 + width {
             return Header::Needs(at + 1 + width);
@@ -186,18 +190,20 @@ pub fn read(layout: &Layout, bytes: [u64; 2], there: u32) -> Header {
         }
     } else {
         let width = layout.width as u32;
-        let found = number(bytes, at, width);
+        let found = settle(number(bytes, at, width));
         if layout.form == form::LITTLE_ENDIAN {
             found.swap_bytes() >> (64 - 8 * width.clamp(1, 8))
         } else {
             found
         }
     };
+    let content = settle(content);
+    let header = settle(header as u64) as u32;
     let counted = layout.counted as u64;
     if content < counted || content > LONGEST {
         return Header::None;
     }
-    let length = header as u64 + (content - counted) + layout.trailer as u64;
+    let length = settle(header as u64 + (content - counted) + layout.trailer as u64);
     if layout.longest != 0 && length > layout.longest as u64 {
         return Header::None;
     }
@@ -279,27 +285,35 @@ impl Walk {
     }
 
     /// Goes on by one frame in a call that ends at `end`. `bytes` are the first of the stream from [`wants`](Self::wants) on, of
-    /// which `there` could be read, at most [`MAX_HEADER`].
+    /// which `there` could be read, at most [`MAX_HEADER`]. `settle` is [`read`]'s.
     #[inline(always)]
-    pub fn step(&mut self, layout: &Layout, end: u64, bytes: [u64; 2], there: u32) -> Step {
+    pub fn step(
+        &mut self,
+        layout: &Layout,
+        end: u64,
+        bytes: [u64; 2],
+        there: u32,
+        settle: impl Fn(u64) -> u64,
+    ) -> Step {
         let wants = self.wants();
         if wants >= end {
             return Step::Done;
         }
         let left = end - wants;
-        let there = if left < there as u64 {
-            left as u32
+        let there = settle(if left < there as u64 {
+            left
         } else {
-            there
-        };
+            there as u64
+        }) as u32;
         let held = self.held_bytes & 15;
         let joined = join(self.held, held, bytes);
-        let have = if held + there > MAX_HEADER {
+        let joined = [settle(joined[0]), settle(joined[1])];
+        let have = settle(if held + there > MAX_HEADER {
             MAX_HEADER
         } else {
             held + there
-        };
-        match read(layout, joined, have) {
+        } as u64) as u32;
+        match read(layout, joined, have, &settle) {
             Header::Needs(_) if (there as u64) < left => self.lose(),
             Header::Needs(_) => {
                 self.held = joined;
@@ -482,7 +496,13 @@ mod tests {
             } else {
                 &[]
             };
-            match walk.step(layout, end as u64, words(bytes), bytes.len().min(16) as u32) {
+            match walk.step(
+                layout,
+                end as u64,
+                words(bytes),
+                bytes.len().min(16) as u32,
+                |word| word,
+            ) {
                 Step::Frame { at, length, kind } => found.push((at, length, kind)),
                 Step::Done | Step::Lost => return,
             }
@@ -654,13 +674,24 @@ mod tests {
 
     #[test]
     fn lengths_that_cannot_be_are_no_frames() {
-        assert_eq!(read(&TLS, words(&[23, 3, 3, 0xff, 0xff]), 5), Header::None);
-        assert_eq!(read(&SELF_COUNTING, words(b"Q\0\0\0\x03"), 5), Header::None);
         assert_eq!(
-            read(&EIGHT, words(&[1, 0xff, 0, 0, 0, 0, 0, 0, 0]), 9),
+            read(&TLS, words(&[23, 3, 3, 0xff, 0xff]), 5, |word| word),
             Header::None
         );
-        assert_eq!(read(&TLS, words(&[23, 3, 3, 0]), 4), Header::Needs(5));
+        assert_eq!(
+            read(&SELF_COUNTING, words(b"Q\0\0\0\x03"), 5, |word| word),
+            Header::None
+        );
+        assert_eq!(
+            read(&EIGHT, words(&[1, 0xff, 0, 0, 0, 0, 0, 0, 0]), 9, |word| {
+                word
+            }),
+            Header::None
+        );
+        assert_eq!(
+            read(&TLS, words(&[23, 3, 3, 0]), 4, |word| word),
+            Header::Needs(5)
+        );
     }
 
     #[test]

@@ -117,7 +117,12 @@ pub(crate) extern "C" fn frames_step(slot: u32, layout: u32, there: u32) -> u64 
         let words = (&raw const (*scratch).payload).cast::<u64>();
         let bytes = [u64::from_be(words.read_volatile()), u64::from_be(words.add(1).read_volatile())];
         let gaps = walk.gaps;
-        let step = walk.step(layout, (*call).end, bytes, there);
+        let memory = &raw mut (*scratch).found[0];
+        let settle = |word: u64| {
+            memory.write_volatile(word);
+            memory.read_volatile()
+        };
+        let step = walk.step(layout, (*call).end, bytes, there, settle);
         if walk.gaps != gaps {
             count(Counter::FrameGap, 1);
         }

@@ -184,7 +184,7 @@ mod tests {
         };
         for (bytes, kind, length) in [([22, 3, 1, 2, 0], 22, 517), ([23, 3, 3, 1, 44], 23, 305)] {
             assert_eq!(
-                frames::read(&layouts[0], header(bytes), 5),
+                frames::read(&layouts[0], header(bytes), 5, |word| word),
                 frames::Header::Frame {
                     header: 5,
                     length,
@@ -199,7 +199,7 @@ mod tests {
             *b"GET /",
         ] {
             assert_eq!(
-                frames::read(&layouts[0], header(bytes), 5),
+                frames::read(&layouts[0], header(bytes), 5, |word| word),
                 frames::Header::None
             );
         }
