@@ -54,16 +54,7 @@ pub(crate) fn decide(
 
 /// A new trace.
 pub(super) fn root(ids: &mut Ids) -> TraceContext {
-    TraceContext {
-        trace_id: ids.trace_id(),
-        span_id: ids.span_id(),
-        parent_span_id: None,
-        parent_method: ParentMethod::None,
-        own_parent: None,
-        link: None,
-        sampled: None,
-        trace_state: None,
-    }
+    TraceContext::root(ids.trace_id(), ids.span_id())
 }
 
 /// The context of what a request called for by this method, as far as the kernel knows; without one its own trace.

@@ -155,6 +155,22 @@ pub struct TraceContext {
     pub trace_state: Option<Box<str>>,
 }
 
+impl TraceContext {
+    /// The context of a span that begins its trace.
+    pub const fn root(trace_id: [u8; 16], span_id: [u8; 8]) -> Self {
+        Self {
+            trace_id,
+            span_id,
+            parent_span_id: None,
+            parent_method: ParentMethod::None,
+            own_parent: None,
+            link: None,
+            sampled: None,
+            trace_state: None,
+        }
+    }
+}
+
 /// One request and its response at one end of one connection: what every exchange has, and what its protocol adds.
 ///
 /// What they have in common is read and written as the exchange's own: `exchange.role`.
@@ -239,16 +255,7 @@ impl Exchange {
                 peer: Address::Unknown,
                 tls: false,
                 times: Times::default(),
-                context: TraceContext {
-                    trace_id: [0; 16],
-                    span_id: [0; 8],
-                    parent_span_id: None,
-                    parent_method: ParentMethod::None,
-                    own_parent: None,
-                    link: None,
-                    sampled: None,
-                    trace_state: None,
-                },
+                context: TraceContext::root([0; 16], [0; 8]),
                 incomplete: None,
             },
             detail: Detail::default(),

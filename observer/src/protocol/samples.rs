@@ -7,7 +7,7 @@ use observer_protocol::dns::{Question, RecordType, ResponseCode};
 use crate::{
     identity::{Address, ConnectionKey, ProcessKey, Role},
     process::{Service, Value},
-    protocol::exchange::{Common, Exchange, ParentMethod, Times, TraceContext},
+    protocol::exchange::{Common, Exchange, Times, TraceContext},
     protocol::{
         dns::{self, DnsExchange},
         http1::{self, HttpExchange, HttpVersion},
@@ -45,16 +45,7 @@ pub(crate) fn exchange(role: Role) -> Exchange {
                 connection_established: None,
                 connection_accepted: None,
             },
-            context: TraceContext {
-                trace_id: [0xab; 16],
-                span_id: [0xcd; 8],
-                parent_span_id: None,
-                parent_method: ParentMethod::None,
-                own_parent: None,
-                link: None,
-                sampled: None,
-                trace_state: None,
-            },
+            context: TraceContext::root([0xab; 16], [0xcd; 8]),
             incomplete: None,
         },
         detail: HttpExchange {
