@@ -218,18 +218,21 @@ fn client_and_server_on_one_host_share_a_trace() {
         return;
     };
     let server = Server::stdlib("threads");
-    // curl is older than nothing: it starts after the daemon, which traces both ends.
+    // curl starts after the daemon, which traces both ends.
     let observer = Observer::start(&environment, &["--exe=curl", "--exe=python3*"]);
+    let at = |path: &str| format!("http://127.0.0.1:{}{path}", server.port());
+    // The first request is for the daemon to get to know curl: nothing is captured of who is not selected yet.
     let status = std::process::Command::new("curl")
-        .args(["-sS", "-o", "/dev/null"])
-        .arg(format!("http://127.0.0.1:{}/status/404", server.port()))
+        .args(["-sS", "-o", "/dev/null", &at("/sleep/500")])
+        .args(["-o", "/dev/null", &at("/status/404")])
         .status()
         .unwrap();
     assert!(status.success());
     until("both ends are counted", || {
         let page = observer.page();
-        let both = page.served(&[]) >= 1
-            && page.sum("http_client_request_duration_seconds_count", &[]) >= 1.0;
+        let failed = ["http_response_status_code=\"404\""];
+        let both = page.served(&failed) >= 1
+            && page.sum("http_client_request_duration_seconds_count", &failed) >= 1.0;
         both.then_some(())
     });
     let spans = observer.stop();
@@ -237,7 +240,9 @@ fn client_and_server_on_one_host_share_a_trace() {
     let here = |span: &&Span| span.attribute("server.port") == server.port();
     let of = |kind: &str| {
         let mut spans = spans.iter().filter(here);
-        spans.find(|span| span.kind() == kind).unwrap()
+        spans
+            .find(|span| span.kind() == kind && span.attribute("http.response.status_code") == 404)
+            .unwrap()
     };
     let (client, served) = (of("client"), of("server"));
     assert_eq!(served.trace_id(), client.trace_id());
