@@ -1,4 +1,4 @@
-//! Ids of requests and the same-host handoff. Which request a call belongs to is told by `unit`.
+//! Ids of requests and the same-host handoff. Which request a call belongs to is told by `work`.
 
 use aya_ebpf::{helpers::generated::bpf_get_prandom_u32, macros::map, maps::LruHashMap};
 use observer_abi::{
@@ -9,11 +9,8 @@ use observer_abi::{
 
 use crate::{
     core::output::{self, count},
-    kernel::{
-        sock::NO_PEER,
-        task,
-    },
-    work::unit,
+    kernel::{sock::NO_PEER, task::Caller},
+    work::{find, reference, unit},
 };
 
 /// Kernel: contexts on their way from client to server on this host.
@@ -22,25 +19,6 @@ pub(crate) static HANDOFF: LruHashMap<HandoffKey, Handoff> = LruHashMap::with_ma
 
 /// BPF_ANY of `bpf_map_update_elem`.
 const ANY: u64 = 0;
-
-/// The calling task, with the start times that make its ids unique.
-#[derive(Clone, Copy)]
-pub(crate) struct Caller {
-    pub(crate) tgid: u32,
-    pub(crate) tid: u32,
-    /// Start of the process's leader, ns since boot.
-    pub(crate) process_start: u64,
-    /// Start of the thread, ns since boot.
-    pub(crate) thread_start: u64,
-}
-
-/// # Safety
-/// Called in the context of the task that moves the data.
-#[inline(always)]
-pub(crate) unsafe fn caller(pid_tgid: u64) -> Caller {
-    let (process_start, thread_start) = task::start_times();
-    Caller { tgid: (pid_tgid >> 32) as u32, tid: pid_tgid as u32, process_start, thread_start }
-}
 
 /// 64 random bits, of which all ids of a request are made: a helper's call for each word of them would be six.
 #[inline(always)]
@@ -85,24 +63,18 @@ pub(crate) fn handoff_key(entry: &Connection, position: u64) -> HandoffKey {
 /// # Safety
 /// `entry` is the live map value of the sock at `sock`.
 #[inline(always)]
-pub(crate) unsafe fn open_client(
-    sock: u64,
-    entry: *mut Connection,
-    caller: &Caller,
-    position: Option<u64>,
-    now: u64,
-) {
+pub(crate) unsafe fn open_client(sock: u64, entry: *mut Connection, caller: &Caller, position: Option<u64>, now: u64) {
     // SAFETY: live map values.
     unsafe {
         let mut random = begin(&mut (*entry).context, caller);
         let mut inherits = false;
-        let found = unit::find(entry, caller, &raw mut (*entry).owner);
+        let found = find::owner(entry, caller, &raw mut (*entry).owner);
         let owner = (*entry).owner;
-        if let Some(request) = unit::resolve(&owner) {
+        if let Some(request) = reference::resolve(&owner) {
             output::copy_words(&raw mut (*entry).context.trace_id, &raw const (*request).context.trace_id);
             (*entry).context.parent_span_id = owner.span_id.to_ne_bytes();
             (*entry).context.parent_method = found;
-            if unit::resolve(&owner).is_none() {
+            if reference::resolve(&owner).is_none() {
                 // Answered, and another one came, while this was copied.
                 random = begin(&mut (*entry).context, caller);
             } else {
@@ -114,8 +86,14 @@ pub(crate) unsafe fn open_client(
             (*entry).context.trace_id = new_trace_id(random, now);
         }
         let context = &(*entry).context;
-        let handoff =
-            Handoff { trace_id: context.trace_id, span_id: context.span_id, time_ns: now, observer: 0, from: 0, until: 0 };
+        let handoff = Handoff {
+            trace_id: context.trace_id,
+            span_id: context.span_id,
+            time_ns: now,
+            observer: 0,
+            from: 0,
+            until: 0,
+        };
         if (*entry).tcp == transport::UNIX {
             hand_off_unix(sock, entry, &handoff);
             return;

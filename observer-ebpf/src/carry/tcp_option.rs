@@ -44,9 +44,9 @@ use crate::{
         globals::{offset, settings},
         read::{Direct, KernelRead},
         sock::{self, state},
+        task,
     },
     tier::ktls,
-    work::unit,
 };
 
 /// Kernel: connections that trace context travels on in TCP options, by sock address.
@@ -110,7 +110,7 @@ pub(crate) unsafe fn connecting(sock: *const u8) {
         return;
     }
     let key = sock as u64;
-    let tgid = (unit::pid_tgid() >> 32) as u32;
+    let tgid = (task::pid_tgid() >> 32) as u32;
     // SAFETY: as promised.
     if tgid != settings().observer_tgid() && policy::is_selected(tgid) && unsafe { is_peer_of(sock) } {
         let _ = OPTION_CONNECTIONS.insert(key, &begun(phase::WANTED), ANY);

@@ -20,17 +20,15 @@ use observer_abi::{
 
 use crate::{
     carry::{
-        context::{self, Caller, Opened},
+        context::{self, Opened},
         tcp_option,
     },
-    core::{
-        buffer,
-        call::Call,
-        connection,
-        output, retry, scratch,
-    },
+    core::{buffer, call::Call, connection, output, retry, scratch},
     detect::{http1, table},
-    kernel::globals::settings,
+    kernel::{
+        globals::settings,
+        task::{self, Caller},
+    },
     tier::ktls,
     tls::opaque,
     work::link,
@@ -359,7 +357,7 @@ pub(crate) extern "C" fn open_run(slot: u32, found: u32) -> u32 {
             // What was taken for a request is none.
             opaque::forget(entry);
         }
-        let caller: Caller = context::caller(call.pid_tgid);
+        let caller: Caller = task::caller(call.pid_tgid);
         (*opened).start_ns = caller.process_start;
         (*opened).netns = (*entry).netns;
         (*opened).established_ns = 0;
@@ -369,7 +367,8 @@ pub(crate) extern "C" fn open_run(slot: u32, found: u32) -> u32 {
             if (*entry).role == role::CLIENT {
                 context::open_client(call.sock, entry, &caller, position, call.now);
             } else {
-                let opened = context::open_server(call.sock, entry, &caller, position, call.peer, call.blocking, call.now);
+                let opened =
+                    context::open_server(call.sock, entry, &caller, position, call.peer, call.blocking, call.now);
                 if opened == Opened::Observer {
                     (*entry).shape = shape::IGNORE;
                     (*entry).flags |= flag::OBSERVER;

@@ -14,7 +14,7 @@ use observer_abi::{
     process::Policy,
 };
 
-use crate::{core::output::count, kernel::globals::settings, work::unit};
+use crate::{core::output::count, kernel::globals::settings, work::table};
 
 /// BPF_ANY of `bpf_map_update_elem`.
 const ANY: u64 = 0;
@@ -51,7 +51,7 @@ pub(crate) unsafe fn admitted(entry: *mut Connection, tgid: u32) -> bool {
         (*entry).tgid = tgid;
         (*entry).policy_epoch = epoch;
         if allowed {
-            let (runtime, strict) = unit::runtime_of(tgid);
+            let (runtime, strict) = table::runtime_of(tgid);
             (*entry).runtime = runtime;
             (*entry).strict = strict as u16;
             (*entry).flags &= !flag::DENIED;

@@ -28,7 +28,6 @@ use observer_abi::{
 };
 
 use crate::{
-    carry::context,
     core::{
         buffer::{self, Source},
         output::{self, count},
@@ -43,7 +42,7 @@ use crate::{
         sock, task,
     },
     tier::socket::Buffer,
-    work::unit,
+    work::{find, reference, table},
 };
 
 /// BPF_ANY of `bpf_map_update_elem`.
@@ -413,7 +412,9 @@ unsafe fn of_system_call(scratch: *mut Scratch, direction: u8) {
 unsafe fn next_message(record: *const Datagram, array: u64, messages: u64) -> u32 {
     // SAFETY: live map values.
     unsafe {
-        let Some(asking) = asking((*record).header.sock, (*record).header.generation, (*record).start_ns) else { return 0 };
+        let Some(asking) = asking((*record).header.sock, (*record).header.generation, (*record).start_ns) else {
+            return 0;
+        };
         let index = if (*asking).array == array { (*asking).next } else { 0 };
         if u64::from(index) + 1 < messages {
             (*asking).array = array;
@@ -505,14 +506,14 @@ pub(crate) extern "C" fn asked_for() -> u32 {
     // SAFETY: a record in the scratch; live map values; the current task calls.
     unsafe {
         let record = record_in(scratch);
-        let caller = context::caller(task::pid_tgid());
-        let mut owner: RequestReference = unit::NOTHING;
-        let found = unit::working_on(unit::kind_of(caller.tgid), &caller, &raw mut owner);
+        let caller = task::caller(task::pid_tgid());
+        let mut owner: RequestReference = reference::NOTHING;
+        let found = find::working_on(table::kind_of(caller.tgid), &caller, &raw mut owner);
         (*record).parent_method = u16::from(method::NONE);
-        let Some(request) = unit::resolve(&owner) else { return 0 };
+        let Some(request) = reference::resolve(&owner) else { return 0 };
         output::copy_words(&raw mut (*record).trace_id, &raw const (*request).context.trace_id);
         (*record).parent_span_id = owner.span_id.to_ne_bytes();
-        if unit::resolve(&owner).is_some() {
+        if reference::resolve(&owner).is_some() {
             (*record).parent_method = u16::from(found);
         } else {
             // Answered, and another one came, while this was copied.

@@ -4,6 +4,7 @@
 //! messages. Owns: the read-only globals.
 
 pub(crate) mod arch;
+pub(crate) mod descriptor;
 pub(crate) mod globals;
 pub(crate) mod iterator;
 pub(crate) mod read;

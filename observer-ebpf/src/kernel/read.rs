@@ -1,6 +1,6 @@
-//! Reading kernel memory. The core is generic over [`KernelRead`]; a tier's adapter chooses how.
+//! Reading memory, the kernel's and a process's. The core is generic over [`KernelRead`]; a tier's adapter chooses how.
 
-use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
+use aya_ebpf::helpers::generated::{bpf_probe_read_kernel, bpf_probe_read_user};
 
 /// How to read `T` at a kernel address. A failed read gives zero, never garbage.
 pub(crate) trait KernelRead {
@@ -43,4 +43,12 @@ impl KernelRead for Probe {
             value.assume_init()
         }
     }
+}
+
+/// A word of the calling process's memory.
+#[inline(always)]
+pub(crate) fn user(address: u64) -> Option<u64> {
+    let mut word = 0u64;
+    // SAFETY: a user address; a fault is reported.
+    if unsafe { bpf_probe_read_user((&raw mut word).cast(), 8, address as *const _) } == 0 { Some(word) } else { None }
 }

@@ -133,3 +133,22 @@ pub(crate) fn ring_work() -> Option<u64> {
         if returning || number == call::IO_URING_ENTER { Some(0) } else { None }
     }
 }
+
+/// The calling task, with the start times that make its ids unique.
+#[derive(Clone, Copy)]
+pub(crate) struct Caller {
+    pub(crate) tgid: u32,
+    pub(crate) tid: u32,
+    /// Start of the process's leader, ns since boot.
+    pub(crate) process_start: u64,
+    /// Start of the thread, ns since boot.
+    pub(crate) thread_start: u64,
+}
+
+/// # Safety
+/// Called in the context of the task that moves the data.
+#[inline(always)]
+pub(crate) unsafe fn caller(pid_tgid: u64) -> Caller {
+    let (process_start, thread_start) = start_times();
+    Caller { tgid: (pid_tgid >> 32) as u32, tid: pid_tgid as u32, process_start, thread_start }
+}

@@ -27,7 +27,7 @@ use crate::{
         read::{Direct, KernelRead},
     },
     tier::spare::spared,
-    work::unit::{self, RUNTIMES, THREADS},
+    work::table::{self, RUNTIMES, THREADS},
 };
 
 /// Process events.
@@ -73,7 +73,7 @@ unsafe fn fork(parent: *const u8, child: *const u8) {
         let parent_tgid: u32 = Direct::read(parent, offset!(task_tgid));
         // Before the child runs, so that its first byte finds the policy.
         policy::inherit(parent_tgid, tgid);
-        unit::inherit_runtime(parent_tgid, tgid);
+        table::inherit_runtime(parent_tgid, tgid);
         tell(event::FORK, child, Some(parent_tgid));
     }
 }

@@ -42,7 +42,7 @@ use crate::{
     },
     tls::opaque,
     uring::request,
-    work::{link, runtime::node, unit},
+    work::{link, reference, runtime::node, table, unit},
 };
 
 /// `include/linux/socket.h`
@@ -331,7 +331,7 @@ pub(crate) unsafe fn after_call<R: KernelRead>(sock: *const u8, kind: Kind, move
         }
         if (*entry).shape == shape::IGNORE || (*entry).flags & flag::OBSERVER != 0 {
             if (*entry).runtime == runtime::EVENT_LOOP && direction == INBOUND {
-                unit::forget_thread(pid_tgid as u32);
+                table::forget_thread(pid_tgid as u32);
                 node::other(pid_tgid as u32);
             }
             return;
@@ -414,10 +414,13 @@ pub(crate) unsafe fn after_call<R: KernelRead>(sock: *const u8, kind: Kind, move
             // Whoever it was received for will be told by the ring, later.
             unit::disturbed(pid_tgid);
         } else if direction == INBOUND && (*entry).runtime != runtime::THREADS {
-            if (*entry).runtime == runtime::EVENT_LOOP && (*entry).role == role::SERVER && u32::from((*entry).strict) != strict::NO {
+            if (*entry).runtime == runtime::EVENT_LOOP
+                && (*entry).role == role::SERVER
+                && u32::from((*entry).strict) != strict::NO
+            {
                 // Its loop may work on all of them before it answers the first.
                 if taken != 0 && http1::is_pipelined(slot, taken) != 0 {
-                    unit::close(entry);
+                    reference::close(entry);
                 }
             }
             unit::unit_received(slot, u32::from(capture::opened(taken)));

@@ -16,7 +16,7 @@
 //! their bytes have left.
 
 use aya_ebpf::{
-    helpers::generated::{bpf_get_current_pid_tgid, bpf_get_current_task, bpf_probe_read_user},
+    helpers::generated::{bpf_get_current_pid_tgid, bpf_probe_read_user},
     macros::btf_tracepoint,
     programs::BtfTracePointContext,
 };
@@ -35,6 +35,7 @@ use crate::{
     datagram::dns::{self, Name},
     kernel::{
         arch::registers::{self, call, register},
+        descriptor,
         globals::offset,
         read::{Direct, KernelRead, Probe},
         sock::{self, Kind},
@@ -50,9 +51,6 @@ use crate::{
 
 /// BPF_ANY of `bpf_map_update_elem`.
 const ANY: u64 = 0;
-/// `S_IFMT`, `S_IFSOCK` (include/uapi/linux/stat.h).
-const S_IFMT: u16 = 0o170_000;
-const S_IFSOCK: u16 = 0o140_000;
 /// Messages of a `sendmmsg` or `recvmmsg` that are summed up.
 const MAX_MESSAGES: u64 = 8;
 
@@ -88,46 +86,6 @@ fn thread() -> u32 {
     unsafe { bpf_get_current_pid_tgid() as u32 }
 }
 
-/// The calling task's `struct files_struct`.
-#[inline(always)]
-pub(crate) unsafe fn files() -> *const u8 {
-    // SAFETY: read by address.
-    unsafe { Probe::read(bpf_get_current_task() as *const u8, offset!(task_files)) }
-}
-
-/// Whether other threads can change the table.
-#[inline(always)]
-unsafe fn is_shared(files: *const u8) -> bool {
-    // SAFETY: read by address.
-    unsafe { Probe::read::<u32>(files, offset!(files_count)) > 1 }
-}
-
-/// The file of a descriptor, where it is a socket.
-#[inline(always)]
-pub(crate) unsafe fn socket_file(files: *const u8, descriptor: u64) -> Option<*const u8> {
-    // SAFETY: read by address; a null gives zero.
-    unsafe {
-        let table: *const u8 = Probe::read(files, offset!(files_table));
-        let descriptor = descriptor as u32;
-        if descriptor >= Probe::read::<u32>(table, offset!(table_size)) {
-            return None;
-        }
-        let array: *const u8 = Probe::read(table, offset!(table_files));
-        let file: *const u8 = Probe::read(array, descriptor as usize * 8);
-        if is_socket(file) { Some(file) } else { None }
-    }
-}
-
-/// Whether a file (or null) is a socket.
-#[inline(always)]
-pub(crate) unsafe fn is_socket(file: *const u8) -> bool {
-    // SAFETY: read by address; a null gives zero.
-    unsafe {
-        let inode: *const u8 = Probe::read(file, offset!(file_inode));
-        !file.is_null() && Probe::read::<u16>(inode, offset!(inode_mode)) & S_IFMT == S_IFSOCK
-    }
-}
-
 /// The socket that the call is about, and whether it is the call's output.
 #[inline(always)]
 unsafe fn subject(registers: *const u8, number: u64, files: *const u8) -> Option<(*const u8, bool)> {
@@ -136,12 +94,18 @@ unsafe fn subject(registers: *const u8, number: u64, files: *const u8) -> Option
         let first: u64 = Direct::read(registers, register::RDI);
         let sends = matches!(
             number,
-            call::WRITE | call::WRITEV | call::SENDFILE | call::SENDTO | call::SENDMSG | call::SENDMMSG | call::PWRITEV2
+            call::WRITE
+                | call::WRITEV
+                | call::SENDFILE
+                | call::SENDTO
+                | call::SENDMSG
+                | call::SENDMMSG
+                | call::PWRITEV2
         );
-        match socket_file(files, first) {
+        match descriptor::socket_file(files, first) {
             Some(file) => Some((file, sends)),
             None if number == call::SPLICE => {
-                socket_file(files, Direct::read(registers, register::RDX)).map(|file| (file, true))
+                descriptor::socket_file(files, Direct::read(registers, register::RDX)).map(|file| (file, true))
             }
             None => None,
         }
@@ -167,8 +131,8 @@ unsafe fn entered(registers: *const u8, number: u64) {
         if Direct::read::<u64>(registers, register::CS) != register::USER_CS {
             return;
         }
-        let files = files();
-        if !is_shared(files) {
+        let files = descriptor::files();
+        if !descriptor::is_shared(files) {
             return;
         }
         if let Some((file, _)) = subject(registers, number, files) {
@@ -202,7 +166,7 @@ unsafe fn left(registers: *const u8, result: i64, is_spare: bool) {
             }
             return;
         }
-        let files = files();
+        let files = descriptor::files();
         let entered = CALLS.get_ptr(thread());
         let found = subject(registers, number, files);
         let Some((file, sends)) = found else {
@@ -220,7 +184,7 @@ unsafe fn left(registers: *const u8, result: i64, is_spare: bool) {
                 }
                 let _ = CALLS.remove(thread());
             }
-            None if is_shared(files) => {
+            None if descriptor::is_shared(files) => {
                 forget(result);
                 return;
             }

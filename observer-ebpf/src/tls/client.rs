@@ -9,15 +9,18 @@ use observer_abi::{
 
 use super::{between_hosts, handshake::look, opaque::forget};
 use crate::{
-    carry::context::{self, Caller, HANDOFF},
+    carry::context::{self, HANDOFF},
     core::{
         call::Call,
         connection,
         output::{self, count},
         scratch::{self, Scratch},
     },
-    kernel::globals::settings,
-    work::unit,
+    kernel::{
+        globals::settings,
+        task::{self, Caller},
+    },
+    work::{find, reference},
 };
 
 /// BPF_ANY of `bpf_map_update_elem`.
@@ -82,10 +85,10 @@ pub(crate) extern "C" fn opaque_writer(slot: u32, look: u32) -> u32 {
             (*this).other_at_start = answered;
             (*this).runs += 1;
         }
-        let caller: Caller = context::caller(call.pid_tgid);
+        let caller: Caller = task::caller(call.pid_tgid);
         let writer = writer(scratch);
         copy(writer, &raw const (*entry).owner);
-        unit::find(entry, &caller, writer);
+        find::owner(entry, &caller, writer);
         u32::from(opens)
     }
 }
@@ -116,7 +119,7 @@ pub(crate) extern "C" fn opaque_written(slot: u32, look: u32, opens: u32) -> u32
                 extend(entry, call);
                 return 0;
             }
-            let second = !same && named && unit::resolve(&*writer).is_some();
+            let second = !same && named && reference::resolve(&*writer).is_some();
             disown(entry, scratch, true);
             if second {
                 count(Counter::OpaqueShared, 1);
@@ -127,10 +130,10 @@ pub(crate) extern "C" fn opaque_written(slot: u32, look: u32, opens: u32) -> u32
 
         copy(owner, writer);
         forget(entry);
-        if let Some(request) = unit::resolve(&*owner) {
+        if let Some(request) = reference::resolve(&*owner) {
             output::copy_words(&raw mut (*entry).context.trace_id, &raw const (*request).context.trace_id);
             (*entry).context.span_id = (*owner).span_id.to_ne_bytes();
-            if unit::resolve(&*owner).is_none() {
+            if reference::resolve(&*owner).is_none() {
                 // Answered, and another one came, while this was copied.
                 forget(entry);
             }

@@ -13,9 +13,17 @@ use super::{
     opaque::forget,
 };
 use crate::{
-    carry::context::{self, Caller, HANDOFF},
-    core::{call::Call, connection, output::{self, count}, scratch},
-    kernel::globals::settings,
+    carry::context::{self, HANDOFF},
+    core::{
+        call::Call,
+        connection,
+        output::{self, count},
+        scratch,
+    },
+    kernel::{
+        globals::settings,
+        task::{self, Caller},
+    },
     work::unit,
 };
 
@@ -96,7 +104,7 @@ unsafe fn claimed(entry: *mut Connection, first: u64, end: u64, handoff: *const 
 unsafe fn take(entry: *mut Connection, call: &Call) {
     // SAFETY: as the callers promise.
     unsafe {
-        let caller: Caller = context::caller(call.pid_tgid);
+        let caller: Caller = task::caller(call.pid_tgid);
         let context = &raw mut (*entry).context;
         (*context).parent_span_id = [0; 8];
         (*context).parent_method = method::NONE;

@@ -22,10 +22,11 @@ use aya_ebpf::{
 
 use crate::{
     kernel::{
+        descriptor,
         globals::{offset, settings},
         read::{KernelRead, Probe},
     },
-    tier::{spare::spared, syscall},
+    tier::spare::spared,
     uring::request::{self, FIXED_FILE},
 };
 
@@ -93,7 +94,7 @@ unsafe fn woken(request: *const u8) {
     unsafe {
         if request::concerns(request) {
             let file: *const u8 = Probe::read(request, offset!(request_file));
-            if syscall::is_socket(file) {
+            if descriptor::is_socket(file) {
                 note(request, file, true);
             }
         }
@@ -126,10 +127,10 @@ unsafe fn named_file(request: *const u8) -> Option<*const u8> {
     unsafe {
         let descriptor: u32 = Probe::read(request, offset!(request_fd));
         if request::flags(request) & FIXED_FILE == 0 {
-            return syscall::socket_file(syscall::files(), u64::from(descriptor));
+            return descriptor::socket_file(descriptor::files(), u64::from(descriptor));
         }
         let file = request::fixed_file(request, descriptor);
-        if syscall::is_socket(file) { Some(file) } else { None }
+        if descriptor::is_socket(file) { Some(file) } else { None }
     }
 }
 

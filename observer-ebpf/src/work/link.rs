@@ -26,10 +26,7 @@ use observer_abi::{
 use crate::{
     core::{connection, output, scratch},
     kernel::globals::settings,
-    work::{
-        runtime::node::LOOPS,
-        unit::{self, UNITS},
-    },
+    work::{reference, runtime::node::LOOPS, table::UNITS},
 };
 
 /// Kernel: what Node had resumed last when it connected or wrote, by sock address.
@@ -109,14 +106,16 @@ pub(crate) extern "C" fn link_received(slot: u32) -> u32 {
         let last = &raw mut (*known).last;
         (*known).guess = 0;
         let (role, context) = ((*entry).role, &raw const (*entry).context);
-        if role == role::SERVER && (*context).span_id != [0; 8] && unit::is_unanswered(entry) {
+        if role == role::SERVER && (*context).span_id != [0; 8] && reference::is_unanswered(entry) {
             (*last).sock = sock;
             (*last).generation = (*entry).generation;
             (*last).span_id = u64::from_ne_bytes((*context).span_id);
         } else if role == role::CLIENT && (*entry).shape == shape::OPAQUE {
             // Whose the bytes of a TLS connection are is followed elsewhere.
             output::copy_words(last, &raw const (*entry).owner);
-        } else if role == role::CLIENT && let Some(likely) = LIKELY.get_ptr(sock) {
+        } else if role == role::CLIENT
+            && let Some(likely) = LIKELY.get_ptr(sock)
+        {
             output::copy_words(last, likely);
             if (*context).parent_method == method::NONE {
                 (*known).guess = 1;
@@ -137,12 +136,12 @@ pub(crate) extern "C" fn link_called(slot: u32) -> u32 {
     unsafe {
         let (sock, tid) = ((*scratch).call.sock, (*scratch).call.pid_tgid as u32);
         let Some(entry) = connection::of(&(*scratch).call) else { return 0 };
-        if !unit::is_connected_for(entry) {
+        if !reference::is_connected_for(entry) {
             wrote(sock, tid);
         } else if let Some(likely) = LIKELY.get_ptr(sock) {
             resumed(tid, &*likely);
         } else {
-            resumed(tid, &unit::NOTHING);
+            resumed(tid, &reference::NOTHING);
         }
     }
     0
@@ -167,7 +166,7 @@ pub(crate) extern "C" fn link_answered(slot: u32) -> u32 {
             Some(known) if (*known).guessed_wrong * TRUSTED <= (*known).guessed_right => {}
             _ => return 0,
         }
-        let Some(request) = unit::resolve(&*likely) else { return 0 };
+        let Some(request) = reference::resolve(&*likely) else { return 0 };
         if (*request).context.tid != tid {
             // Left over from another thread's socket at this address.
             return 0;
@@ -187,7 +186,7 @@ pub(crate) extern "C" fn link_answered(slot: u32) -> u32 {
         (*link).span_id = (*likely).span_id.to_ne_bytes();
         output::copy_words(&raw mut (*link).trace_id, &raw const (*request).context.trace_id);
         // Answered, and another one came, while this was copied.
-        if unit::resolve(&*likely).is_some() {
+        if reference::resolve(&*likely).is_some() {
             output::count(Counter::LinkFound, 1);
             output::send((*entry).generation, link.cast(), size_of::<LinkFound>() as u64);
         }
@@ -210,7 +209,7 @@ pub(crate) extern "C" fn link_served(slot: u32) -> u32 {
         }
         if (*last).sock == sock {
             (*known).guessed_right += 1;
-        } else if unit::resolve(&*last).is_some() {
+        } else if reference::resolve(&*last).is_some() {
             (*known).guessed_wrong += 1;
         }
         if (*known).guessed_right + (*known).guessed_wrong > REMEMBERED {

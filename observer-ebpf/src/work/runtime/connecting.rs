@@ -17,13 +17,13 @@ use observer_abi::{
 };
 
 use crate::{
-    carry::{context, inject},
+    carry::inject,
     core::connection::CONNECTIONS,
-    kernel::sock::state,
+    kernel::{sock::state, task},
     work::{
-        link,
+        link, reference,
         runtime::node,
-        unit::{self, THREADS},
+        table::{self, THREADS},
     },
 };
 
@@ -37,15 +37,15 @@ const ANY: u64 = 0;
 /// connect() was called.
 #[inline(always)]
 pub(crate) fn began(sock: *const u8) {
-    let pid_tgid = unit::pid_tgid();
+    let pid_tgid = task::pid_tgid();
     inject::connecting(sock, (pid_tgid >> 32) as u32);
-    if unit::kind_of((pid_tgid >> 32) as u32) != runtime::EVENT_LOOP {
+    if table::kind_of((pid_tgid >> 32) as u32) != runtime::EVENT_LOOP {
         return;
     }
     let request = match THREADS.get_ptr(pid_tgid as u32) {
         // SAFETY: a live map value.
         Some(thread) => unsafe { (*thread).request },
-        None => unit::NOTHING,
+        None => reference::NOTHING,
     };
     let _ = CONNECTING.insert(sock as u64, &request, ANY);
     link::wrote(sock as u64, pid_tgid as u32);
@@ -104,16 +104,16 @@ pub(crate) fn destroyed(sock: *const u8) {
 
 #[inline(always)]
 fn work_for(request: &observer_abi::context::RequestReference) {
-    let pid_tgid = unit::pid_tgid();
+    let pid_tgid = task::pid_tgid();
     // An event loop's thread only: a process that ends closes its sockets, too.
-    if unit::kind_of((pid_tgid >> 32) as u32) == runtime::EVENT_LOOP {
+    if table::kind_of((pid_tgid >> 32) as u32) == runtime::EVENT_LOOP {
         // SAFETY: the current task calls.
-        let caller = unsafe { context::caller(pid_tgid) };
-        match unit::strict(caller.tgid) {
-            strict::NO => unit::resume(&caller, request),
+        let caller = unsafe { task::caller(pid_tgid) };
+        match table::strict(caller.tgid) {
+            strict::NO => table::resume(&caller, request),
             // Whatever it closes, it goes on with what it is at.
             strict::ALONE if node::is_own_turn(caller.tid) => {}
-            _ => unit::resume(&caller, &unit::NOTHING),
+            _ => table::resume(&caller, &reference::NOTHING),
         }
     }
 }

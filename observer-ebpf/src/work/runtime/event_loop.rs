@@ -15,16 +15,16 @@ use aya_ebpf::{macros::uprobe, programs::ProbeContext};
 use observer_abi::context::unit as kind;
 
 use crate::{
-    carry::context,
+    kernel::task,
     work::{
         link,
-        unit::{self, THREADS, UNITS},
+        table::{self, THREADS, UNITS},
     },
 };
 
 #[uprobe]
 pub(crate) fn loop_turned(_: ProbeContext) -> u32 {
-    unit::forget_thread(unit::pid_tgid() as u32);
+    table::forget_thread(task::pid_tgid() as u32);
     0
 }
 
@@ -33,13 +33,13 @@ pub(crate) fn loop_turned(_: ProbeContext) -> u32 {
 pub(crate) fn work_submitted(ctx: ProbeContext) -> u32 {
     // SAFETY: the registers of the probe.
     let work = unsafe { (*ctx.regs).rsi };
-    let pid_tgid = unit::pid_tgid();
-    let Some(key) = unit::key(work, (pid_tgid >> 32) as u32, kind::LIBUV_WORK) else { return 0 };
+    let pid_tgid = task::pid_tgid();
+    let Some(key) = table::key(work, (pid_tgid >> 32) as u32, kind::LIBUV_WORK) else { return 0 };
     if let Some(thread) = THREADS.get_ptr(pid_tgid as u32) {
         // SAFETY: a live map value.
         let request = unsafe { (*thread).request };
         if request.sock != 0 {
-            unit::begin(&key, &request, 0);
+            table::begin(&key, &request, 0);
             return 0;
         }
     }
@@ -55,16 +55,16 @@ pub(crate) fn work_submitted(ctx: ProbeContext) -> u32 {
 pub(crate) fn work_done(ctx: ProbeContext) -> u32 {
     // SAFETY: the registers of the probe.
     let work = unsafe { (*ctx.regs).rdi };
-    let pid_tgid = unit::pid_tgid();
-    let Some(key) = unit::key(work, (pid_tgid >> 32) as u32, kind::LIBUV_WORK) else { return 0 };
+    let pid_tgid = task::pid_tgid();
+    let Some(key) = table::key(work, (pid_tgid >> 32) as u32, kind::LIBUV_WORK) else { return 0 };
     match UNITS.get_ptr(key) {
         // SAFETY: a live map value; the current task calls.
         Some(found) if unsafe { (*found).ambiguous == 0 } => unsafe {
-            let caller = context::caller(pid_tgid);
-            unit::resume(&caller, &(*found).request);
+            let caller = task::caller(pid_tgid);
+            table::resume(&caller, &(*found).request);
             let _ = UNITS.remove(key);
         },
-        _ => unit::forget_thread(pid_tgid as u32),
+        _ => table::forget_thread(pid_tgid as u32),
     }
     0
 }

@@ -13,7 +13,13 @@
 use aya_ebpf::{macros::uprobe, programs::ProbeContext};
 use observer_abi::context::unit as kind;
 
-use crate::work::unit::{self, RUNTIMES, UNITS};
+use crate::{
+    kernel::{read::user, task},
+    work::{
+        runtime::current,
+        table::{self, RUNTIMES, UNITS},
+    },
+};
 
 /// Offset of `m` in a goroutine, of every version so far (`src/runtime/runtime2.go`).
 const GOROUTINE_MACHINE: u64 = 48;
@@ -23,10 +29,10 @@ const GOROUTINE_MACHINE: u64 = 48;
 pub(crate) fn go_round_trip(ctx: ProbeContext) -> u32 {
     // SAFETY: the registers of the probe.
     let connection = unsafe { (*ctx.regs).rax };
-    let tgid = (unit::pid_tgid() >> 32) as u32;
-    if let Some(own) = unit::current(tgid) {
-        if let Some(writes) = unit::key(connection, tgid, kind::GO_CONNECTION) {
-            unit::inherit(&own, &writes, 0);
+    let tgid = (task::pid_tgid() >> 32) as u32;
+    if let Some(own) = current::current(tgid) {
+        if let Some(writes) = table::key(connection, tgid, kind::GO_CONNECTION) {
+            table::inherit(&own, &writes, 0);
         }
     }
     0
@@ -37,10 +43,10 @@ pub(crate) fn go_round_trip(ctx: ProbeContext) -> u32 {
 pub(crate) fn go_connection_write(ctx: ProbeContext) -> u32 {
     // SAFETY: the registers of the probe.
     let connection = unsafe { (*ctx.regs).rax };
-    let tgid = (unit::pid_tgid() >> 32) as u32;
-    if let Some(own) = unit::current(tgid) {
-        if let Some(writes) = unit::key(connection, tgid, kind::GO_CONNECTION) {
-            unit::inherit(&writes, &own, 0);
+    let tgid = (task::pid_tgid() >> 32) as u32;
+    if let Some(own) = current::current(tgid) {
+        if let Some(writes) = table::key(connection, tgid, kind::GO_CONNECTION) {
+            table::inherit(&writes, &own, 0);
         }
     }
     0
@@ -51,7 +57,7 @@ pub(crate) fn go_connection_write(ctx: ProbeContext) -> u32 {
 pub(crate) fn go_created(ctx: ProbeContext) -> u32 {
     // SAFETY: the registers of the probe.
     let created = unsafe { (*ctx.regs).rbx };
-    let tgid = (unit::pid_tgid() >> 32) as u32;
+    let tgid = (task::pid_tgid() >> 32) as u32;
     go_created_by(created, tgid);
     0
 }
@@ -62,14 +68,14 @@ fn go_created_by(created: u64, tgid: u32) -> Option<()> {
     let found = RUNTIMES.get_ptr(tgid)?;
     // SAFETY: a live map value.
     let (goid, running) = unsafe { (u64::from((*found).unit_offset), u64::from((*found).second_offset)) };
-    let system = unit::thread_word(tgid)?;
-    let machine = unit::user(system.wrapping_add(GOROUTINE_MACHINE))?;
-    let creator = unit::user(machine.wrapping_add(running))?;
-    let creator = unit::user(creator.wrapping_add(goid))?;
-    let created = unit::user(created.wrapping_add(goid))?;
-    let creator = unit::key(creator, tgid, kind::GOROUTINE)?;
-    let created = unit::key(created, tgid, kind::GOROUTINE)?;
-    unit::inherit(&creator, &created, 1);
+    let system = current::thread_word(tgid)?;
+    let machine = user(system.wrapping_add(GOROUTINE_MACHINE))?;
+    let creator = user(machine.wrapping_add(running))?;
+    let creator = user(creator.wrapping_add(goid))?;
+    let created = user(created.wrapping_add(goid))?;
+    let creator = table::key(creator, tgid, kind::GOROUTINE)?;
+    let created = table::key(created, tgid, kind::GOROUTINE)?;
+    table::inherit(&creator, &created, 1);
     Some(())
 }
 
@@ -77,8 +83,8 @@ fn go_created_by(created: u64, tgid: u32) -> Option<()> {
 /// the standard library itself waits for is no work.
 #[uprobe]
 pub(crate) fn go_received(_: ProbeContext) -> u32 {
-    let tgid = (unit::pid_tgid() >> 32) as u32;
-    let Some(own) = unit::current(tgid) else { return 0 };
+    let tgid = (task::pid_tgid() >> 32) as u32;
+    let Some(own) = current::current(tgid) else { return 0 };
     let inherited = match UNITS.get_ptr(own) {
         // SAFETY: a live map value.
         Some(known) => unsafe { (*known).inherited != 0 },

@@ -4,6 +4,7 @@
 //! context, fiber, task, turn of a loop) works for. Owns: event loops, and what their client sockets are for.
 
 pub(crate) mod connecting;
+pub(crate) mod current;
 pub(crate) mod event_loop;
 pub(crate) mod go;
 pub(crate) mod node;

@@ -26,10 +26,10 @@ use aya_ebpf::{
 use observer_abi::context::{Loop, RequestReference, immediates, turn, unit as unit_kind};
 
 use crate::{
-    carry::context,
+    kernel::task,
     work::{
-        link,
-        unit::{self, UNITS},
+        link, reference,
+        table::{self, UNITS},
     },
 };
 
@@ -42,8 +42,8 @@ const ANY: u64 = 0;
 
 #[uprobe]
 pub(crate) fn node_untold(_: ProbeContext) -> u32 {
-    let tid = unit::pid_tgid() as u32;
-    unit::forget_thread(tid);
+    let tid = task::pid_tgid() as u32;
+    table::forget_thread(tid);
     if let Some(known) = LOOPS.get_ptr_mut(tid) {
         // SAFETY: a live map value.
         unsafe {
@@ -57,16 +57,16 @@ pub(crate) fn node_untold(_: ProbeContext) -> u32 {
 
 #[uprobe]
 pub(crate) fn node_other(_: ProbeContext) -> u32 {
-    let tid = unit::pid_tgid() as u32;
-    unit::forget_thread(tid);
+    let tid = task::pid_tgid() as u32;
+    table::forget_thread(tid);
     other(tid);
     0
 }
 
 #[uprobe]
 pub(crate) fn node_checked(_: ProbeContext) -> u32 {
-    let tid = unit::pid_tgid() as u32;
-    unit::forget_thread(tid);
+    let tid = task::pid_tgid() as u32;
+    table::forget_thread(tid);
     if let Some(known) = LOOPS.get_ptr_mut(tid) {
         // SAFETY: a live map value.
         unsafe {
@@ -86,7 +86,7 @@ pub(crate) fn node_checked(_: ProbeContext) -> u32 {
 
 #[uprobe]
 pub(crate) fn node_immediates(_: ProbeContext) -> u32 {
-    let pid_tgid = unit::pid_tgid();
+    let pid_tgid = task::pid_tgid();
     let Some(known) = LOOPS.get_ptr_mut(pid_tgid as u32) else { return 0 };
     // SAFETY: a live map value; the current task calls.
     unsafe {
@@ -94,8 +94,8 @@ pub(crate) fn node_immediates(_: ProbeContext) -> u32 {
             lose(known);
         } else {
             own(known);
-            let caller = context::caller(pid_tgid);
-            unit::resume(&caller, &(*known).alone);
+            let caller = task::caller(pid_tgid);
+            table::resume(&caller, &(*known).alone);
             (*known).last = (*known).alone;
             (*known).guess = 0;
         }
@@ -106,7 +106,7 @@ pub(crate) fn node_immediates(_: ProbeContext) -> u32 {
 /// The loop is about to go through the work that the thread pool has done, each of which tells for itself.
 #[uprobe]
 pub(crate) fn node_works(_: ProbeContext) -> u32 {
-    if let Some(known) = LOOPS.get_ptr_mut(unit::pid_tgid() as u32) {
+    if let Some(known) = LOOPS.get_ptr_mut(task::pid_tgid() as u32) {
         // SAFETY: a live map value.
         unsafe {
             (*known).turn = turn::OTHERS;
@@ -133,10 +133,10 @@ pub(crate) fn node_lookup_done(ctx: ProbeContext) -> u32 {
 
 #[inline(always)]
 fn work_done(work: u64, is_lookup: bool) {
-    let pid_tgid = unit::pid_tgid();
+    let pid_tgid = task::pid_tgid();
     let tid = pid_tgid as u32;
-    unit::forget_thread(tid);
-    let key = unit::key(work, (pid_tgid >> 32) as u32, unit_kind::LIBUV_WORK);
+    table::forget_thread(tid);
+    let key = table::key(work, (pid_tgid >> 32) as u32, unit_kind::LIBUV_WORK);
     let Some((key, found)) = key.and_then(|key| Some((key, UNITS.get_ptr(key)?))) else {
         other(tid);
         return;
@@ -149,7 +149,7 @@ fn work_done(work: u64, is_lookup: bool) {
         if is_certain {
             let is_own = answered(tid, &request);
             if is_own || is_lookup {
-                unit::resume(&context::caller(pid_tgid), &request);
+                table::resume(&task::caller(pid_tgid), &request);
             }
         } else {
             other(tid);
@@ -164,7 +164,7 @@ fn answered(tid: u32, request: &RequestReference) -> bool {
     let Some(known) = LOOPS.get_ptr_mut(tid) else { return false };
     // SAFETY: a live map value.
     unsafe {
-        let is_own = request.sock != 0 && unit::is_same(&(*known).alone, request);
+        let is_own = request.sock != 0 && reference::is_same(&(*known).alone, request);
         if is_own {
             own(known);
         } else {
@@ -234,7 +234,7 @@ pub(crate) fn connected(tid: u32, request: &RequestReference) {
     if let Some(known) = LOOPS.get_ptr_mut(tid) {
         // SAFETY: a live map value.
         unsafe {
-            if (*known).turn == turn::UNTOLD && request.sock != 0 && unit::is_same(&(*known).alone, request) {
+            if (*known).turn == turn::UNTOLD && request.sock != 0 && reference::is_same(&(*known).alone, request) {
                 own(known);
             }
         }

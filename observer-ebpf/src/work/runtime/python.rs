@@ -12,16 +12,22 @@
 use aya_ebpf::{macros::uprobe, programs::ProbeContext};
 use observer_abi::context::unit as kind;
 
-use crate::work::unit::{self, UNITS};
+use crate::{
+    kernel::task,
+    work::{
+        runtime::current,
+        table::{self, UNITS},
+    },
+};
 
 #[uprobe]
 pub(crate) fn python_context_copied(ctx: ProbeContext) -> u32 {
     // SAFETY: the registers of the probe.
     let copied = unsafe { (*ctx.regs).rax };
-    let tgid = (unit::pid_tgid() >> 32) as u32;
-    let Some(key) = unit::key(copied, tgid, kind::PYTHON_CONTEXT) else { return 0 };
-    match unit::current(tgid) {
-        Some(own) => unit::inherit(&own, &key, 1),
+    let tgid = (task::pid_tgid() >> 32) as u32;
+    let Some(key) = table::key(copied, tgid, kind::PYTHON_CONTEXT) else { return 0 };
+    match current::current(tgid) {
+        Some(own) => table::inherit(&own, &key, 1),
         // The address may have been another context's.
         None => {
             let _ = UNITS.remove(key);
@@ -34,8 +40,8 @@ pub(crate) fn python_context_copied(ctx: ProbeContext) -> u32 {
 pub(crate) fn python_context_entered(ctx: ProbeContext) -> u32 {
     // SAFETY: the registers of the probe.
     let entered = unsafe { (*ctx.regs).rdi };
-    let pid_tgid = unit::pid_tgid();
-    let Some(key) = unit::key(entered, (pid_tgid >> 32) as u32, kind::PYTHON_CONTEXT) else { return 0 };
-    unit::entered(&key, pid_tgid as u32);
+    let pid_tgid = task::pid_tgid();
+    let Some(key) = table::key(entered, (pid_tgid >> 32) as u32, kind::PYTHON_CONTEXT) else { return 0 };
+    table::entered(&key, pid_tgid as u32);
     0
 }

@@ -22,15 +22,17 @@ use observer_abi::{
 };
 
 use crate::{
-    carry::context::Caller,
     core::connection::CONNECTIONS,
     kernel::{
+        descriptor,
         globals::{offset, settings},
-        read::{KernelRead, Probe},
-        task,
+        read::{KernelRead, Probe, user},
+        task::{self, Caller},
     },
-    tier::syscall,
-    work::unit::{self, RUNTIMES, UNITS},
+    work::{
+        reference,
+        table::{self, RUNTIMES, UNITS},
+    },
 };
 
 const IPPROTO_TCP: u32 = 6;
@@ -44,10 +46,10 @@ pub(crate) fn ruby_connection_asked(ctx: ProbeContext) -> u32 {
     if settings().may_probe_read() == 0 || level as u32 != IPPROTO_TCP || option as u32 != TCP_INFO {
         return 0;
     }
-    let pid_tgid = unit::pid_tgid();
+    let pid_tgid = task::pid_tgid();
     let Some(key) = fiber((pid_tgid >> 32) as u32, pid_tgid as u32) else { return 0 };
     match open_request(descriptor) {
-        Some(request) => unit::begin(&key, &request, 0),
+        Some(request) => table::begin(&key, &request, 0),
         // Whatever it turned to, it is nothing that is known.
         None => {
             let _ = UNITS.remove(key);
@@ -61,12 +63,13 @@ pub(crate) fn ruby_connection_asked(ctx: ProbeContext) -> u32 {
 fn open_request(descriptor: u64) -> Option<RequestReference> {
     // SAFETY: read by address; a null gives zero. A live map value.
     unsafe {
-        let file = syscall::socket_file(syscall::files(), descriptor)?;
+        let file = descriptor::socket_file(descriptor::files(), descriptor)?;
         let socket: *const u8 = Probe::read(file, offset!(file_private));
         let sock: u64 = Probe::read(socket, offset!(socket_sk));
         let entry = CONNECTIONS.get_ptr(sock)?;
-        let serves = (*entry).role == role::SERVER && (*entry).context.span_id != [0; 8] && unit::is_unanswered(entry);
-        if serves { Some(unit::reference(sock, entry)) } else { None }
+        let serves =
+            (*entry).role == role::SERVER && (*entry).context.span_id != [0; 8] && reference::is_unanswered(entry);
+        if serves { Some(reference::reference(sock, entry)) } else { None }
     }
 }
 
@@ -76,7 +79,7 @@ pub(crate) fn request(caller: &Caller) -> Option<RequestReference> {
     let found = UNITS.get_ptr(fiber(caller.tgid, caller.tid)?)?;
     // SAFETY: a live map value.
     let request = unsafe { (*found).request };
-    unit::resolve(&request)?;
+    reference::resolve(&request)?;
     Some(request)
 }
 
@@ -89,11 +92,11 @@ fn fiber(tgid: u32, tid: u32) -> Option<UnitKey> {
     if found.kind != runtime::RUBY {
         return None;
     }
-    let table = unit::user(task::thread_pointer()?.wrapping_add(found.thread_pointer_offset as u64))?;
-    let block = unit::user(table.wrapping_add(u64::from(found.unit_offset)))?;
-    let context = unit::user(block.wrapping_add(u64::from(found.second_offset)))?;
+    let table = user(task::thread_pointer()?.wrapping_add(found.thread_pointer_offset as u64))?;
+    let block = user(table.wrapping_add(u64::from(found.unit_offset)))?;
+    let context = user(block.wrapping_add(u64::from(found.second_offset)))?;
     if context == 0 {
         return None;
     }
-    Some(unit::key_of(found, context, tid, kind::RUBY_FIBER))
+    Some(table::key_of(found, context, tid, kind::RUBY_FIBER))
 }

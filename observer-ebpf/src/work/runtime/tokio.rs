@@ -28,8 +28,11 @@ use observer_abi::{
 
 use crate::{
     core::output::count,
-    kernel::task,
-    work::unit::{self, RUNTIMES, UNITS},
+    kernel::{read::user, task},
+    work::{
+        reference,
+        table::{self, RUNTIMES, UNITS},
+    },
 };
 
 /// [`observer_abi::context::Unit::inherited`]: the request is that of a task which handed over one of its own.
@@ -45,7 +48,7 @@ const ID_OFFSET: u64 = 72;
 pub(crate) fn hyper_request_sent(ctx: ProbeContext) -> u32 {
     // SAFETY: the registers of the probe.
     let waker = unsafe { (*ctx.regs).rdi };
-    let tgid = (unit::pid_tgid() >> 32) as u32;
+    let tgid = (task::pid_tgid() >> 32) as u32;
     sent(waker, tgid);
     0
 }
@@ -58,8 +61,8 @@ fn sent(waker: u64, tgid: u32) -> Option<()> {
     if runtime != runtime::TOKIO {
         return None;
     }
-    let writer = unit::user(waiting_task(waker, id)?.wrapping_add(id))?;
-    let writer = unit::key(writer, tgid, kind::TOKIO_TASK)?;
+    let writer = user(waiting_task(waker, id)?.wrapping_add(id))?;
+    let writer = table::key(writer, tgid, kind::TOKIO_TASK)?;
     if let Some(known) = UNITS.get_ptr_mut(writer) {
         // SAFETY: a live map value.
         unsafe {
@@ -72,8 +75,8 @@ fn sent(waker: u64, tgid: u32) -> Option<()> {
     let own = UNITS.get_ptr(current(tgid)?)?;
     // SAFETY: a live map value.
     let (request, has_read) = unsafe { ((*own).request, (*own).inherited == 0 && (*own).ambiguous == 0) };
-    if has_read && unit::resolve(&request).is_some() {
-        unit::begin(&writer, &request, HANDED_OVER);
+    if has_read && reference::resolve(&request).is_some() {
+        table::begin(&writer, &request, HANDED_OVER);
     }
     Some(())
 }
@@ -82,11 +85,7 @@ fn sent(waker: u64, tgid: u32) -> Option<()> {
 /// for the state, in the order that the compiler chose.
 #[inline(always)]
 fn waiting_task(waker: u64, id: u64) -> Option<u64> {
-    let words = [
-        unit::user(waker)?,
-        unit::user(waker.wrapping_add(8))?,
-        unit::user(waker.wrapping_add(16))?,
-    ];
+    let words = [user(waker)?, user(waker.wrapping_add(8))?, user(waker.wrapping_add(16))?];
     // A zero is the state, or in place of the functions' address: then nobody waits, and the other word is an old one.
     let (one, other) = if words[0] != 0 { (words[0], words[1]) } else { (words[1], words[2]) };
     if one == 0 || other == 0 {
@@ -101,20 +100,20 @@ fn waiting_task(waker: u64, id: u64) -> Option<u64> {
 /// Whether a task of a scheduler of one word begins here: it points to a table with these offsets.
 #[inline(always)]
 fn is_task(header: u64, id: u64) -> bool {
-    let Some(table) = unit::user(header.wrapping_add(TABLE)) else { return false };
-    unit::user(table.wrapping_add(ID_OFFSET)) == Some(id)
-        && unit::user(table.wrapping_add(SCHEDULER_OFFSET)) == Some(id.wrapping_sub(8))
+    let Some(table) = user(header.wrapping_add(TABLE)) else { return false };
+    user(table.wrapping_add(ID_OFFSET)) == Some(id)
+        && user(table.wrapping_add(SCHEDULER_OFFSET)) == Some(id.wrapping_sub(8))
 }
 
 /// What a task works for that is about to write a request.
 #[inline(always)]
 pub(crate) fn request(key: &UnitKey) -> RequestReference {
-    let Some(known) = UNITS.get_ptr_mut(*key) else { return unit::NOTHING };
+    let Some(known) = UNITS.get_ptr_mut(*key) else { return reference::NOTHING };
     // SAFETY: a live map value.
     unsafe {
         if (*known).ambiguous != 0 {
             count(Counter::ThreadAmbiguous, 1);
-            return unit::NOTHING;
+            return reference::NOTHING;
         }
         let request = (*known).request;
         if (*known).inherited == HANDED_OVER {
@@ -131,7 +130,7 @@ pub(crate) fn received(key: &UnitKey, request: &RequestReference, serves: bool) 
         // SAFETY: a live map value.
         unsafe {
             if !serves {
-                let other = request.sock != 0 && !unit::is_same(&(*known).request, request);
+                let other = request.sock != 0 && !reference::is_same(&(*known).request, request);
                 if other || (*known).inherited == HANDED_OVER {
                     (*known).request.sock = 0;
                 }
@@ -150,7 +149,7 @@ pub(crate) fn received(key: &UnitKey, request: &RequestReference, serves: bool) 
         }
     }
     if serves {
-        unit::begin(key, request, 0);
+        table::begin(key, request, 0);
     }
 }
 
@@ -160,6 +159,6 @@ pub(crate) fn current(tgid: u32) -> Option<UnitKey> {
     let found = RUNTIMES.get_ptr(tgid)?;
     // SAFETY: a live map value.
     let found = unsafe { &*found };
-    let id = unit::user(task::thread_pointer()?.wrapping_add(found.thread_pointer_offset as u64))?;
-    if id == 0 { None } else { Some(unit::key_of(found, id, tgid, kind::TOKIO_TASK)) }
+    let id = user(task::thread_pointer()?.wrapping_add(found.thread_pointer_offset as u64))?;
+    if id == 0 { None } else { Some(table::key_of(found, id, tgid, kind::TOKIO_TASK)) }
 }
