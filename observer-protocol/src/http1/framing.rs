@@ -19,13 +19,19 @@ pub(super) enum Coding {
 impl LengthHeaders {
     /// A `Content-Length` header's value: a number, or a list of the same one.
     pub(super) fn content_length(&mut self, value: &[u8]) {
-        for item in value.split(|byte| *byte == b',') {
-            let length = number(item.trim_ascii()).ok_or(Malformed::ContentLength);
-            self.length = Some(match self.length {
-                Some(before) if before != length => Err(Malformed::ContentLength),
-                _ => length,
-            });
+        if let Some(length) = number(value) {
+            return self.one_length(Ok(length));
         }
+        for item in value.split(|byte| *byte == b',') {
+            self.one_length(number(item.trim_ascii()).ok_or(Malformed::ContentLength));
+        }
+    }
+
+    fn one_length(&mut self, length: Result<u64, Malformed>) {
+        self.length = Some(match self.length {
+            Some(before) if before != length => Err(Malformed::ContentLength),
+            _ => length,
+        });
     }
 
     /// A `Transfer-Encoding` header's value. `identity`, which RFC 2616 had, says nothing.
@@ -57,8 +63,16 @@ impl LengthHeaders {
 
 /// Decimal digits only: no sign, no space, no overflow.
 fn number(digits: &[u8]) -> Option<u64> {
+    /// Most digits of a number that fits whatever they are.
+    const FIT: usize = 19;
     if digits.is_empty() {
         return None;
+    }
+    if digits.len() <= FIT {
+        return digits.iter().try_fold(0u64, |value, byte| {
+            let digit = byte.wrapping_sub(b'0');
+            (digit < 10).then(|| value * 10 + u64::from(digit))
+        });
     }
     digits.iter().try_fold(0u64, |value, byte| {
         byte.is_ascii_digit().then_some(())?;

@@ -2,7 +2,7 @@
 
 use std::mem::MaybeUninit;
 
-use super::{Malformed, plain::Field};
+use super::{Malformed, name::Name, plain::Field};
 
 /// Header lines that are parsed at most.
 const MOST_HEADERS: usize = 256;
@@ -23,13 +23,13 @@ pub(super) fn lenient() -> httparse::ParserConfig {
     config
 }
 
-/// Names and values as httparse found them.
+/// The lines that are asked for, as httparse found them.
 pub(super) fn fields<'b>(
     headers: &[httparse::Header<'b>],
 ) -> impl Iterator<Item = Field<'b>> + Clone {
     headers
         .iter()
-        .map(|header| (header.name.as_bytes(), header.value))
+        .filter_map(|header| Some((Name::of(header.name.as_bytes())?, header.value)))
 }
 
 /// What an error of httparse means once the first line is known to be one.

@@ -21,6 +21,7 @@ mod event;
 mod framing;
 mod head;
 mod machine;
+mod name;
 mod plain;
 mod protocol;
 mod request;
@@ -30,6 +31,7 @@ mod response_head;
 mod rows;
 #[cfg(test)]
 mod tests;
+mod wide;
 
 pub use crate::Segment;
 pub use detect::{Detection, detect};

@@ -45,6 +45,36 @@ pub struct RequestHead {
 }
 
 impl RequestHead {
+    /// Says nothing but where it stands; its target's room is kept.
+    pub(super) fn begin(&mut self, at: u64, to: u64) {
+        // Each field by name, so that none is left as it was.
+        let Self {
+            start,
+            end,
+            method,
+            target,
+            minor_version,
+            host,
+            user_agent,
+            traceparent,
+            tracestate,
+            b3,
+            content_length,
+            chunked,
+            expect_continue,
+            upgrade,
+            truncated,
+        } = self;
+        (*start, *end) = (at, to);
+        *method = Cow::Borrowed("");
+        target.clear();
+        *minor_version = 0;
+        (*host, *user_agent, *traceparent) = (None, None, None);
+        (*tracestate, *b3) = (None, None);
+        *content_length = None;
+        (*chunked, *expect_continue, *upgrade, *truncated) = (false, false, false, false);
+    }
+
     /// What the response's framing depends on.
     pub fn kind(&self) -> RequestKind {
         match &*self.method {

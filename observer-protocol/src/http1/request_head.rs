@@ -10,7 +10,8 @@ use super::{
     framing::{Coding, LengthHeaders},
     head::{self, text},
     machine::{Next, Parsed, Syntax},
-    plain::{Initials, Plain, is_name},
+    name::Name,
+    plain::{Field, Plain},
 };
 use crate::{
     b3,
@@ -25,9 +26,6 @@ const MAX_TEXT: usize = 256;
 const MAX_TRACE_PARENT: usize = 256;
 /// Most bytes kept of a `b3` header, whose longest form has 67.
 const MAX_B3: usize = 128;
-
-/// Of the header lines that are asked for.
-const INITIALS: Initials = Initials::new(b"bcehtux");
 
 /// The requesting direction.
 #[derive(Default)]
@@ -44,6 +42,54 @@ impl fmt::Debug for RequestSyntax {
     }
 }
 
+/// What the header lines of a request say.
+#[derive(Debug, Default)]
+struct Said<'b> {
+    host: Option<&'b [u8]>,
+    user_agent: Option<&'b [u8]>,
+    traceparent: Option<&'b [u8]>,
+    /// How many there are.
+    trace_parents: usize,
+    trace_states: Vec<&'b [u8]>,
+    b3: Option<&'b [u8]>,
+    b3_headers: b3::Multiple<'b>,
+    expect_continue: bool,
+    upgrade: bool,
+    lengths: LengthHeaders,
+}
+
+impl<'b> Said<'b> {
+    /// In the lines that httparse found.
+    fn of(headers: &[httparse::Header<'b>]) -> Self {
+        let mut said = Self::default();
+        head::fields(headers).for_each(|field| said.note(field));
+        said
+    }
+
+    /// Notes a line. Where there are several of a kind that may come once, the first counts.
+    #[inline]
+    fn note(&mut self, (name, value): Field<'b>) {
+        match name {
+            Name::B3 => self.b3 = self.b3.or(Some(value)),
+            Name::B3Flags | Name::B3Sampled | Name::B3SpanId | Name::B3TraceId => {
+                self.b3_headers.note(name.as_str().as_bytes(), value);
+            }
+            Name::ContentLength => self.lengths.content_length(value),
+            Name::ContentType => {}
+            Name::Expect => self.expect_continue |= value.eq_ignore_ascii_case(b"100-continue"),
+            Name::Host => self.host = self.host.or(Some(value)),
+            Name::TraceParent => {
+                self.traceparent = Some(value);
+                self.trace_parents += 1;
+            }
+            Name::TraceState => self.trace_states.push(value),
+            Name::TransferEncoding => self.lengths.transfer_encoding(value),
+            Name::Upgrade => self.upgrade = true,
+            Name::UserAgent => self.user_agent = self.user_agent.or(Some(value)),
+        }
+    }
+}
+
 impl Syntax for RequestSyntax {
     type Head = Box<RequestHead>;
 
@@ -56,15 +102,11 @@ impl Syntax for RequestSyntax {
     }
 
     fn parse(&self, bytes: &[u8], start: u64) -> Option<Parsed<Self::Head>> {
-        if let Some(plain) = Plain::read(bytes, INITIALS) {
-            let length = plain.length();
-            if let Some(text) = plain.text() {
-                if let Some(line) = text_line(&text[..plain.first_line().len()]) {
-                    return self.whole(line, plain.texts(text), start, length);
-                }
-            } else if let Some(line) = request_line(plain.first_line()) {
-                return self.whole(line, plain.fields(), start, length);
-            }
+        let mut said = Said::default();
+        if let Some(plain) = Plain::read(bytes, |field| said.note(field))
+            && let Some(line) = request_line(plain.first_line)
+        {
+            return self.whole(line, &said, start, plain.length);
         }
         self.parse_uncommon(bytes, start)
     }
@@ -84,7 +126,7 @@ impl Syntax for RequestSyntax {
                 Err(error) => Next::Malformed(head::reason(error)),
             };
         let line = first_line(&request)?;
-        let (mut head, _) = self.read(line, head::fields(request.headers), start, length)?;
+        let mut head = self.read(line, &Said::of(request.headers), start, length)?;
         head.truncated = true;
         Some(Parsed { head, length, next })
     }
@@ -97,14 +139,15 @@ impl RequestSyntax {
     }
 
     /// A head that was seen whole, with its framing.
-    fn whole<'b, V: Value<'b>>(
+    fn whole(
         &self,
         line: Line<'_>,
-        fields: impl Iterator<Item = (&'b [u8], V)> + Clone,
+        said: &Said<'_>,
         start: u64,
         length: usize,
     ) -> Option<Parsed<Box<RequestHead>>> {
-        let (head, lengths) = self.read(line, fields, start, length)?;
+        let head = self.read(line, said, start, length)?;
+        let lengths = &said.lengths;
         let next = match (lengths.coding(), lengths.length()) {
             (Some(Coding::Chunked), _) => body(Body::Chunked(Chunked::new()), &head),
             (Some(Coding::Other), _) => Next::Malformed(Malformed::TransferEncoding),
@@ -116,83 +159,45 @@ impl RequestSyntax {
     }
 
     /// What observer reads of a head; `None` where its first line is not one.
-    fn read<'b, V: Value<'b>>(
+    fn read(
         &self,
         (method, target, minor_version): Line<'_>,
-        fields: impl Iterator<Item = (&'b [u8], V)> + Clone,
+        said: &Said<'_>,
         start: u64,
         length: usize,
-    ) -> Option<(Box<RequestHead>, LengthHeaders)> {
+    ) -> Option<Box<RequestHead>> {
         if method.len() > MAX_METHOD {
             return None;
         }
         let mut head = self.spare.take().unwrap_or_default();
-        let mut spare = std::mem::take(&mut *head);
-        spare.target.clear();
-        spare
-            .target
-            .push_str(&target[..target.floor_char_boundary(MAX_TARGET)]);
-        head.start = start;
-        head.end = start.saturating_add(length as u64);
+        let rooms = [
+            head.host.take(),
+            head.user_agent.take(),
+            head.traceparent.take(),
+        ];
+        head.begin(start, start.saturating_add(length as u64));
         head.method = token(method);
-        head.target = spare.target;
+        let cut = target.floor_char_boundary(MAX_TARGET);
+        head.target.push_str(&target[..cut]);
         head.minor_version = minor_version;
-        let mut lengths = LengthHeaders::default();
-        let mut trace_parents = 0u32;
-        let mut has_trace_state = false;
-        let mut b3_headers = b3::Multiple::default();
-        for (name, value) in fields.clone() {
-            let is = |known: &[u8]| is_name(name, known);
-            match name.len() {
-                2 if is(b"b3") => {
-                    head.b3 = head
-                        .b3
-                        .take()
-                        .or_else(|| Some(text(value.bytes(), MAX_B3).into()))
-                }
-                4 if is(b"host") => keep(&mut head.host, &mut spare.host, value, MAX_TEXT),
-                6 if is(b"expect") => {
-                    head.expect_continue |= value.bytes().eq_ignore_ascii_case(b"100-continue")
-                }
-                7 if is(b"upgrade") => head.upgrade = true,
-                10 if is(b"user-agent") => {
-                    keep(&mut head.user_agent, &mut spare.user_agent, value, MAX_TEXT);
-                }
-                10 if is(b"tracestate") => has_trace_state = true,
-                11 if is(b"traceparent") => {
-                    trace_parents += 1;
-                    match trace_parents {
-                        1 => {
-                            let (kept, spare) = (&mut head.traceparent, &mut spare.traceparent);
-                            keep(kept, spare, value, MAX_TRACE_PARENT);
-                        }
-                        // Which of them counts is not known.
-                        _ => head.traceparent = None,
-                    }
-                }
-                14 if is(b"content-length") => lengths.content_length(value.bytes()),
-                17 if is(b"transfer-encoding") => lengths.transfer_encoding(value.bytes()),
-                10..=12 => b3_headers.note(name, value.bytes()),
-                _ => {}
-            }
+        let [host, user_agent, traceparent] = rooms;
+        let named = || authority(method, target).map(str::as_bytes);
+        head.host = keep(host, said.host.or_else(named), MAX_TEXT);
+        head.user_agent = keep(user_agent, said.user_agent, MAX_TEXT);
+        // Of several, which counts is not known.
+        let only = said.traceparent.filter(|_| said.trace_parents == 1);
+        head.traceparent = keep(traceparent, only, MAX_TRACE_PARENT);
+        if only.is_some() && !said.trace_states.is_empty() {
+            let states = said.trace_states.iter().copied();
+            head.tracestate = join_trace_state(states, MAX_TRACE_STATE);
         }
-        if has_trace_state && head.traceparent.is_some() {
-            let states = fields.filter(|(name, _)| name.eq_ignore_ascii_case(b"tracestate"));
-            head.tracestate =
-                join_trace_state(states.map(|(_, value)| value.bytes()), MAX_TRACE_STATE);
-        }
-        if head.b3.is_none() {
-            head.b3 = b3_headers.single();
-        }
-        if head.host.is_none()
-            && let Some(authority) = authority(method, target)
-        {
-            let (kept, spare) = (&mut head.host, &mut spare.host);
-            keep(kept, spare, authority.as_bytes(), MAX_TEXT);
-        }
-        head.content_length = lengths.valid_length();
-        head.chunked = lengths.coding() == Some(Coding::Chunked);
-        Some((head, lengths))
+        let single = said.b3.map(|value| text(value, MAX_B3).into());
+        head.b3 = single.or_else(|| said.b3_headers.single());
+        head.content_length = said.lengths.valid_length();
+        head.chunked = said.lengths.coding() == Some(Coding::Chunked);
+        head.expect_continue = said.expect_continue;
+        head.upgrade = said.upgrade;
+        Some(head)
     }
 
     /// Any head, by httparse. Apart, since its room on the stack is large.
@@ -206,12 +211,10 @@ impl RequestSyntax {
         let mut room = head::room();
         let mut request = httparse::Request::new(&mut []);
         match head::lenient().parse_request_with_uninit_headers(&mut request, bytes, &mut room) {
-            Ok(httparse::Status::Complete(length)) => self.whole(
-                first_line(&request)?,
-                head::fields(request.headers),
-                start,
-                length,
-            ),
+            Ok(httparse::Status::Complete(length)) => {
+                let line = first_line(&request)?;
+                self.whole(line, &Said::of(request.headers), start, length)
+            }
             Err(httparse::Error::Token) => {
                 let length = head::length(bytes, 0)?;
                 let legible = legible_target(&bytes[..length])?;
@@ -244,25 +247,36 @@ pub(super) type Line<'b> = (&'b str, &'b str, u8);
 
 /// A method in capitals, a target in ASCII and a version, with one space between them; `None` for anything else.
 pub(super) fn request_line(line: &[u8]) -> Option<Line<'_>> {
-    text_line(std::str::from_utf8(line).ok()?)
-}
-
-/// The same of text.
-fn text_line(line: &str) -> Option<Line<'_>> {
-    let bytes = line.as_bytes();
-    let minor_version = match bytes.last_chunk::<9>()? {
+    let (line, version) = line.split_last_chunk::<9>()?;
+    let minor_version = match version {
         b" HTTP/1.1" => 1,
         b" HTTP/1.0" => 0,
         _ => return None,
     };
-    let line = &line[..line.len() - 9];
-    let method = bytes.iter().position(|byte| !byte.is_ascii_uppercase())?;
-    let (method, target) = (line.get(..method)?, line.get(method..)?.strip_prefix(' ')?);
-    let plain = !method.is_empty()
-        && !target.is_empty()
-        && target.is_ascii()
-        && !target.as_bytes().contains(&b' ');
-    Some((method, target, minor_version)).filter(|_| plain)
+    let method = line.iter().position(|byte| !byte.is_ascii_uppercase())?;
+    let (method, rest) = line.split_at(method);
+    let target = rest.strip_prefix(b" ")?;
+    if method.is_empty() || !is_visible(target) {
+        return None;
+    }
+    let text = |bytes| std::str::from_utf8(bytes).ok();
+    let method = common(method).or_else(|| text(method))?;
+    Some((method, text(target)?, minor_version))
+}
+
+/// Whether these are some bytes, all of them ASCII and beyond the space.
+fn is_visible(bytes: &[u8]) -> bool {
+    const ONES: u64 = u64::MAX / 255;
+    let (words, rest) = bytes.as_chunks::<8>();
+    let marked = words.iter().fold(0, |marked, word| {
+        let word = u64::from_le_bytes(*word);
+        // The highest bit of a byte that is not: of one beyond ASCII it is set already, and only such a one carries into
+        // its neighbour's.
+        marked | word | !word.wrapping_add(ONES * (0x80 - 0x21))
+    });
+    marked & (ONES * 0x80) == 0
+        && !bytes.is_empty()
+        && rest.iter().all(|byte| (0x21..0x80).contains(byte))
 }
 
 /// What httparse read of the first line; `None` where that is not one.
@@ -278,55 +292,32 @@ fn body(body: Body, head: &RequestHead) -> Next {
     }
 }
 
+/// A method of every day.
+fn common(method: &[u8]) -> Option<&'static str> {
+    Some(match method {
+        b"GET" => "GET",
+        b"POST" => "POST",
+        b"PUT" => "PUT",
+        b"HEAD" => "HEAD",
+        b"DELETE" => "DELETE",
+        b"PATCH" => "PATCH",
+        b"OPTIONS" => "OPTIONS",
+        _ => return None,
+    })
+}
+
 /// A method; those of every day without an allocation.
 fn token(method: &str) -> Cow<'static, str> {
-    const COMMON: [&str; 7] = ["GET", "POST", "PUT", "HEAD", "DELETE", "PATCH", "OPTIONS"];
-    match COMMON.iter().find(|known| **known == method) {
-        Some(known) => Cow::Borrowed(known),
-        None => Cow::Owned(method.into()),
-    }
+    common(method.as_bytes()).map_or_else(|| Cow::Owned(method.into()), Cow::Borrowed)
 }
 
-/// Keeps the first value of a header, in room that was used before.
-fn keep<'b>(
-    kept: &mut Option<String>,
-    spare: &mut Option<String>,
-    value: impl Value<'b>,
-    limit: usize,
-) {
-    if kept.is_none() {
-        let mut text = spare.take().unwrap_or_default();
-        text.clear();
-        value.push_to(&mut text, limit);
-        *kept = Some(text);
-    }
-}
-
-/// A header's value.
-trait Value<'b>: Copy {
-    fn bytes(self) -> &'b [u8];
-    /// At most `limit` bytes of it as text.
-    fn push_to(self, text: &mut String, limit: usize);
-}
-
-impl<'b> Value<'b> for &'b [u8] {
-    fn bytes(self) -> &'b [u8] {
-        self
-    }
-
-    fn push_to(self, text: &mut String, limit: usize) {
-        head::push_text(text, self, limit);
-    }
-}
-
-impl<'b> Value<'b> for &'b str {
-    fn bytes(self) -> &'b [u8] {
-        self.as_bytes()
-    }
-
-    fn push_to(self, text: &mut String, limit: usize) {
-        text.push_str(&self[..self.floor_char_boundary(limit)]);
-    }
+/// At most `limit` bytes of a value as text, in room that was used before.
+fn keep(room: Option<String>, value: Option<&[u8]>, limit: usize) -> Option<String> {
+    let value = value?;
+    let mut text = room.unwrap_or_default();
+    text.clear();
+    head::push_text(&mut text, value, limit);
+    Some(text)
 }
 
 /// The authority of a target in absolute form, or of CONNECT (RFC 9112 section 3.2).

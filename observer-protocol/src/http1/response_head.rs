@@ -8,11 +8,9 @@ use super::{
     framing::{Coding, LengthHeaders},
     head,
     machine::{Next, Parsed, Syntax},
-    plain::{Field, Initials, Plain, is_name},
+    name::Name,
+    plain::{Field, Plain},
 };
-
-/// Of the header lines that are asked for.
-const INITIALS: Initials = Initials::new(b"ct");
 
 /// The answering direction.
 #[derive(Debug)]
@@ -40,11 +38,12 @@ impl Syntax for ResponseSyntax {
     }
 
     fn parse(&self, bytes: &[u8], start: u64) -> Option<Parsed<StatusHead>> {
-        if let Some(plain) = Plain::read(bytes, INITIALS)
-            && let Some((status, minor_version)) = status_line(plain.first_line())
+        let mut said = Said::default();
+        if let Some(plain) = Plain::read(bytes, |field| said.note(field))
+            && let Some((status, minor_version)) = status_line(plain.first_line)
         {
-            let head = head(start, plain.length(), status, minor_version);
-            return Some(self.whole(head, plain.length(), plain.fields()));
+            let head = head(start, plain.length, status, minor_version);
+            return Some(self.whole(head, plain.length, &said));
         }
         self.parse_uncommon(bytes, start)
     }
@@ -56,7 +55,7 @@ impl Syntax for ResponseSyntax {
             .parse_response_with_uninit_headers(&mut response, bytes, &mut room)
             .err();
         let mut head = first_line(&response, start, length)?;
-        read(&mut head, head::fields(response.headers));
+        head.read(&Said::of(response.headers));
         head.truncated = true;
         let unknown = Next::Body {
             body: Body::Unknown { supposed: None },
@@ -86,20 +85,21 @@ impl ResponseSyntax {
         match head::lenient().parse_response_with_uninit_headers(&mut response, bytes, &mut room) {
             Ok(httparse::Status::Complete(length)) => {
                 let head = first_line(&response, start, length)?;
-                Some(self.whole(head, length, head::fields(response.headers)))
+                Some(self.whole(head, length, &Said::of(response.headers)))
             }
             Ok(httparse::Status::Partial) | Err(_) => None,
         }
     }
 
     /// A head that was seen whole, with its framing (RFC 9112 section 6.3).
-    fn whole<'b>(
+    fn whole(
         &self,
         mut head: ResponseHead,
         length: usize,
-        fields: impl Iterator<Item = Field<'b>>,
+        said: &Said,
     ) -> Parsed<StatusHead> {
-        let lengths = read(&mut head, fields);
+        head.read(said);
+        let lengths = &said.lengths;
         // The answer to a HEAD that was not seen looks as if it had a body.
         let doubtful = self.request == RequestKind::Unknown;
         let with = |body: Body, framing| (Next::Body { body, doubtful }, framing);
@@ -193,24 +193,44 @@ const fn head(start: u64, length: usize, status: u16, minor_version: u8) -> Resp
     }
 }
 
-/// What observer reads of the header lines.
-fn read<'b>(head: &mut ResponseHead, fields: impl Iterator<Item = Field<'b>>) -> LengthHeaders {
-    let mut lengths = LengthHeaders::default();
-    for (name, value) in fields {
-        let is = |known: &[u8]| is_name(name, known);
-        match name.len() {
-            12 if is(b"content-type") => head.event_stream = is_event_stream(value),
-            14 if is(b"content-length") => lengths.content_length(value),
-            17 if is(b"transfer-encoding") => lengths.transfer_encoding(value),
+/// What the header lines of a response say.
+#[derive(Debug, Default)]
+struct Said {
+    lengths: LengthHeaders,
+    event_stream: bool,
+}
+
+impl Said {
+    /// In the lines that httparse found.
+    fn of(headers: &[httparse::Header<'_>]) -> Self {
+        let mut said = Self::default();
+        head::fields(headers).for_each(|field| said.note(field));
+        said
+    }
+
+    /// Notes a line.
+    #[inline]
+    fn note(&mut self, (name, value): Field<'_>) {
+        match name {
+            Name::ContentType => self.event_stream = is_event_stream(value),
+            Name::ContentLength => self.lengths.content_length(value),
+            Name::TransferEncoding => self.lengths.transfer_encoding(value),
             _ => {}
         }
     }
-    head.content_length = lengths.valid_length();
-    lengths
+}
+
+impl ResponseHead {
+    fn read(&mut self, said: &Said) {
+        self.content_length = said.lengths.valid_length();
+        self.event_stream = said.event_stream;
+    }
 }
 
 /// `text/event-stream`, with or without parameters.
 fn is_event_stream(value: &[u8]) -> bool {
-    let kind = value.split(|byte| *byte == b';').next().unwrap_or_default();
-    kind.trim_ascii().eq_ignore_ascii_case(b"text/event-stream")
+    const KIND: &[u8] = b"text/event-stream";
+    value.split_at_checked(KIND.len()).is_some_and(|(kind, rest)| {
+        kind.eq_ignore_ascii_case(KIND) && matches!(rest.trim_ascii_start(), [] | [b';', ..])
+    })
 }
