@@ -132,11 +132,7 @@ fn begins<const N: usize>(line: &[u8], name: &[u8; N]) -> bool {
 
 /// The bits in which `WIDTH` bytes, of at most eight, are not the name's.
 #[inline]
-fn differ<const N: usize, const WIDTH: usize>(
-    line: &[u8; N],
-    name: &[u8; N],
-    at: usize,
-) -> u64 {
+fn differ<const N: usize, const WIDTH: usize>(line: &[u8; N], name: &[u8; N], at: usize) -> u64 {
     const LOWER: u64 = u64::MAX / 255 * 0x20;
     let word = |bytes: &[u8; N]| {
         let mut word = [0; 8];

@@ -1,8 +1,9 @@
 //! HTTP/1 as a [`Protocol`]: both parsers, and what one of them has to know of the other.
 
 use super::{
-    Detection, Framing, Limits, RequestEvent, RequestHead, RequestKind, RequestParser,
-    ResponseEvent, ResponseHead, ResponseParser, detect, tail_ends_chunked,
+    Detection, Framing, Limits, MessageEnd, RequestEvent, RequestHead, RequestKind, RequestParser,
+    ResponseEvent, ResponseHead, ResponseParser, detect, response_head::StatusHead,
+    tail_ends_chunked,
 };
 use crate::protocol::{
     End, Ending, Input, Joined, Key, Lost, Next, Number, Open, Progress, Protocol, Replies, Reply,
@@ -104,7 +105,14 @@ impl Http1 {
     fn feed_request(&mut self, input: Input<'_>, out: &mut impl Steps<Self>) {
         match input {
             Input::Bytes(mut segment) => {
-                while let Some(event) = self.requests.poll(&mut segment) {
+                if let Some((head, end)) = self.requests.begin(&mut segment) {
+                    self.request_head(head, out);
+                    end.into_iter().for_each(|end| request_end(end, out));
+                }
+                while !segment.is_empty() || self.requests.has_more() {
+                    let Some(event) = self.requests.poll(&mut segment) else {
+                        break;
+                    };
                     self.request_event(event, out);
                 }
             }
@@ -136,29 +144,8 @@ impl Http1 {
 
     fn request_event(&mut self, event: RequestEvent, out: &mut impl Steps<Self>) {
         match event {
-            RequestEvent::Head(mut head) => {
-                self.chunked[Side::Request.index()] = head.chunked;
-                out.open(Open {
-                    key: Key::Fifo,
-                    at: head.start,
-                    replies: Replies::One,
-                    asked: head.kind().word(),
-                    whole: !head.truncated,
-                    head: &mut *head,
-                });
-                self.requests.take_back(head);
-            }
-            RequestEvent::End(end) => {
-                out.end(End {
-                    key: Key::Fifo,
-                    side: Side::Request,
-                    at: end.at,
-                    size: end.body_size,
-                });
-                if end.body_size.is_none() {
-                    lost(Side::Request, Why::Unframed, out);
-                }
-            }
+            RequestEvent::Head(head) => self.request_head(head, out),
+            RequestEvent::End(end) => request_end(end, out),
             RequestEvent::Cut { .. } => {}
             RequestEvent::Malformed { .. } => lost(Side::Request, Why::Malformed, out),
             RequestEvent::Lost { from, .. } => lost(Side::Request, Why::Unseen(from), out),
@@ -167,15 +154,40 @@ impl Http1 {
         }
     }
 
+    fn request_head(&mut self, mut head: Box<RequestHead>, out: &mut impl Steps<Self>) {
+        self.chunked[Side::Request.index()] = head.chunked;
+        out.open(Open {
+            key: Key::Fifo,
+            at: head.start,
+            replies: Replies::One,
+            asked: head.kind().word(),
+            whole: !head.truncated,
+            head: &mut *head,
+        });
+        self.requests.take_back(head);
+    }
+
     fn feed_response(&mut self, input: Input<'_>, out: &mut impl Steps<Self>) {
         match input {
-            Input::Bytes(mut segment) => loop {
-                let asked = RequestKind::of(out.asked(Key::Fifo));
-                let Some(event) = self.responses.poll(&mut segment, asked) else {
-                    break;
+            Input::Bytes(mut segment) => {
+                let asked = |responses: &ResponseParser, out: &_| match responses.framing() {
+                    None => RequestKind::of(Steps::asked(out, Key::Fifo)),
+                    // No head begins before the body has ended.
+                    Some(_) => RequestKind::Unknown,
                 };
-                self.response_event(event, out);
-            },
+                let request = asked(&self.responses, &*out);
+                if let Some((head, end)) = self.responses.begin(&mut segment, request) {
+                    self.status_head(head, out);
+                    end.into_iter().for_each(|end| self.response_end(end, out));
+                }
+                while !segment.is_empty() || self.responses.has_more() {
+                    let request = asked(&self.responses, &*out);
+                    let Some(event) = self.responses.poll(&mut segment, request) else {
+                        break;
+                    };
+                    self.response_event(event, out);
+                }
+            }
             Input::Gap { to } => {
                 while let Some(event) = self.responses.skip_to(to) {
                     self.response_event(event, out);
@@ -208,39 +220,45 @@ impl Http1 {
         }
     }
 
+    fn status_head(&mut self, head: StatusHead, out: &mut impl Steps<Self>) {
+        match head {
+            StatusHead::Interim { .. } => interim(out),
+            StatusHead::Final(head) => self.response_head(head, out),
+        }
+    }
+
+    fn response_head(&mut self, head: ResponseHead, out: &mut impl Steps<Self>) {
+        self.chunked[Side::Response.index()] = head.framing == Framing::Chunked;
+        out.reply(Reply {
+            key: Key::Fifo,
+            at: head.start,
+            whole: !head.truncated,
+            head,
+        });
+    }
+
+    fn response_end(&self, end: MessageEnd, out: &mut impl Steps<Self>) {
+        out.end(End {
+            key: Key::Fifo,
+            side: Side::Response,
+            at: end.at,
+            size: end.body_size,
+        });
+        if self.responses.is_tunnel() {
+            out.switch(Switch {
+                to: None,
+                from: [None, Some(end.at)],
+            });
+        } else if end.body_size.is_none() {
+            lost(Side::Response, Why::Unframed, out);
+        }
+    }
+
     fn response_event(&mut self, event: ResponseEvent, out: &mut impl Steps<Self>) {
         match event {
-            ResponseEvent::Interim { .. } => out.progress(Progress {
-                key: Key::Fifo,
-                side: Side::Response,
-                messages: 1,
-                bytes: 0,
-            }),
-            ResponseEvent::Head(head) => {
-                self.chunked[Side::Response.index()] = head.framing == Framing::Chunked;
-                out.reply(Reply {
-                    key: Key::Fifo,
-                    at: head.start,
-                    whole: !head.truncated,
-                    head,
-                });
-            }
-            ResponseEvent::End(end) => {
-                out.end(End {
-                    key: Key::Fifo,
-                    side: Side::Response,
-                    at: end.at,
-                    size: end.body_size,
-                });
-                if self.responses.is_tunnel() {
-                    out.switch(Switch {
-                        to: None,
-                        from: [None, Some(end.at)],
-                    });
-                } else if end.body_size.is_none() {
-                    lost(Side::Response, Why::Unframed, out);
-                }
-            }
+            ResponseEvent::Interim { .. } => interim(out),
+            ResponseEvent::Head(head) => self.response_head(head, out),
+            ResponseEvent::End(end) => self.response_end(end, out),
             ResponseEvent::Cut { .. } => {}
             ResponseEvent::Malformed { .. } => lost(Side::Response, Why::Malformed, out),
             ResponseEvent::Lost { from, .. } => lost(Side::Response, Why::Unseen(from), out),
@@ -273,6 +291,27 @@ impl Http1 {
             }
         }
     }
+}
+
+fn request_end(end: MessageEnd, out: &mut impl Steps<Http1>) {
+    out.end(End {
+        key: Key::Fifo,
+        side: Side::Request,
+        at: end.at,
+        size: end.body_size,
+    });
+    if end.body_size.is_none() {
+        lost(Side::Request, Why::Unframed, out);
+    }
+}
+
+fn interim(out: &mut impl Steps<Http1>) {
+    out.progress(Progress {
+        key: Key::Fifo,
+        side: Side::Response,
+        messages: 1,
+        bytes: 0,
+    });
 }
 
 fn lost(side: Side, why: Why, out: &mut impl Steps<Http1>) {

@@ -143,6 +143,15 @@ impl RequestParser {
         self.machine.poll(segment, &self.syntax).map(event)
     }
 
+    /// Takes from the segment a head, and the end of its message, in the usual case that these are its first bytes. What is
+    /// left is [`poll`](Self::poll)'s.
+    pub(super) fn begin(
+        &mut self,
+        segment: &mut Segment<'_>,
+    ) -> Option<(Box<RequestHead>, Option<MessageEnd>)> {
+        self.machine.begin(segment, &self.syntax)
+    }
+
     /// Takes back a head that is no longer needed: the next one is written into it.
     pub fn take_back(&mut self, head: Box<RequestHead>) {
         self.syntax.take_back(head);
@@ -179,6 +188,11 @@ impl RequestParser {
     /// with the next call.
     pub fn enter_tunnel(&mut self) {
         self.machine.enter_tunnel();
+    }
+
+    /// An event is there of which no byte has to come.
+    pub fn has_more(&self) -> bool {
+        self.machine.has_more()
     }
 
     /// Position after the last byte that was taken.

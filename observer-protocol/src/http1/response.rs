@@ -102,6 +102,17 @@ impl ResponseParser {
         self.machine.poll(segment, &self.syntax).map(event)
     }
 
+    /// Takes from the segment a head, and the end of its message, in the usual case that these are its first bytes. What is
+    /// left is [`poll`](Self::poll)'s.
+    pub(super) fn begin(
+        &mut self,
+        segment: &mut Segment<'_>,
+        request: RequestKind,
+    ) -> Option<(StatusHead, Option<MessageEnd>)> {
+        self.syntax.request = request;
+        self.machine.begin(segment, &self.syntax)
+    }
+
     /// A run began at this position (the other side spoke in between): if out of step, a response may begin here. Call
     /// it before [`poll`](Self::poll) gets the run's first segment.
     pub fn run_started(&mut self, at: u64) {
@@ -128,6 +139,11 @@ impl ResponseParser {
     /// The direction ended. Call until `None`; afterwards nothing more comes.
     pub fn close(&mut self) -> Option<ResponseEvent> {
         self.machine.close(&self.syntax).map(event)
+    }
+
+    /// An event is there of which no byte has to come.
+    pub fn has_more(&self) -> bool {
+        self.machine.has_more()
     }
 
     /// Position after the last byte that was taken.

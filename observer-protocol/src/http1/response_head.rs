@@ -92,12 +92,7 @@ impl ResponseSyntax {
     }
 
     /// A head that was seen whole, with its framing (RFC 9112 section 6.3).
-    fn whole(
-        &self,
-        mut head: ResponseHead,
-        length: usize,
-        said: &Said,
-    ) -> Parsed<StatusHead> {
+    fn whole(&self, mut head: ResponseHead, length: usize, said: &Said) -> Parsed<StatusHead> {
         head.read(said);
         let lengths = &said.lengths;
         // The answer to a HEAD that was not seen looks as if it had a body.
@@ -230,7 +225,9 @@ impl ResponseHead {
 /// `text/event-stream`, with or without parameters.
 fn is_event_stream(value: &[u8]) -> bool {
     const KIND: &[u8] = b"text/event-stream";
-    value.split_at_checked(KIND.len()).is_some_and(|(kind, rest)| {
-        kind.eq_ignore_ascii_case(KIND) && matches!(rest.trim_ascii_start(), [] | [b';', ..])
-    })
+    value
+        .split_at_checked(KIND.len())
+        .is_some_and(|(kind, rest)| {
+            kind.eq_ignore_ascii_case(KIND) && matches!(rest.trim_ascii_start(), [] | [b';', ..])
+        })
 }

@@ -172,6 +172,14 @@ impl Open {
         self.request == Progress::Ended && self.response == Progress::Ended
     }
 
+    /// The sink is told that it started: with what of its ends stays so until it is told that it ended.
+    pub(super) fn announce(&mut self, ends: &Ends) {
+        self.announced = true;
+        let common = &mut self.exchange.common;
+        common.role = ends.role;
+        common.tls = ends.tls;
+    }
+
     /// Writes what all exchanges of the connection have in common.
     pub(super) fn set_ends(&mut self, ends: &Ends) {
         let common = &mut self.exchange.common;

@@ -40,7 +40,7 @@ pub enum Role {
 }
 
 /// One end's address.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
+#[derive(Debug, PartialEq, Eq, Default)]
 pub enum Address {
     /// TCP. A v4-mapped IPv6 address is given as IPv4.
     Inet(SocketAddr),
@@ -49,6 +49,26 @@ pub enum Address {
     /// The connection's announcement was lost.
     #[default]
     Unknown,
+}
+
+impl Clone for Address {
+    fn clone(&self) -> Self {
+        match self {
+            Self::Inet(address) => Self::Inet(*address),
+            Self::Unix(path) => Self::Unix(Arc::clone(path)),
+            Self::Unknown => Self::Unknown,
+        }
+    }
+
+    /// For every exchange: most are as the one before.
+    fn clone_from(&mut self, source: &Self) {
+        match (&mut *self, source) {
+            (Self::Inet(own), Self::Inet(address)) => *own = *address,
+            (Self::Unix(own), Self::Unix(path)) if Arc::ptr_eq(own, path) => {}
+            (Self::Unknown, Self::Unknown) => {}
+            _ => *self = source.clone(),
+        }
+    }
 }
 
 impl Address {

@@ -262,7 +262,27 @@ impl Connection {
     }
 
     /// The kernel counted bytes of `direction` up to `end`, the last of them at `last_ns` (0: not known).
+    #[inline]
     fn advance<S: Sink>(
+        &mut self,
+        direction: usize,
+        end: u64,
+        last_ns: u64,
+        config: &StreamConfig,
+        out: &mut Output<'_, S>,
+    ) {
+        let side = self.side(direction);
+        let Some(conversation) = &self.conversation else {
+            return;
+        };
+        if !self.directions[direction].known || end > conversation.position(side) {
+            self.pass(direction, end, last_ns, config, out);
+        }
+    }
+
+    /// Bytes of `direction` up to `end` moved that were not told of yet.
+    #[cold]
+    fn pass<S: Sink>(
         &mut self,
         direction: usize,
         end: u64,
@@ -279,9 +299,6 @@ impl Connection {
         if !std::mem::replace(&mut state.known, true) {
             // Where the direction begins, as far as observer can tell.
             conversation.run_started(side, end, self.call, &self.ends, out);
-            return;
-        }
-        if end <= position {
             return;
         }
         let counted = state.is_counting();
@@ -305,6 +322,7 @@ impl Connection {
     }
 
     /// The current message of `direction` may have ended.
+    #[inline]
     fn end_of_run<S: Sink>(
         &mut self,
         direction: usize,
@@ -313,11 +331,13 @@ impl Connection {
         out: &mut Output<'_, S>,
     ) {
         let side = self.side(direction);
-        let last = Call {
-            time_ns: self.directions[direction].last_ns,
-            ..self.call
-        };
-        if let Some(conversation) = &mut self.conversation {
+        if let Some(conversation) = &mut self.conversation
+            && conversation.awaits_run_end(side)
+        {
+            let last = Call {
+                time_ns: self.directions[direction].last_ns,
+                ..self.call
+            };
             conversation.end_of_run(side, last, tail, next, &self.ends, out);
         }
     }

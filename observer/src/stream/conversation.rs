@@ -43,6 +43,14 @@ macro_rules! conversation {
                 match self { $($(#[$attribute])* Self::$Name(ledger) => ledger.shape(),)* }
             }
 
+            pub(super) fn awaits_run_end(&self, side: Side) -> bool {
+                match self { $($(#[$attribute])* Self::$Name(ledger) => ledger.awaits_run_end(side),)* }
+            }
+
+            pub(super) fn take_understood(&mut self) -> bool {
+                match self { $($(#[$attribute])* Self::$Name(ledger) => ledger.take_understood(),)* }
+            }
+
             pub(super) fn take_findings(&mut self) -> Option<Findings> {
                 match self { $($(#[$attribute])* Self::$Name(ledger) => ledger.take_findings(),)* }
             }

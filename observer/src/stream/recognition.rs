@@ -15,7 +15,7 @@ use observer_protocol::{
 
 use super::{StreamConfig, connection::Connection, conversation::Conversation};
 use crate::{
-    exchange::{Output, Sink},
+    exchange::{Findings, Output, Sink},
     identity::Role,
 };
 
@@ -106,17 +106,30 @@ impl Connection {
         config: &StreamConfig,
         out: &mut Output<'_, S>,
     ) {
-        let conversation = self.conversation.as_mut();
-        let Some(findings) = conversation.and_then(Conversation::take_findings) else {
+        let Some(conversation) = &mut self.conversation else {
             return;
         };
-        if findings.understood {
+        let findings = conversation.take_findings();
+        if conversation.take_understood() {
             self.understood = true;
             self.foreign = Foreign::default();
             if self.role == RoleSource::Assumed {
                 self.role = RoleSource::Certain;
             }
         }
+        if let Some(findings) = findings {
+            self.act(findings, read, config, out);
+        }
+    }
+
+    #[cold]
+    fn act<S: Sink>(
+        &mut self,
+        findings: Findings,
+        read: Option<(Side, Segment<'_>)>,
+        config: &StreamConfig,
+        out: &mut Output<'_, S>,
+    ) {
         if let Some(switch) = findings.switch {
             self.switch(switch, read, config, out);
             return;

@@ -1,7 +1,5 @@
 //! A shard: the connections of one ring.
 
-use std::cmp::Ordering;
-
 use foldhash::{HashMap, HashSet};
 use observer_abi::{connection, record::RecordHeader};
 
@@ -9,7 +7,7 @@ use super::{
     Sink, StreamConfig, StreamCounters,
     connection::{Connection, PATIENCE},
     due::Due,
-    record::{self, Record},
+    record::{self, Aligned, Record},
 };
 use crate::{
     exchange::{Books, Lookups, Output},
@@ -34,6 +32,7 @@ pub struct Shard {
     lookups: Lookups<NameService>,
     books: Books,
     swept_ns: u64,
+    aligned: Aligned,
 }
 
 impl Shard {
@@ -48,6 +47,7 @@ impl Shard {
             lookups: Lookups::default(),
             books: Books::new(config.max_exchanges, config.held_bytes),
             swept_ns: 0,
+            aligned: Aligned::default(),
         }
     }
 
@@ -62,8 +62,19 @@ impl Shard {
         self.books.held.bytes()
     }
 
-    /// Takes one record as it lay in the ring. One that cannot be read is counted and dropped.
+    /// Takes one record as it lies in the ring. One that cannot be read is counted and dropped.
     pub fn record(&mut self, bytes: &[u8], sink: &mut impl Sink) {
+        if record::is_aligned(bytes) {
+            self.take(bytes, sink);
+        } else {
+            let mut aligned = std::mem::take(&mut self.aligned);
+            aligned.with(bytes, |bytes| self.take(bytes, sink));
+            self.aligned = aligned;
+        }
+    }
+
+    /// The same of one at an aligned place.
+    fn take(&mut self, bytes: &[u8], sink: &mut impl Sink) {
         self.books.counters.records += 1;
         match record::read(bytes) {
             Ok(Record::RunOpened(run, payload)) => {
@@ -74,23 +85,23 @@ impl Shard {
                 };
                 self.see(process, run.data.tid, sink);
                 self.with(&run.data.header, sink, |connection, config, out| {
-                    connection.run_opened(&run, payload, config, out);
+                    connection.run_opened(run, payload, config, out);
                 });
             }
             Ok(Record::RunData(data, payload)) => {
                 self.count_unreadable(&data.header);
                 self.with(&data.header, sink, |connection, config, out| {
-                    connection.run_data(&data, payload, config, out);
+                    connection.run_data(data, payload, config, out);
                 });
             }
             Ok(Record::ConnectionOpened(opened)) => {
                 self.with(&opened.header, sink, |connection, _, _| {
-                    connection.opened(&opened);
+                    connection.opened(opened);
                 });
             }
             Ok(Record::LinkFound(link)) => {
                 self.with(&link.header, sink, |connection, _, out| {
-                    connection.link_found(&link, out.opens);
+                    connection.link_found(link, out.opens);
                 });
             }
             Ok(Record::ConnectionClosed(closed)) => {
@@ -100,7 +111,7 @@ impl Shard {
                     let connection = self.connections.remove(&header.sock);
                     let mut out = self.books.output(sink);
                     if let Some(connection) = connection {
-                        connection.closed(&closed, &self.config, &mut out);
+                        connection.closed(closed, &self.config, &mut out);
                     }
                 } else if known.is_some() {
                     self.books.counters.stale_records += 1;
@@ -114,11 +125,11 @@ impl Shard {
                 };
                 self.see(process, datagram.tid, sink);
                 let mut out = self.books.output(sink);
-                self.lookups.datagram(&datagram, payload, &mut out);
+                self.lookups.datagram(datagram, payload, &mut out);
             }
             Ok(Record::DatagramsClosed(datagram)) => {
                 let mut out = self.books.output(sink);
-                self.lookups.closed(&datagram, &mut out);
+                self.lookups.closed(datagram, &mut out);
             }
             Err(_) => self.books.counters.malformed_records += 1,
         }
@@ -228,17 +239,19 @@ impl Shard {
         sink: &mut S,
         take: impl FnOnce(&mut Connection, &StreamConfig, &mut Output<'_, S>),
     ) {
-        let known = self.connections.get(&header.sock);
-        match known.map(|known| known.key().generation.cmp(&header.generation)) {
-            Some(Ordering::Greater) => {
+        let connection = match self.connections.get_mut(&header.sock) {
+            Some(known) if known.key().generation == header.generation => known,
+            Some(known) if known.key().generation > header.generation => {
                 self.books.counters.stale_records += 1;
                 return;
             }
-            Some(Ordering::Equal) => {}
-            Some(Ordering::Less) | None => self.insert(header, sink),
-        }
-        let Some(connection) = self.connections.get_mut(&header.sock) else {
-            return;
+            _ => {
+                self.insert(header, sink);
+                match self.connections.get_mut(&header.sock) {
+                    Some(connection) => connection,
+                    None => return,
+                }
+            }
         };
         connection.last_ns = connection.last_ns.max(header.time_ns);
         connection.readings = 0;

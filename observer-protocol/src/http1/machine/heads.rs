@@ -2,12 +2,60 @@
 
 use super::{Machine, Next, Note, Parsed, State, Step, Syntax, Unseen};
 use crate::http1::{
-    Malformed, MessageEnd,
+    Malformed, MessageEnd, Segment,
+    body::Body,
     detect::leading_line_ends,
     head::{self, HeadBuffer},
 };
 
 impl Machine {
+    /// The usual: a message that begins with the segment, where the last one ended, and whose head is here whole. Its head;
+    /// and its end, where that is here too. Takes of the segment what [`poll`](Machine::poll) would, which goes on from
+    /// there; nothing where this is not the usual.
+    pub(in crate::http1) fn begin<S: Syntax>(
+        &mut self,
+        segment: &mut Segment<'_>,
+        syntax: &S,
+    ) -> Option<(S::Head, Option<MessageEnd>)> {
+        let start = segment.start;
+        let at_rest = matches!(self.state, State::Between) && self.pending.is_none();
+        let in_step = self.position == Some(start) && self.run_start.is_none_or(|at| at == start);
+        let bytes = segment.captured();
+        let bytes = &bytes[..bytes.len().min(self.limit)];
+        if !at_rest || !in_step || matches!(bytes.first()?, b'\r' | b'\n') {
+            return None;
+        }
+        let Some(parsed) = syntax.parse(bytes, start) else {
+            // It comes in pieces, or cannot be understood.
+            self.state = State::Head {
+                start,
+                buffer: HeadBuffer::default(),
+            };
+            return None;
+        };
+        self.run_start = None;
+        let at = start.saturating_add(parsed.length as u64);
+        let body_size = match &parsed.next {
+            Next::End => Some(0),
+            Next::Body {
+                body: Body::Length { size, .. },
+                ..
+            } if segment.end.saturating_sub(at) >= *size => Some(*size),
+            _ => None,
+        };
+        let Some(size) = body_size else {
+            let head = self.enter(parsed, start);
+            segment.advance_to(self.position());
+            return Some((head, None));
+        };
+        let at = at.saturating_add(size);
+        self.position = Some(at);
+        self.seen_head = true;
+        self.end_assumed = false;
+        segment.advance_to(at);
+        Some((parsed.head, Some(MessageEnd { at, body_size })))
+    }
+
     /// Bytes where a message begins: in the usual case its whole head, parsed in place.
     pub(super) fn begin_head<S: Syntax>(
         &mut self,
@@ -155,7 +203,12 @@ impl Machine {
         }))
     }
 
-    pub(super) fn parsed<H>(&mut self, parsed: Parsed<H>, start: u64) -> Step<H> {
+    fn parsed<H>(&mut self, parsed: Parsed<H>, start: u64) -> Step<H> {
+        Step::Head(self.enter(parsed, start))
+    }
+
+    /// Goes on with what follows a head.
+    fn enter<H>(&mut self, parsed: Parsed<H>, start: u64) -> H {
         let at = start.saturating_add(parsed.length as u64);
         self.position = Some(at);
         self.seen_head = true;
@@ -186,6 +239,6 @@ impl Machine {
             ),
             Next::Malformed(reason) => (State::OutOfSync, Some(Note::Malformed { at, reason })),
         };
-        Step::Head(parsed.head)
+        parsed.head
     }
 }

@@ -252,6 +252,10 @@ impl Machine {
         }
     }
 
+    pub(super) const fn has_more(&self) -> bool {
+        self.pending.is_some()
+    }
+
     pub(super) fn position(&self) -> u64 {
         self.position.unwrap_or(0)
     }

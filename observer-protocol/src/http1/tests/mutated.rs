@@ -4,10 +4,7 @@ use super::corpus::{REQUESTS, RESPONSES};
 use crate::{
     fuzzing,
     http1::{
-        RequestKind,
-        machine::Syntax,
-        plain::Plain,
-        request_head::RequestSyntax,
+        RequestKind, machine::Syntax, plain::Plain, request_head::RequestSyntax,
         response_head::ResponseSyntax,
     },
     mutation::{self, Random},

@@ -66,18 +66,15 @@ fn read(head: &[u8]) -> Option<(Plain<'_>, Vec<Field<'_>>)> {
 
 #[test]
 fn fields_are_those_asked_for() {
-    let head = b"first\r\nHosts: 1\r\nHOST:  2 \r\nno header\r\nhost\r\nb3:\r\nexpect:x:y\r\n\r\nbody";
+    let head =
+        b"first\r\nHosts: 1\r\nHOST:  2 \r\nno header\r\nhost\r\nb3:\r\nexpect:x:y\r\n\r\nbody";
     let (plain, fields) = read(head).unwrap();
     let expected = Plain {
         first_line: b"first",
         length: head.len() - 4,
     };
     assert_eq!(plain, expected);
-    let expected: [Field<'_>; 3] = [
-        (Name::Host, b"2"),
-        (Name::B3, b""),
-        (Name::Expect, b"x:y"),
-    ];
+    let expected: [Field<'_>; 3] = [(Name::Host, b"2"), (Name::B3, b""), (Name::Expect, b"x:y")];
     assert_eq!(fields, expected);
 }
 

@@ -41,6 +41,8 @@ pub(super) struct Book {
     pub(super) orphan: bool,
     /// A step was taken since that was last unset.
     pub(super) stepped: bool,
+    /// Something of the protocol was read since that was last asked.
+    pub(super) understood: bool,
     /// Exchanges whose end may have been lost.
     doubted: bool,
     pub(super) findings: Findings,

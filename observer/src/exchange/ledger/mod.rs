@@ -24,8 +24,6 @@ use crate::protocol::Account;
 /// What was found out about the connection.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Findings {
-    /// Something of the protocol was read.
-    pub(crate) understood: bool,
     /// Bytes that are not the protocol's, by [`Side::index`].
     pub(crate) foreign: [bool; 2],
     /// A request that did not wait for the answer to the one before, where order tells.
@@ -103,7 +101,12 @@ impl<P: Account> Ledger<P> {
         }
     }
 
-    /// What was found out since it was last asked.
+    /// Whether something of the protocol was read since it was last asked.
+    pub(crate) fn take_understood(&mut self) -> bool {
+        std::mem::take(&mut self.book.understood)
+    }
+
+    /// What else was found out since it was last asked.
     pub(crate) fn take_findings(&mut self) -> Option<Findings> {
         std::mem::take(&mut self.book.found).then(|| std::mem::take(&mut self.book.findings))
     }
@@ -211,6 +214,11 @@ impl<P: Account> Ledger<P> {
         }
     }
 
+    /// Whether [`end_of_run`](Self::end_of_run) may say something new.
+    pub(crate) fn awaits_run_end(&self, side: Side) -> bool {
+        self.protocol.awaits_run_end(side)
+    }
+
     /// Something tells that the message of `side` may have ended with its last byte, which the call `last` moved. `tail`
     /// are the stream's last bytes, 0 where they are not known.
     pub(crate) fn end_of_run<S: Sink>(
@@ -222,9 +230,6 @@ impl<P: Account> Ledger<P> {
         ends: &Ends,
         out: &mut Output<'_, S>,
     ) {
-        if !self.protocol.awaits_run_end(side) {
-            return;
-        }
         let at = self.position(side);
         let seen = Seen::none(at, last, Incomplete::HeadTooLarge);
         self.feed(side, Input::RunEnd { at, tail, next }, seen, ends, out);

@@ -51,8 +51,7 @@ impl<P: Account, S: Sink> Steps<P> for Taking<'_, '_, S> {
             let process = open.exchange.common.process;
             self.out.sink.header_seen(process, self.ends.role, &header);
         }
-        open.announced = true;
-        open.set_ends(self.ends);
+        open.announce(self.ends);
         self.out.sink.request_started(&started(open, self.ends));
         self.push(request.key, slot);
     }
@@ -171,7 +170,7 @@ impl<P: Account, S: Sink> Steps<P> for Taking<'_, '_, S> {
 impl<S: Sink> Taking<'_, '_, S> {
     fn understood(&mut self) {
         self.book.stepped = true;
-        self.book.find().understood = true;
+        self.book.understood = true;
     }
 
     fn push(&mut self, key: Key, slot: Slot) {

@@ -162,8 +162,11 @@ impl Describe for HttpExchange {
 
     /// OTLP over HTTP.
     fn delivery(&self) -> Option<Delivery> {
+        if &*self.method != "POST" {
+            return None;
+        }
         let path = self.target.split('?').next().unwrap_or_default();
-        if &*self.method != "POST" || !path.ends_with(TRACES) {
+        if !path.ends_with(TRACES) {
             return None;
         }
         let agent = self.user_agent.as_deref();

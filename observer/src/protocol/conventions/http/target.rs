@@ -15,8 +15,8 @@ pub fn path(target: &str) -> Option<&str> {
     } else {
         absolute(target)?.1
     };
-    let end = path.find(['?', '#']).unwrap_or(path.len());
-    match &path[..end] {
+    let end = path.bytes().position(|byte| matches!(byte, b'?' | b'#'));
+    match &path[..end.unwrap_or(path.len())] {
         // `http://example.com?x`: the empty path is the root (RFC 9110 section 4.2.3).
         "" => Some("/"),
         path => Some(path),
@@ -50,11 +50,17 @@ pub(super) fn raw_authority(http: &HttpExchange) -> Option<&str> {
     } else {
         http.host.as_deref()
     }?;
-    let written = written
-        .rsplit_once('@')
-        .map_or(written, |(_, host)| host)
-        .trim();
-    (!written.is_empty()).then_some(written)
+    let credentials = written.bytes().rposition(|byte| byte == b'@');
+    let host = trimmed(&written[credentials.map_or(0, |at| at + 1)..]);
+    (!host.is_empty()).then_some(host)
+}
+
+/// Without white space around it. Asked for each exchange, and nearly never is there any.
+fn trimmed(text: &str) -> &str {
+    match text.as_bytes() {
+        [first, .., last] if first.is_ascii_graphic() && last.is_ascii_graphic() => text,
+        _ => text.trim(),
+    }
 }
 
 /// `server.address` and `server.port`: what the request names, with the connection's port where it names none; else
