@@ -61,7 +61,7 @@ impl Name {
 
     /// The name that a line without control characters begins with, whatever its case, and its length. What follows it is
     /// not looked at: none of them is the beginning of another.
-    #[inline]
+    #[inline(always)]
     pub(super) fn before(line: &[u8]) -> Option<(Self, usize)> {
         const INITIALS: u32 = initials(b"bcehtux");
         let initial = *line.first()?;
@@ -72,6 +72,7 @@ impl Name {
         Some((name, name.as_str().len()))
     }
 
+    #[inline(never)]
     fn among(initial: u8, line: &[u8]) -> Option<Self> {
         let found = match initial {
             b'b' if begins(line, b"b3") => Self::B3,

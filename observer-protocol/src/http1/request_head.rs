@@ -44,7 +44,9 @@ impl fmt::Debug for RequestSyntax {
 
 /// What the header lines of a request say.
 #[derive(Debug, Default)]
-struct Said<'b> {
+pub(super) struct Said<'b> {
+    /// The head, where it is known to be text.
+    text: Option<&'b str>,
     host: Option<&'b [u8]>,
     user_agent: Option<&'b [u8]>,
     traceparent: Option<&'b [u8]>,
@@ -59,11 +61,59 @@ struct Said<'b> {
 }
 
 impl<'b> Said<'b> {
+    /// Nothing, in a head of which that is known.
+    #[cfg(test)]
+    pub(super) fn nothing(text: Option<&'b str>) -> Self {
+        Self {
+            text,
+            ..Self::default()
+        }
+    }
+
     /// In the lines that httparse found.
     fn of(headers: &[httparse::Header<'b>]) -> Self {
         let mut said = Self::default();
         head::fields(headers).for_each(|field| said.note(field));
         said
+    }
+
+    /// A method in capitals, a target in ASCII and a version, with one space between them; `None` for anything else.
+    pub(super) fn request_line(&self, line: &'b [u8]) -> Option<Line<'b>> {
+        let (line, version) = line.split_last_chunk::<9>()?;
+        let minor_version = match version {
+            b" HTTP/1.1" => 1,
+            b" HTTP/1.0" => 0,
+            _ => return None,
+        };
+        let method = line.iter().position(|byte| !byte.is_ascii_uppercase())?;
+        let (method, rest) = line.split_at(method);
+        let target = rest.strip_prefix(b" ")?;
+        if method.is_empty() || !is_visible(target) {
+            return None;
+        }
+        let method = common(method).or_else(|| self.text_of(method))?;
+        Some((method, self.text_of(target)?, minor_version))
+    }
+
+    /// A part of the head as text, where it is.
+    fn text_of(&self, part: &'b [u8]) -> Option<&'b str> {
+        let Some(text) = self.text else {
+            return str::from_utf8(part).ok();
+        };
+        let at = part.as_ptr().addr().checked_sub(text.as_ptr().addr())?;
+        text.get(at..at.checked_add(part.len())?)
+    }
+
+    /// At most `limit` bytes of a value as text, in room that was used before.
+    fn keep(&self, room: Option<String>, value: Option<&'b [u8]>, limit: usize) -> Option<String> {
+        let value = value?;
+        let mut kept = room.unwrap_or_default();
+        kept.clear();
+        match self.text.and_then(|_| self.text_of(value)) {
+            Some(text) => kept.push_str(&text[..text.floor_char_boundary(limit)]),
+            None => head::push_text(&mut kept, value, limit),
+        }
+        Some(kept)
     }
 
     /// Notes a line. Where there are several of a kind that may come once, the first counts.
@@ -103,10 +153,12 @@ impl Syntax for RequestSyntax {
 
     fn parse(&self, bytes: &[u8], start: u64) -> Option<Parsed<Self::Head>> {
         let mut said = Said::default();
-        if let Some(plain) = Plain::read(bytes, |field| said.note(field))
-            && let Some(line) = request_line(plain.first_line)
-        {
-            return self.whole(line, &said, start, plain.length);
+        if let Some(plain) = Plain::read(bytes, |field| said.note(field)) {
+            // Judged once, not value by value.
+            said.text = bytes.get(..plain.length).and_then(|it| str::from_utf8(it).ok());
+            if let Some(line) = said.request_line(plain.first_line) {
+                return self.whole(line, &said, start, plain.length);
+            }
         }
         self.parse_uncommon(bytes, start)
     }
@@ -139,10 +191,10 @@ impl RequestSyntax {
     }
 
     /// A head that was seen whole, with its framing.
-    fn whole(
+    fn whole<'b>(
         &self,
-        line: Line<'_>,
-        said: &Said<'_>,
+        line: Line<'b>,
+        said: &Said<'b>,
         start: u64,
         length: usize,
     ) -> Option<Parsed<Box<RequestHead>>> {
@@ -159,10 +211,10 @@ impl RequestSyntax {
     }
 
     /// What observer reads of a head; `None` where its first line is not one.
-    fn read(
+    fn read<'b>(
         &self,
-        (method, target, minor_version): Line<'_>,
-        said: &Said<'_>,
+        (method, target, minor_version): Line<'b>,
+        said: &Said<'b>,
         start: u64,
         length: usize,
     ) -> Option<Box<RequestHead>> {
@@ -182,11 +234,11 @@ impl RequestSyntax {
         head.minor_version = minor_version;
         let [host, user_agent, traceparent] = rooms;
         let named = || authority(method, target).map(str::as_bytes);
-        head.host = keep(host, said.host.or_else(named), MAX_TEXT);
-        head.user_agent = keep(user_agent, said.user_agent, MAX_TEXT);
+        head.host = said.keep(host, said.host.or_else(named), MAX_TEXT);
+        head.user_agent = said.keep(user_agent, said.user_agent, MAX_TEXT);
         // Of several, which counts is not known.
         let only = said.traceparent.filter(|_| said.trace_parents == 1);
-        head.traceparent = keep(traceparent, only, MAX_TRACE_PARENT);
+        head.traceparent = said.keep(traceparent, only, MAX_TRACE_PARENT);
         if only.is_some() && !said.trace_states.is_empty() {
             let states = said.trace_states.iter().copied();
             head.tracestate = join_trace_state(states, MAX_TRACE_STATE);
@@ -245,25 +297,6 @@ fn legible_target(bytes: &[u8]) -> Option<Vec<u8>> {
 /// Method, target and minor version.
 pub(super) type Line<'b> = (&'b str, &'b str, u8);
 
-/// A method in capitals, a target in ASCII and a version, with one space between them; `None` for anything else.
-pub(super) fn request_line(line: &[u8]) -> Option<Line<'_>> {
-    let (line, version) = line.split_last_chunk::<9>()?;
-    let minor_version = match version {
-        b" HTTP/1.1" => 1,
-        b" HTTP/1.0" => 0,
-        _ => return None,
-    };
-    let method = line.iter().position(|byte| !byte.is_ascii_uppercase())?;
-    let (method, rest) = line.split_at(method);
-    let target = rest.strip_prefix(b" ")?;
-    if method.is_empty() || !is_visible(target) {
-        return None;
-    }
-    let text = |bytes| std::str::from_utf8(bytes).ok();
-    let method = common(method).or_else(|| text(method))?;
-    Some((method, text(target)?, minor_version))
-}
-
 /// Whether these are some bytes, all of them ASCII and beyond the space.
 fn is_visible(bytes: &[u8]) -> bool {
     const ONES: u64 = u64::MAX / 255;
@@ -309,15 +342,6 @@ fn common(method: &[u8]) -> Option<&'static str> {
 /// A method; those of every day without an allocation.
 fn token(method: &str) -> Cow<'static, str> {
     common(method.as_bytes()).map_or_else(|| Cow::Owned(method.into()), Cow::Borrowed)
-}
-
-/// At most `limit` bytes of a value as text, in room that was used before.
-fn keep(room: Option<String>, value: Option<&[u8]>, limit: usize) -> Option<String> {
-    let value = value?;
-    let mut text = room.unwrap_or_default();
-    text.clear();
-    head::push_text(&mut text, value, limit);
-    Some(text)
 }
 
 /// The authority of a target in absolute form, or of CONNECT (RFC 9112 section 3.2).

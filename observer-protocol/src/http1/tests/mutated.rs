@@ -4,8 +4,11 @@ use super::corpus::{REQUESTS, RESPONSES};
 use crate::{
     fuzzing,
     http1::{
-        RequestKind, machine::Syntax, plain::Plain, request_head::RequestSyntax,
-        response_head::ResponseSyntax,
+        Limits, RequestEvent, RequestKind, RequestParser, ResponseEvent, ResponseParser, Segment,
+        machine::Syntax,
+        plain::Plain,
+        request_head::RequestSyntax,
+        response_head::{ResponseSyntax, StatusHead},
     },
     mutation::{self, Random},
 };
@@ -85,4 +88,64 @@ fn plain_heads_are_what_httparse_takes_them_for() {
         plain += u32::from(Plain::read(&bytes, |_| ()).is_some());
     }
     assert!(plain > ROUNDS / 4, "{plain} of {ROUNDS} heads were plain");
+}
+
+/// What the quick way says of a segment, and what the steps of the long one; and the state that each leaves behind.
+#[test]
+fn a_message_that_is_taken_at_once_says_what_the_steps_say() {
+    let corpus = corpus();
+    let mut random = Random(0x0b5e_17e2_0000_0003);
+    const ROUNDS: u32 = 10_000;
+    let (mut requests, mut responses) = (0, 0);
+    let kinds = [RequestKind::Other, RequestKind::Unknown, RequestKind::Head];
+    for _ in 0..ROUNDS {
+        let count = 1 + random.below(2);
+        let mut bytes: Vec<u8> = (0..count)
+            .flat_map(|_| corpus[random.below(corpus.len())])
+            .copied()
+            .collect();
+        if random.below(2) == 0 {
+            random.mutate(&mut bytes, TELLING);
+        }
+        let captured = match random.below(4) {
+            0 => random.below(bytes.len() + 1),
+            _ => bytes.len(),
+        };
+        let segment = Segment {
+            bytes: &bytes[..captured],
+            ..Segment::whole(7, &bytes)
+        };
+        let shown = bytes.escape_ascii();
+        let mut read = |quickly: bool| {
+            let (mut parser, mut segment) = (RequestParser::new(Limits::default()), segment);
+            parser.run_started(7);
+            let mut events = Vec::new();
+            if quickly && let Some((head, end)) = parser.begin(&mut segment) {
+                events.push(RequestEvent::Head(head));
+                events.extend(end.map(RequestEvent::End));
+                requests += 1;
+            }
+            events.extend(std::iter::from_fn(|| parser.poll(&mut segment)));
+            format!("{events:?} {segment:?} {parser:?}")
+        };
+        assert_eq!(read(true), read(false), "{shown}");
+        let kind = kinds[random.below(kinds.len())];
+        let mut read = |quickly: bool| {
+            let (mut parser, mut segment) = (ResponseParser::new(Limits::default()), segment);
+            parser.run_started(7);
+            let mut events = Vec::new();
+            if quickly && let Some((head, end)) = parser.begin(&mut segment, kind) {
+                events.push(match head {
+                    StatusHead::Interim { status, at } => ResponseEvent::Interim { status, at },
+                    StatusHead::Final(head) => ResponseEvent::Head(head),
+                });
+                events.extend(end.map(ResponseEvent::End));
+                responses += 1;
+            }
+            events.extend(std::iter::from_fn(|| parser.poll(&mut segment, kind)));
+            format!("{events:?} {segment:?} {parser:?}")
+        };
+        assert_eq!(read(true), read(false), "{shown}");
+    }
+    assert!(requests > ROUNDS / 4 && responses > ROUNDS / 8, "{requests} and {responses}");
 }

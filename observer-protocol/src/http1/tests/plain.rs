@@ -3,7 +3,7 @@
 use crate::http1::{
     name::Name,
     plain::{FEW_HEADERS, Field, Lines, Plain},
-    request_head::{Line, request_line},
+    request_head::{Line, Said},
     response_head::status_line,
 };
 
@@ -127,7 +127,10 @@ fn the_usual_request_line_is_read_at_once_and_any_other_is_left() {
         ("", None),
     ];
     for (line, read) in table {
-        assert_eq!(request_line(line.as_bytes()), read, "{line:?}");
+        for text in [None, Some(line)] {
+            let found = Said::nothing(text).request_line(line.as_bytes());
+            assert_eq!(found, read, "{line:?}");
+        }
     }
 }
 
