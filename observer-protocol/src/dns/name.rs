@@ -11,19 +11,59 @@ const MAX_LABEL: u8 = 63;
 
 /// Takes a name from the front of `rest`.
 pub(super) fn name(rest: &mut &[u8]) -> Result<Box<str>, Malformed> {
-    let mut name = String::new();
+    let (sent, behind) = rest.split_at(length(rest)?);
+    *rest = behind;
+    Ok(plain(sent).unwrap_or_else(|| written(sent)))
+}
+
+/// Bytes of the name that `bytes` begin with, lengths and the root included.
+fn length(bytes: &[u8]) -> Result<usize, Malformed> {
     let mut length = 0;
     loop {
-        let (&size, behind) = rest.split_first().ok_or(Malformed::Truncated)?;
+        let size = *bytes.get(length).ok_or(Malformed::Truncated)?;
         length += 1 + usize::from(size);
         // Two bits tell labels from pointers; nothing lies before a question that one could point to.
         if size > MAX_LABEL || length > MAX_NAME {
             return Err(Malformed::Name);
         }
-        let (label, behind) = behind
-            .split_at_checked(usize::from(size))
-            .ok_or(Malformed::Truncated)?;
-        *rest = behind;
+        if length > bytes.len() {
+            return Err(Malformed::Truncated);
+        }
+        if size == 0 {
+            return Ok(length);
+        }
+    }
+}
+
+/// The text of a name with nothing in it that has to be written otherwise than it is sent: dots where lengths stood.
+fn plain(sent: &[u8]) -> Option<Box<str>> {
+    let (first, [labels @ .., _]) = sent.split_first()? else {
+        return None;
+    };
+    let mut text = labels.to_ascii_lowercase();
+    let (mut at, mut dots) = (usize::from(*first), 0);
+    while let Some(length) = labels.get(at) {
+        text[at] = b'.';
+        dots += 1;
+        at += 1 + usize::from(*length);
+    }
+    let found = text.iter().filter(|byte| **byte == b'.').count();
+    let such = |byte: &u8| matches!(byte, b'!'..=b'~') && *byte != b'\\';
+    let plain = text.iter().fold(true, |plain, byte| plain & such(byte));
+    if !plain || found != dots {
+        return None;
+    }
+    String::from_utf8(text).ok().map(String::into_boxed_str)
+}
+
+/// The text of any name.
+#[cold]
+fn written(sent: &[u8]) -> Box<str> {
+    let mut name = String::new();
+    let mut rest = sent;
+    while let Some((size, behind)) = rest.split_first() {
+        let (label, behind) = behind.split_at(usize::from(*size).min(behind.len()));
+        rest = behind;
         if label.is_empty() {
             break;
         }
@@ -42,5 +82,39 @@ pub(super) fn name(rest: &mut &[u8]) -> Result<Box<str>, Malformed> {
     if name.is_empty() {
         name.push('.');
     }
-    Ok(name.into())
+    name.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plain_name_is_written_as_any_other() {
+        // Every byte at every place of three labels, and every number of labels.
+        let mut names = vec![vec![0]];
+        for byte in 0..=255 {
+            for place in 0..9 {
+                let mut sent = b"\x03aBc\x01D\x05fghij\0".to_vec();
+                let content: Vec<usize> = (0..sent.len())
+                    .filter(|at| ![0, 4, 6, 12].contains(at))
+                    .collect();
+                sent[content[place]] = byte;
+                names.push(sent);
+            }
+        }
+        for count in 1..100 {
+            names.push([b"\x01x".repeat(count), vec![0]].concat());
+        }
+        let mut plain_ones = 0;
+        for sent in names {
+            assert_eq!(length(&sent), Ok(sent.len()));
+            if let Some(text) = plain(&sent) {
+                plain_ones += 1;
+                assert_eq!(text, written(&sent), "{}", sent.escape_ascii());
+            }
+        }
+        // Printable ASCII but the dot and the backslash, nine times; and by count.
+        assert_eq!(plain_ones, 92 * 9 + 99);
+    }
 }

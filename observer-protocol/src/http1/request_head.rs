@@ -155,7 +155,9 @@ impl Syntax for RequestSyntax {
         let mut said = Said::default();
         if let Some(plain) = Plain::read(bytes, |field| said.note(field)) {
             // Judged once, not value by value.
-            said.text = bytes.get(..plain.length).and_then(|it| str::from_utf8(it).ok());
+            said.text = bytes
+                .get(..plain.length)
+                .and_then(|it| str::from_utf8(it).ok());
             if let Some(line) = said.request_line(plain.first_line) {
                 return self.whole(line, &said, start, plain.length);
             }

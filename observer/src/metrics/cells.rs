@@ -103,7 +103,9 @@ fn empty(group: &'static Group) -> impl Iterator<Item = u64> {
 /// Adds a value to a measure's cells; returns its bucket. A bucket holds what is above the limit before it and at or below
 /// its own (OpenTelemetry data model).
 fn add(cells: &[AtomicU64], measure: &Measure, value: u64) -> usize {
-    let bucket = measure.limits.partition_point(|limit| *limit < value);
+    // From the lowest on: most values are small.
+    let bucket = measure.limits.iter().position(|limit| value <= *limit);
+    let bucket = bucket.unwrap_or(measure.limits.len());
     let (buckets, behind) = cells.split_at(measure.limits.len() + 1);
     if let (Some(count), [sum, min, max]) = (buckets.get(bucket), behind) {
         count.store(count.load(Relaxed) + 1, Relaxed);

@@ -147,5 +147,8 @@ fn a_message_that_is_taken_at_once_says_what_the_steps_say() {
         };
         assert_eq!(read(true), read(false), "{shown}");
     }
-    assert!(requests > ROUNDS / 4 && responses > ROUNDS / 8, "{requests} and {responses}");
+    assert!(
+        requests > ROUNDS / 4 && responses > ROUNDS / 8,
+        "{requests} and {responses}"
+    );
 }
