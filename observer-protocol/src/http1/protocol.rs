@@ -77,6 +77,14 @@ impl Protocol for Http1 {
         }
     }
 
+    #[inline]
+    fn run_started(&mut self, side: Side, at: u64, _out: &mut impl Steps<Self>) {
+        match side {
+            Side::Request => self.requests.run_started(at),
+            Side::Response => self.responses.run_started(at),
+        }
+    }
+
     fn ending(&self) -> Ending {
         match self.responses.framing() {
             Some(Framing::UntilClose | Framing::Tunnel) => Ending::Never,
@@ -121,7 +129,7 @@ impl Http1 {
                     self.request_event(event, out);
                 }
             }
-            Input::RunStart { at } => self.requests.run_started(at),
+            Input::RunStart { at } => self.run_started(Side::Request, at, out),
             Input::RunEnd { at, tail, next } => {
                 if self.ends_here(Side::Request, self.requests.framing(), tail, next) {
                     while let Some(event) = self.requests.end_of_run(at) {
@@ -193,7 +201,7 @@ impl Http1 {
                     self.response_event(event, out);
                 }
             }
-            Input::RunStart { at } => self.responses.run_started(at),
+            Input::RunStart { at } => self.run_started(Side::Response, at, out),
             Input::RunEnd { at, tail, next } => {
                 if self.ends_here(Side::Response, self.responses.framing(), tail, next) {
                     while let Some(event) = self.responses.end_of_run(at) {

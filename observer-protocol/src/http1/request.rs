@@ -159,6 +159,7 @@ impl RequestParser {
 
     /// A run began at this position (the other side spoke in between): if out of step, a request may begin here. Call
     /// it before [`poll`](Self::poll) gets the run's first segment.
+    #[inline]
     pub fn run_started(&mut self, at: u64) {
         self.machine.run_started(at);
     }

@@ -115,6 +115,7 @@ impl ResponseParser {
 
     /// A run began at this position (the other side spoke in between): if out of step, a response may begin here. Call
     /// it before [`poll`](Self::poll) gets the run's first segment.
+    #[inline]
     pub fn run_started(&mut self, at: u64) {
         self.machine.run_started(at);
     }

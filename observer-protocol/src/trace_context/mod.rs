@@ -44,23 +44,42 @@ pub fn parse_traceparent(value: &str) -> Option<TraceParent> {
     if fixed[2] != b'-' || fixed[35] != b'-' || fixed[52] != b'-' {
         return None;
     }
-    let mut parsed = TraceParent {
-        trace_id: [0; 16],
-        parent_id: [0; 8],
-        flags: hex(&fixed[53..55])?,
-    };
-    for (byte, digits) in parsed.trace_id.iter_mut().zip(fixed[3..35].chunks_exact(2)) {
-        *byte = hex(digits)?;
+    let (high, low) = (word(&fixed[3..19])?, word(&fixed[19..35])?);
+    let parent = word(&fixed[36..52])?;
+    let flags = hex(&fixed[53..55])?;
+    if high | low == 0 || parent == 0 {
+        return None;
     }
-    for (byte, digits) in parsed
-        .parent_id
-        .iter_mut()
-        .zip(fixed[36..52].chunks_exact(2))
-    {
-        *byte = hex(digits)?;
-    }
-    (parsed.trace_id != [0; 16] && parsed.parent_id != [0; 8]).then_some(parsed)
+    let trace = u128::from(high) << 64 | u128::from(low);
+    Some(TraceParent {
+        trace_id: trace.to_be_bytes(),
+        parent_id: parent.to_be_bytes(),
+        flags,
+    })
 }
+
+/// Sixteen lower-case hex digits.
+fn word(digits: &[u8]) -> Option<u64> {
+    let mut value = 0;
+    let mut unlike = false;
+    for digit in digits {
+        let nibble = NIBBLES[usize::from(*digit)];
+        unlike |= nibble > 15;
+        value = value << 4 | u64::from(nibble & 15);
+    }
+    (!unlike).then_some(value)
+}
+
+/// What a lower-case hex digit stands for; 255 where a byte is none.
+const NIBBLES: [u8; 256] = {
+    let mut table = [255; 256];
+    let mut value = 0;
+    while value < 16 {
+        table[b"0123456789abcdef"[value] as usize] = value as u8;
+        value += 1;
+    }
+    table
+};
 
 /// Two lower-case hex digits.
 fn hex(digits: &[u8]) -> Option<u8> {

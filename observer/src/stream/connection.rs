@@ -222,6 +222,7 @@ impl Connection {
     }
 
     /// Feeds the bytes of one call.
+    #[inline]
     fn data<S: Sink>(
         &mut self,
         data: &RunData,

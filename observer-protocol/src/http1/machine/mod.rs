@@ -162,6 +162,7 @@ impl Machine {
         }
     }
 
+    #[inline]
     pub(super) fn run_started(&mut self, at: u64) {
         let position = *self.position.get_or_insert(at);
         if at >= position {

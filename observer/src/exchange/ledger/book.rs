@@ -76,8 +76,13 @@ impl Book {
     pub(super) fn awaiting<S>(&self, key: Key, out: &Output<'_, S>) -> Option<Slot> {
         match key {
             Key::Fifo => {
-                let mut queue = self.queue.iter().copied();
-                queue.find(|slot| out.opens[*slot].response != Progress::Ended)
+                let such = |slot: &Slot| out.opens[*slot].response != Progress::Ended;
+                // Nearly always it is the first.
+                let first = self.front()?;
+                if such(&first) {
+                    return Some(first);
+                }
+                self.queue.iter().copied().find(such)
             }
             Key::Id(id) => self.by_id.get(&id).copied(),
         }

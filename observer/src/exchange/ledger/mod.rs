@@ -153,6 +153,7 @@ impl<P: Account> Ledger<P> {
     }
 
     /// A run of `side` begins at `at`.
+    #[inline]
     pub(crate) fn run_started<S: Sink>(
         &mut self,
         side: Side,
@@ -162,11 +163,20 @@ impl<P: Account> Ledger<P> {
         out: &mut Output<'_, S>,
     ) {
         self.positions[side.index()].get_or_insert(at);
-        let seen = Seen::none(at, call, Incomplete::LostBytes);
-        self.feed(side, Input::RunStart { at }, seen, ends, out);
+        let response_at = self.position(Side::Response);
+        let mut taking = Taking {
+            book: &mut self.book,
+            seen: Seen::none(at, call, Incomplete::LostBytes),
+            ends,
+            out,
+            response_at,
+        };
+        // What it keeps is looked at when the run's bytes come.
+        self.protocol.run_started(side, at, &mut taking);
     }
 
     /// Bytes that one call moved.
+    #[inline]
     pub(crate) fn bytes<S: Sink>(
         &mut self,
         side: Side,
@@ -180,7 +190,7 @@ impl<P: Account> Ledger<P> {
         let seen = Seen::bytes(&segment, call);
         let partial = self.held[side.index()] > 0;
         self.book.stepped = false;
-        self.feed(side, Input::Bytes(segment), seen, ends, out);
+        self.feed_now(side, Input::Bytes(segment), seen, ends, out);
         match (self.held[side.index()] > 0, partial && !self.book.stepped) {
             (true, true) => {}
             (true, false) => self.book.begun[side.index()] = Some(call),
@@ -283,7 +293,21 @@ impl<P: Account> Ledger<P> {
         }
     }
 
+    #[inline(never)]
     fn feed<S: Sink>(
+        &mut self,
+        side: Side,
+        input: Input<'_>,
+        seen: Seen,
+        ends: &Ends,
+        out: &mut Output<'_, S>,
+    ) {
+        self.feed_now(side, input, seen, ends, out);
+    }
+
+    /// The same for where most time goes.
+    #[inline(always)]
+    fn feed_now<S: Sink>(
         &mut self,
         side: Side,
         input: Input<'_>,
