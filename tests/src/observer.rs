@@ -54,8 +54,21 @@ impl Observer {
         arguments: &[&str],
         change: impl FnOnce(&mut Command),
     ) -> Self {
+        let launched = Command::new(environment.binary());
+        Self::launched(launched, arguments, change)
+    }
+
+    /// [`Observer::start_with`] by a command that ends in the daemon's executable, such as `setpriv … observer`.
+    ///
+    /// # Panics
+    /// As [`Observer::start`].
+    pub fn launched(
+        launcher: Command,
+        arguments: &[&str],
+        change: impl FnOnce(&mut Command),
+    ) -> Self {
         let page = free_port();
-        let mut command = run(environment);
+        let mut command = run(launcher);
         command
             .arg("--print=json")
             .arg(format!("--prometheus=127.0.0.1:{page}"))
@@ -213,10 +226,9 @@ pub fn refused(environment: &Environment, arguments: &[&str]) -> Refused {
     }
 }
 
-/// `observer run` with an environment that says nothing about OpenTelemetry, in the tier that `OBSERVER_TEST_TIER` names,
+/// `run` behind a command, with an environment that says nothing about OpenTelemetry, in the tier that `OBSERVER_TEST_TIER` names,
 /// where it is set.
-fn run(environment: &Environment) -> Command {
-    let mut command = Command::new(environment.binary());
+fn run(mut command: Command) -> Command {
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("OTEL_") {
             command.env_remove(name);

@@ -4,7 +4,7 @@ use std::{env, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand};
 
-use super::demo::service;
+use super::{demo::service, manual};
 use crate::config::{
     Breakpoints, ConfigError, Dns, Endpoint, File, Glob, InjectHeaders, Listen, LogFormat,
     LogLevel, Network, OtlpProtocol, Pid, PortRange, Print, RoutePattern, RunFor, Settings,
@@ -35,6 +35,11 @@ pub enum Command {
     Demo(DemoArguments),
     /// Say what this kernel allows, what is degraded and why, and what to change
     Doctor(DoctorArguments),
+    /// Write a completion script for a shell to standard output
+    Completions(manual::CompletionsArguments),
+    /// Write the manual pages (for packages)
+    #[command(hide = true)]
+    Manual(manual::ManualArguments),
     /// One of the demo's services (started by the demo itself)
     #[command(hide = true)]
     DemoService(service::Arguments),

@@ -10,6 +10,8 @@ pub mod doctor;
 mod duration;
 mod escape;
 mod log;
+mod manager;
+pub mod manual;
 mod palette;
 pub mod print;
 pub mod privileges;
@@ -44,6 +46,8 @@ pub fn main(arguments: Arguments) -> ExitCode {
         },
         Command::Demo(demo) => demo::run(&demo),
         Command::Doctor(doctor) => doctor::run(doctor.json),
+        Command::Completions(arguments) => manual::completions(&arguments),
+        Command::Manual(arguments) => manual::pages(&arguments),
         Command::DemoService(service) => demo::service::run(&service),
     };
     done.unwrap_or_else(|error| {

@@ -5,7 +5,12 @@ use std::{process::ExitCode, time::Instant};
 use anyhow::Context as _;
 
 use crate::{
-    cli::{log, print::Printer, privileges},
+    cli::{
+        log,
+        manager::{self, Watchdog},
+        print::Printer,
+        privileges,
+    },
     config::{Print, Settings},
     daemon::{Daemon, Show},
 };
@@ -23,8 +28,9 @@ pub(crate) fn run(settings: Settings) -> anyhow::Result<ExitCode> {
         });
     let daemon = Daemon::start(&settings, show, began)?;
     announce(&daemon);
-    let ended = daemon.wait(settings.duration);
-    notify("STOPPING=1");
+    let mut watchdog = Watchdog::from_environment();
+    let ended = daemon.wait(settings.duration, || watchdog.alive());
+    manager::stopping();
     daemon.stop();
     ended.map(|()| ExitCode::SUCCESS)
 }
@@ -39,27 +45,5 @@ pub(crate) fn announce(daemon: &Daemon) {
         daemon.ready_after().as_secs_f64(),
         metrics.unwrap_or_default()
     );
-    notify("READY=1");
-}
-
-/// Tells systemd (sd_notify(3)); nothing happens where no manager asked.
-fn notify(state: &str) {
-    use std::os::{
-        linux::net::SocketAddrExt,
-        unix::net::{SocketAddr, UnixDatagram},
-    };
-
-    let Some(path) = std::env::var_os("NOTIFY_SOCKET") else {
-        return;
-    };
-    let bytes = path.as_encoded_bytes();
-    let address = match bytes.strip_prefix(b"@") {
-        Some(name) => SocketAddr::from_abstract_name(name),
-        None => SocketAddr::from_pathname(&path),
-    };
-    let sent = address
-        .and_then(|address| UnixDatagram::unbound()?.send_to_addr(state.as_bytes(), &address));
-    if let Err(error) = sent {
-        tracing::warn!(%error, "cannot notify the service manager");
-    }
+    manager::ready(daemon.tier());
 }

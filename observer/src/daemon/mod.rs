@@ -273,11 +273,12 @@ impl Daemon {
         *self.closed.borrow()
     }
 
-    /// Waits for SIGTERM, SIGINT, the end of `duration`, or a sink that nobody reads any more.
+    /// Waits for SIGTERM, SIGINT, the end of `duration`, or a sink that nobody reads any more. Calls `alive` every second
+    /// while no part is stuck.
     ///
     /// # Errors
     /// A part of the daemon is gone. It is to be stopped then as ever.
-    pub fn wait(&self, duration: Option<Duration>) -> Result<()> {
+    pub fn wait(&self, duration: Option<Duration>, alive: impl FnMut()) -> Result<()> {
         let mut signals = self.signals.lock().unwrap_or_else(PoisonError::into_inner);
         let closed = self.closed.clone();
         self.outlets.block_on(ending::ending(
@@ -285,6 +286,7 @@ impl Daemon {
             duration,
             closed,
             &self.health,
+            alive,
         ))
     }
 

@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 use crate::{command, debian, workspace};
 
 /// Programs that the tests start, and the Debian package of each.
-const PROGRAMS: [(&str, &str); 13] = [
+const PROGRAMS: [(&str, &str); 15] = [
     ("ab", "apache2-utils"),
     ("bpftool", "bpftool"),
     ("curl", "curl"),
@@ -24,6 +24,8 @@ const PROGRAMS: [(&str, &str); 13] = [
     ("openssl", "openssl"),
     ("puma", "puma"),
     ("python3", "python3"),
+    ("setpriv", "util-linux"),
+    ("systemd-analyze", "systemd"),
     ("unshare", "util-linux"),
     ("wrk", "wrk"),
 ];

@@ -24,7 +24,7 @@ fn trace(settings: Settings, sink: Box<dyn SpanSink>) -> anyhow::Result<ExitCode
     log::start(&settings.log);
     let daemon = Daemon::start(&settings, Some(Show { sink, all: true }), Instant::now())?;
     announce(&daemon);
-    let ended = daemon.wait(settings.duration);
+    let ended = daemon.wait(settings.duration, || {});
     daemon.stop();
     ended.map(|()| ExitCode::SUCCESS)
 }
