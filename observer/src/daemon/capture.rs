@@ -40,6 +40,7 @@ impl Capture {
     pub(super) fn begin(settings: &Settings) -> Result<Self> {
         let private = is_alone(settings)?;
         let types = KernelTypes::of_running_kernel()?;
+        tracing::debug!("the kernel's types are read");
         let features = Features::probe(&types);
         let injection = injection::Plan::of(settings.inject_headers, &features)?;
         let options = options(settings, private, injection.is_possible());
@@ -50,6 +51,7 @@ impl Capture {
         // Takes maps out of the object, which programs that are loaded need to find there.
         let leaving = injection.begin(&mut kernel)?;
         drop(types);
+        kernel.forget_others();
         memory::trim();
         for (refused, reason) in kernel.refused() {
             let reason = reason.lines().next().unwrap_or_default();

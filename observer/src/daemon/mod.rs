@@ -118,6 +118,7 @@ impl Daemon {
     /// # Errors
     /// What stands in the way, with what to do: no tier that works, an address in use, settings that cannot be.
     pub fn start(settings: &Settings, show: Option<Show>, began: Instant) -> Result<Self> {
+        memory::bound();
         // Signals first: a SIGTERM while programs are being verified must end us in order, too.
         let runtime = outlets::runtime()?;
         let signals = Signals::register(&runtime)?;
@@ -225,6 +226,7 @@ impl Daemon {
         if let Some(server) = &server {
             server.show(page);
         }
+        tracing::debug!("executables are looked at");
         health.reached(Stage::Capturing);
         Ok(Self {
             stop,

@@ -57,6 +57,7 @@ pub(super) fn look(
         tracing::warn!("no running process matches the selectors yet; waiting for one");
     }
     policy.apply(verdicts)?;
+    tracing::debug!("processes are looked through");
     Ok((table, plan))
 }
 

@@ -9,7 +9,7 @@ use aya::programs::{
 };
 
 pub(crate) use super::programs::Reach;
-use super::{load::object::OBJECT, maps, programs::Programs, running::Kernel};
+use super::{parallel, running::Kernel};
 
 /// Places in one executable where one program runs, until this is dropped.
 #[expect(dead_code, reason = "dropping it removes the breakpoints")]
@@ -28,13 +28,13 @@ impl Kernel {
     pub fn load_uprobes(&mut self, names: &[&'static str]) -> Result<()> {
         let attached = &mut self.attached;
         if self.has_many_uprobes {
-            let descriptor = |name: &str| maps::number_of(&attached.ebpf, name);
-            let programs = Programs::new(OBJECT, descriptor)?;
-            for name in names {
+            let programs = self.not_loaded.as_ref();
+            let programs = programs.ok_or_else(|| anyhow!("they are loaded at start, or never"))?;
+            let loaded = parallel::each(names.to_vec(), |name| {
                 let loaded = programs.load_for_executables(name);
-                let loaded = loaded.with_context(|| (*name).to_owned())?;
-                attached.programs.push((*name, loaded));
-            }
+                Ok((name, loaded.with_context(|| name.to_owned())?))
+            })?;
+            attached.programs.extend(loaded);
             return Ok(());
         }
         for name in names {

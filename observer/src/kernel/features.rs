@@ -3,7 +3,7 @@
 use super::{preemption, types::KernelTypes};
 
 /// What the kernel is and allows, asked once.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Features {
     /// `uname -r`.
     pub release: String,
@@ -23,6 +23,8 @@ pub struct Features {
     pub kernel_workers: bool,
     /// Many uprobes may share a link (6.6).
     pub many_uprobes: bool,
+    /// Programs of every kind may make entries of maps that have none beforehand (`bpf_mem_alloc`, 6.1).
+    pub allocates: bool,
     /// Processes may use io_uring.
     pub rings: bool,
     /// Tasks may lose their CPU in the middle of kernel code.
@@ -51,6 +53,7 @@ impl Features {
             task_registers: types.has_helper("task_pt_regs"),
             kernel_workers: !types.has_function("create_io_thread"),
             many_uprobes: types.has_function("bpf_uprobe_multi_link_attach"),
+            allocates: types.has_function("bpf_mem_alloc_init"),
             rings: are_rings_allowed(),
             preemptible: preemption::is_possible(
                 &system.version().to_string_lossy(),

@@ -61,6 +61,20 @@ impl Hook {
         )
     }
 
+    /// Whether it is a kprobe or a kretprobe.
+    pub(super) const fn is_probe(self) -> bool {
+        matches!(
+            self,
+            Self::Probe(_)
+                | Self::ProbeIf(..)
+                | Self::ProbeIfThere(_)
+                | Self::ProbeReturn(_)
+                | Self::ProbeReturnIf(..)
+                | Self::ProbeLike(..)
+                | Self::ProbeReturnLike(..)
+        )
+    }
+
     /// Whether the hook is for another version of the kernel, or the kernel may lack it.
     pub(crate) fn is_left_out(self, types: &KernelTypes) -> bool {
         match self {

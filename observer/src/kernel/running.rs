@@ -10,6 +10,7 @@ use super::{
     attached::Attached,
     ktls::{KernelTls, TlsHooks},
     maps::{self, RECORD_RINGS, connections::ConnectionMaps, duplicate, policy::PolicyMaps},
+    programs::Programs,
     reader::RecordRing,
     statistics::ProgramStats,
     tcp_option::{self, Adopted, TcpOption},
@@ -19,6 +20,8 @@ use super::{
 /// The programs at work. Dropping it detaches everything.
 pub struct Kernel {
     pub(super) attached: Attached,
+    /// The object's programs, until all that are wanted are loaded.
+    pub(super) not_loaded: Option<Programs>,
     pub(super) tls: TlsHooks,
     pub(super) tier: Tier,
     pub(super) refused: Vec<(Tier, String)>,
@@ -42,6 +45,11 @@ impl Kernel {
     /// How long loading and attaching took.
     pub fn load_time(&self) -> Duration {
         self.load_time
+    }
+
+    /// All programs that are wanted are loaded: lets go of the others.
+    pub fn forget_others(&mut self) {
+        self.not_loaded = None;
     }
 
     /// Whether trace context travels in TCP options.

@@ -18,7 +18,7 @@ INT, PTR, ARRAY, STRUCT, UNION, ENUM, FWD, TYPEDEF, VOLATILE, CONST, RESTRICT, F
 HELPERS = {"BPF_FUNC_get_current_task_btf", "BPF_FUNC_task_pt_regs"}
 
 source = pathlib.Path(__file__).resolve().parents[2] / "src/kernel"
-FILES = ("offsets.rs", "types.rs", "features.rs", "hook.rs", "uring.rs", "tier/mod.rs", "tier/programs.rs", "tier/spares.rs")
+FILES = ("offsets.rs", "types/mod.rs", "features.rs", "hook.rs", "uring.rs", "tier/mod.rs", "tier/programs.rs", "tier/spares.rs")
 text = "".join((source / file).read_text() for file in FILES)
 text += "".join(f'"{path}"' for path in sys.argv[3:])
 paths = {match.split(".")[0]: set() for match in re.findall(r'"(\w+(?:\.\w+)+)"', text)}

@@ -1,7 +1,6 @@
 //! A tier on this kernel, before anything of it is loaded.
 
 use anyhow::Result;
-use aya::Btf;
 use observer_abi::offsets::Offsets;
 
 use crate::kernel::{
@@ -11,7 +10,6 @@ use crate::kernel::{
 /// A tier, and the kernel that it is tried on.
 pub(super) struct Candidate<'a> {
     pub(super) tier: Tier,
-    pub(super) btf: &'a Btf,
     pub(super) types: &'a KernelTypes,
     pub(super) features: &'a Features,
     pub(super) offsets: Offsets,
@@ -21,17 +19,11 @@ pub(super) struct Candidate<'a> {
 impl<'a> Candidate<'a> {
     /// # Errors
     /// When the kernel's types lack what every tier needs.
-    pub(super) fn new(
-        tier: Tier,
-        btf: &'a Btf,
-        types: &'a KernelTypes,
-        features: &'a Features,
-    ) -> Result<Self> {
+    pub(super) fn new(tier: Tier, types: &'a KernelTypes, features: &'a Features) -> Result<Self> {
         let offsets = offsets(types)?;
         let followed = Followed::of(tier, types, &offsets, features);
         Ok(Self {
             tier,
-            btf,
             types,
             features,
             offsets,

@@ -11,30 +11,26 @@ mod options;
 mod settings;
 mod sizes;
 
-use std::{os::fd::OwnedFd, time::Instant};
+use std::time::Instant;
 
-use anyhow::{Context as _, Result, anyhow};
-use aya::{Btf, Ebpf};
+use anyhow::{Context as _, Result, anyhow, bail};
 
 use self::{candidate::Candidate, object::OBJECT, open::open_with_option};
 pub use self::{open::try_tcp_option, options::LoadOptions};
 use super::{
-    attach::{attach, attach_loaded, load_all},
+    attach::{attach_all, load_all},
     attached::Attached,
     features::Features,
     hook::Hook,
     ktls::TlsHooks,
-    maps, parallel,
-    programs::{self, Loaded, Programs},
+    maps,
+    programs::{self, Programs},
     refusal::brief,
     running::Kernel,
     tier::{Tier, with_spares},
     types::KernelTypes,
     uring,
 };
-
-/// Programs that aya does not hold, and their links.
-type Past = (Vec<(&'static str, Loaded)>, Vec<OwnedFd>);
 
 impl Kernel {
     /// Loads and attaches the best tier that really works, or the one that was asked for. Capture stays off until
@@ -44,14 +40,13 @@ impl Kernel {
     /// Why each tier does not work here, and what to do.
     pub fn load(types: &KernelTypes, features: &Features, options: &LoadOptions) -> Result<Self> {
         let begin = Instant::now();
-        let btf = Btf::from_sys_fs().context("cannot read the kernel's type information")?;
         let mut refused = Vec::new();
         let candidates: Vec<Tier> = match options.tier {
             Some(tier) => vec![tier],
             None => Tier::AUTOMATIC.to_vec(),
         };
         for tier in candidates {
-            let loaded = Candidate::new(tier, &btf, types, features)
+            let loaded = Candidate::new(tier, types, features)
                 .and_then(|candidate| load_tier(&candidate, options));
             match loaded {
                 Ok(mut kernel) => {
@@ -78,8 +73,7 @@ impl Kernel {
         features: &Features,
         options: &LoadOptions,
     ) -> Result<Self> {
-        let btf = Btf::from_sys_fs().context("cannot read the kernel's type information")?;
-        load_tier(&Candidate::new(tier, &btf, types, features)?, options)
+        load_tier(&Candidate::new(tier, types, features)?, options)
     }
 }
 
@@ -115,23 +109,23 @@ fn load_tier(candidate: &Candidate<'_>, options: &LoadOptions) -> Result<Kernel>
     if tier == Tier::Fentry {
         // Before all the maps are made.
         let function = "tcp_sendmsg";
-        programs::try_entry(function, candidate.btf)
+        programs::try_entry(function, candidate.types)
             .with_context(|| format!("a program on {function}"))?;
     }
     let plan = plan(candidate, options)?;
+    if !features.may_probe_read() && plan.iter().any(|(_, hook)| hook.is_probe()) {
+        bail!("kernel lockdown refuses kprobes");
+    }
     let (mut ebpf, tcp_option) = open_with_option(candidate, options)?;
-    let (programs, links) = if features.may_probe_read() {
-        load_all(&mut ebpf, &plan, candidate.btf)?;
-        for (name, hook) in &plan {
-            attach(&mut ebpf, name, *hook).with_context(|| format!("{name} on {}", hook.name()))?;
-        }
-        Past::default()
-    } else {
-        load_past_aya(&ebpf, &plan, candidate.btf)?
-    };
+    tracing::debug!(%tier, "maps are made");
+    let programs = Programs::new(OBJECT, |name| maps::number_of(&ebpf, name))?;
+    let loaded = load_all(&mut ebpf, &programs, &plan, candidate.types)?;
+    tracing::debug!(programs = loaded.len(), "programs are loaded");
+    let links = attach_all(&mut ebpf, &loaded, &plan)?;
     let tls = TlsHooks::of(tier, features.preemptible, &ebpf)?;
     let mut kernel = Kernel {
-        attached: Attached::new(ebpf, programs, links),
+        attached: Attached::new(ebpf, loaded, links),
+        not_loaded: Some(programs),
         tls,
         tier,
         refused: Vec::new(),
@@ -141,6 +135,7 @@ fn load_tier(candidate: &Candidate<'_>, options: &LoadOptions) -> Result<Kernel>
     };
     kernel.tls.begin(&mut kernel.attached, candidate.types);
     kernel.attached.settle()?;
+    tracing::debug!("programs are attached");
     Ok(kernel)
 }
 
@@ -155,15 +150,4 @@ fn plan(candidate: &Candidate<'_>, options: &LoadOptions) -> Result<Vec<(&'stati
     } else {
         plan
     })
-}
-
-fn load_past_aya(ebpf: &Ebpf, plan: &[(&'static str, Hook)], btf: &Btf) -> Result<Past> {
-    let programs = Programs::new(OBJECT, |name| maps::number_of(ebpf, name))?;
-    let loaded = parallel::each(plan.to_vec(), |(name, hook)| {
-        let program = programs.load(name, hook, btf);
-        let program = program.with_context(|| format!("{name} on {}", hook.name()))?;
-        Ok((name, program))
-    })?;
-    let links = attach_loaded(&loaded, plan)?;
-    Ok((loaded, links))
 }

@@ -1,13 +1,13 @@
 //! The object in the kernel: maps made, programs not yet loaded.
 
-use anyhow::{Context as _, Result, anyhow};
-use aya::{Btf, Ebpf, EbpfError, EbpfLoader, maps::MapError};
+use anyhow::{Result, anyhow};
+use aya::{Ebpf, EbpfError, EbpfLoader, maps::MapError};
 use ipnet::IpNet;
 
 use super::{
     candidate::Candidate,
     detection::detection,
-    object::{OBJECT, without_socket_map},
+    object::{OBJECT, adapted},
     options::LoadOptions,
     settings::settings,
     sizes::{Needs, sizes},
@@ -28,7 +28,8 @@ pub(super) fn open(candidate: &Candidate<'_>, options: &LoadOptions) -> Result<E
     let settings = settings(candidate, options);
     let detection = detection(&options.detection)?;
     let mut loader = EbpfLoader::new();
-    loader.btf(Some(candidate.btf));
+    // The programs name no field of the kernel's: offsets are handed over below.
+    loader.btf(None);
     loader.override_global("OFFSETS", &candidate.offsets, true);
     loader.override_global("SETTINGS", &settings, true);
     loader.override_global("DETECTION", &detection.rows, true);
@@ -41,14 +42,8 @@ pub(super) fn open(candidate: &Candidate<'_>, options: &LoadOptions) -> Result<E
     for (name, entries) in sizes(needs, options) {
         loader.map_max_entries(name, entries);
     }
-    let plain;
-    let object = if options.inject {
-        OBJECT
-    } else {
-        plain = without_socket_map(OBJECT)?;
-        &plain
-    };
-    loader.load(object).map_err(|error| match refused_map(&error) {
+    let object = adapted(OBJECT, candidate.features, options.inject)?;
+    loader.load(&object).map_err(|error| match refused_map(&error) {
         Some(name) => anyhow!(
             "the kernel refused to make the map {name}: the limit of locked memory is too low for it and may not be \
              raised (before 5.11 maps count; ulimit -l unlimited, LimitMEMLOCK=infinity)"
@@ -102,14 +97,13 @@ pub(super) fn open_with_option(
 /// # Errors
 /// Why it does not work here.
 pub fn try_tcp_option(types: &KernelTypes, features: &Features, peers: &[IpNet]) -> Result<()> {
-    let btf = Btf::from_sys_fs().context("cannot read the kernel's type information")?;
     let options = LoadOptions {
         connections: 64,
         ring_bytes: 64 << 10,
         option_peers: peers.to_vec(),
         ..LoadOptions::default()
     };
-    let candidate = Candidate::new(Tier::Socket, &btf, types, features)?;
+    let candidate = Candidate::new(Tier::Socket, types, features)?;
     let mut ebpf = open(&candidate, &options)?;
     tcp_option::attach(&mut ebpf, types, peers)
 }

@@ -6,13 +6,10 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, anyhow};
-use aya_obj::{
-    btf::{Btf, BtfKind},
-    generated::{bpf_attach_type, bpf_attr, bpf_cmd, bpf_insn, bpf_prog_type},
-};
+use aya_obj::generated::{bpf_attach_type, bpf_attr, bpf_cmd, bpf_insn, bpf_prog_type};
 
 use super::Loaded;
-use crate::kernel::system_call::bpf_descriptor;
+use crate::kernel::{hook::Hook, system_call::bpf_descriptor, types::KernelTypes};
 
 /// Bytes of a verifier's log that an error shows: its end.
 const LOG_SHOWN: usize = 4096;
@@ -27,11 +24,24 @@ pub(in crate::kernel) struct Target {
 }
 
 impl Target {
-    /// The kernel's own type of this name.
-    pub(super) fn of(kernel: &Btf, name: &str, kind: BtfKind) -> Result<Self> {
-        let function = kernel.id_by_type_name_kind(name, kind);
+    /// A function of the kernel's own.
+    fn function(kernel: &KernelTypes, name: &str) -> Result<Self> {
+        Self::of(kernel.function_id(name), name)
+    }
+
+    /// What a hook names in the kernel's own types.
+    pub(super) fn of_hook(kernel: &KernelTypes, hook: Hook) -> Result<Self> {
+        match hook {
+            Hook::Tracepoint(name) | Hook::TracepointIfThere(name) => {
+                Self::of(kernel.tracepoint_id(name), name)
+            }
+            _ => Self::function(kernel, hook.name()),
+        }
+    }
+
+    fn of(id: Option<u32>, name: &str) -> Result<Self> {
         Ok(Self {
-            function: function.with_context(|| format!("this kernel has no {name}"))?,
+            function: id.with_context(|| format!("this kernel has no {name}"))?,
             object: None,
         })
     }
@@ -41,7 +51,7 @@ impl Target {
 ///
 /// # Errors
 /// Why the kernel refuses it. Some kernels refuse every program of this kind; this finds out quickly.
-pub(in crate::kernel) fn try_entry(function: &str, kernel: &Btf) -> Result<()> {
+pub(in crate::kernel) fn try_entry(function: &str, kernel: &KernelTypes) -> Result<()> {
     // r0 = 0; exit
     let instruction = |code| bpf_insn {
         code,
@@ -50,7 +60,7 @@ pub(in crate::kernel) fn try_entry(function: &str, kernel: &Btf) -> Result<()> {
         off: 0,
         imm: 0,
     };
-    let target = Target::of(kernel, function, BtfKind::Func)?;
+    let target = Target::function(kernel, function)?;
     let instructions = [instruction(0xb7), instruction(0x95)];
     let mut attr = load_attributes(
         &instructions,

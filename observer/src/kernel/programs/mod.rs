@@ -1,5 +1,7 @@
-//! Loading past aya (0.14), which does not know three things; maps, and everything else, stay its own.
+//! Loading past aya (0.14): all programs but kprobes, socket programs and iterators; maps, and everything else, stay its
+//! own. What it does not know, or does at a price:
 //!
+//! - It unpacks the kernel's types to find the function of a program: 40 MB and a tenth of a second.
 //! - Under `lockdown=confidentiality` the kernel refuses `bpf_probe_read_kernel`. aya takes that for a kernel from before
 //!   5.5 and rewrites every call of `bpf_probe_read_user`, which is allowed, to `bpf_probe_read`, which is not allowed.
 //! - Uprobes at many places in one link (`BPF_TRACE_UPROBE_MULTI`, 6.6). One by one each waits, when it goes, for all
@@ -18,7 +20,6 @@ use std::{
 use anyhow::{Context as _, Result, anyhow, bail};
 use aya_obj::{
     Function, Map, Object,
-    btf::{Btf, BtfKind},
     generated::{bpf_attach_type, bpf_prog_type},
 };
 
@@ -28,7 +29,7 @@ pub(super) use self::{
     loaded::Loaded,
     loading::{Target, try_entry},
 };
-use super::hook::Hook;
+use super::{hook::Hook, types::KernelTypes};
 
 /// The object's programs, with their maps and calls in place.
 pub(in crate::kernel) struct Programs {
@@ -68,32 +69,16 @@ impl Programs {
     }
 
     /// Loads one program for its hook.
-    pub(in crate::kernel) fn load(&self, name: &str, hook: Hook, kernel: &Btf) -> Result<Loaded> {
-        let (function, license) = self.find(name)?;
-        let (kind, attach, target) = match hook {
-            Hook::Tracepoint(of) | Hook::TracepointIfThere(of) => (
-                BtfKind::Typedef,
-                bpf_attach_type::BPF_TRACE_RAW_TP,
-                format!("btf_trace_{of}"),
-            ),
-            Hook::Enter(of) | Hook::EnterIf(of, _) => (
-                BtfKind::Func,
-                bpf_attach_type::BPF_TRACE_FENTRY,
-                of.to_owned(),
-            ),
-            Hook::Exit(of) | Hook::ExitIf(of, _) => (
-                BtfKind::Func,
-                bpf_attach_type::BPF_TRACE_FEXIT,
-                of.to_owned(),
-            ),
-            _ => bail!("kernel lockdown refuses kprobes"),
-        };
-        let target = Target::of(kernel, &target, kind)?;
-        let tracing = bpf_prog_type::BPF_PROG_TYPE_TRACING;
-        self.load_function(function, license, tracing, attach, target)
+    pub(in crate::kernel) fn load(
+        &self,
+        name: &str,
+        hook: Hook,
+        kernel: &KernelTypes,
+    ) -> Result<Loaded> {
+        self.load_at(name, hook, Target::of_hook(kernel, hook)?)
     }
 
-    /// Loads one program for the entry or the exit of a function, of a module's perhaps.
+    /// Loads one program for its hook in a type that is known, of a module's perhaps.
     pub(in crate::kernel) fn load_at(
         &self,
         name: &str,
@@ -102,9 +87,10 @@ impl Programs {
     ) -> Result<Loaded> {
         let (function, license) = self.find(name)?;
         let attach = match hook {
+            Hook::Tracepoint(_) | Hook::TracepointIfThere(_) => bpf_attach_type::BPF_TRACE_RAW_TP,
             Hook::Enter(_) | Hook::EnterIf(..) => bpf_attach_type::BPF_TRACE_FENTRY,
             Hook::Exit(_) | Hook::ExitIf(..) => bpf_attach_type::BPF_TRACE_FEXIT,
-            _ => bail!("{} is no function to enter", hook.name()),
+            _ => bail!("a probe on {} is of another type", hook.name()),
         };
         let tracing = bpf_prog_type::BPF_PROG_TYPE_TRACING;
         self.load_function(function, license, tracing, attach, target)

@@ -72,17 +72,13 @@ fn requests_of_io_uring_are_followed_where_the_tier_needs_them_and_the_kernel_le
     use crate::kernel::uring::{Followed, Lack};
 
     let allowed = Features {
-        release: String::new(),
-        machine: String::new(),
-        lockdown: None,
         send_start_tracepoint: true,
         socket_tracepoints: true,
         typed_task: true,
         task_registers: true,
-        kernel_workers: false,
         many_uprobes: true,
         rings: true,
-        preemptible: false,
+        ..Features::default()
     };
     let of = |tier, version, features: &Features| {
         let types = kernel(version);
