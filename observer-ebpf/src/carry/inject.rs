@@ -41,7 +41,7 @@ use crate::{
         call::Call,
         capture,
         connection::{self, CONNECTIONS},
-        output::count,
+        output::{add, count},
         policy,
         scratch::{self, Scratch, slot},
     },
@@ -483,7 +483,7 @@ fn take() -> Option<u32> {
             if counter.read_volatile() == 1 {
                 return Some(slot::MESSAGE + index);
             }
-            add(counter, -1);
+            add(counter, u64::MAX);
         }
         index += 1;
     }
@@ -496,14 +496,7 @@ fn give(slot: u32) {
         let index = slot.wrapping_sub(slot::MESSAGE);
         if index < slot::MESSAGES {
             // SAFETY: the map's value has so many.
-            unsafe { add(taken.cast::<u64>().add(index as usize), -1) };
+            unsafe { add(taken.cast::<u64>().add(index as usize), u64::MAX) };
         }
     }
-}
-
-/// BPF_XADD; the compiler has no atomics for this target.
-#[inline(always)]
-unsafe fn add(counter: *mut u64, by: i64) {
-    // SAFETY: the caller's counter.
-    unsafe { core::arch::asm!("lock *(u64 *)({0} + 0) += {1}", in(reg) counter, in(reg) by, options(nostack)) };
 }

@@ -41,19 +41,31 @@ pub(crate) static RECORDS_3: RingBuf = RingBuf::with_byte_size(4096, 0);
 /// Adds to a counter of this CPU.
 #[inline(always)]
 pub(crate) fn count(counter: Counter, by: u64) {
-    counted(counter, by);
+    if let Some(value) = COUNTERS.get_ptr_mut(counter as u32) {
+        // SAFETY: a live map value.
+        unsafe { add(value, by) };
+    }
 }
 
-/// The same; what it says then.
+/// What a counter of this CPU says.
 #[inline(always)]
-fn counted(counter: Counter, by: u64) -> u64 {
-    let Some(value) = COUNTERS.get_ptr_mut(counter as u32) else { return 0 };
-    // SAFETY: a per-CPU value; an interrupt may at worst lose one increment.
-    unsafe {
-        let sum = (*value).wrapping_add(by);
-        *value = sum;
-        sum
+fn counted(counter: Counter) -> u64 {
+    match COUNTERS.get_ptr(counter as u32) {
+        // SAFETY: a live map value.
+        Some(value) => unsafe { value.read_volatile() },
+        None => 0,
     }
+}
+
+/// Adds in one instruction: an interrupt, or another task of the same CPU, between a load and a store would lose what it
+/// added.
+///
+/// # Safety
+/// `value` lies in a map value.
+#[inline(always)]
+pub(crate) unsafe fn add(value: *mut u64, by: u64) {
+    // SAFETY: as promised. The atomic add without a result is in every version of the instruction set.
+    unsafe { ::core::arch::asm!("lock *(u64 *)({0} + 0) += {1}", in(reg) value, in(reg) by, options(nostack)) };
 }
 
 /// The ring of the connection with this generation. (The verifier allows no arithmetic on its sock's address; the ns are as
@@ -79,7 +91,7 @@ pub(crate) unsafe fn send(generation: u64, data: *const u8, length: u64) -> bool
 /// As for [`send`].
 #[inline(always)]
 pub(crate) unsafe fn send_run(generation: u64, data: *const u8, length: u64) -> bool {
-    let looks = settings().wake_bytes() < SMALL || length >= LARGE || counted(Counter::Records, 0) % EVERY == 0;
+    let looks = settings().wake_bytes() < SMALL || length >= LARGE || counted(Counter::Records) % EVERY == 0;
     // SAFETY: passed on.
     unsafe { send_looking(generation, data, length, looks) }
 }
