@@ -26,8 +26,8 @@ use crate::metrics::{Exemplar, Instrument, Point};
 use crate::process::{Service, Value};
 use crate::trace::{Span, SpanKind, link_attributes};
 
-/// Version of the semantic conventions that attribute and metric names follow.
-pub(super) const SCHEMA_URL: &str = "https://opentelemetry.io/schemas/1.38.0";
+/// Version of the semantic conventions that attribute and metric names follow (`tests/conventions.rs`).
+pub(super) const SCHEMA_URL: &str = "https://opentelemetry.io/schemas/1.45.0";
 
 /// An encoded request and the number of items in it.
 pub(super) struct Encoded {

@@ -82,7 +82,9 @@ fn spans_are_grouped_by_service_with_equal_services_together() {
         (scope.name.as_str(), scope.version.as_str()),
         ("observer", env!("CARGO_PKG_VERSION"))
     );
-    assert_eq!(request.resource_spans[0].schema_url, SCHEMA_URL);
+    let schema = "https://opentelemetry.io/schemas/1.45.0";
+    assert_eq!(request.resource_spans[0].schema_url, schema);
+    assert_eq!(request.resource_spans[0].scope_spans[0].schema_url, schema);
 }
 
 #[test]
