@@ -31,8 +31,11 @@ const PULSE: Duration = Duration::from_secs(60);
 
 /// Longest sleep.
 const PATIENCE: Duration = Duration::from_nanos(HOUSEKEEPING_NS);
-/// Rest after events were taken in, so that a storm of short processes does not wake it for each.
+/// Rest in a storm of short processes, so that it does not wake for each.
 const REST: Duration = Duration::from_millis(10);
+/// Times that it may wake without a rest, and the time in which it gains one of them: what is selected and begins alone is
+/// decided on at once.
+const AT_ONCE: u32 = 32;
 
 /// Every process that there is now, and the policy that follows, written.
 ///
@@ -71,6 +74,34 @@ pub(super) struct Follower {
     pub(super) kernel: Arc<Mutex<Kernel>>,
 }
 
+/// How often it may wake in a short time.
+struct Pace {
+    left: u32,
+    /// Since when none was gained, ns.
+    since_ns: u64,
+}
+
+impl Pace {
+    const fn new(now_ns: u64) -> Self {
+        Self {
+            left: AT_ONCE,
+            since_ns: now_ns,
+        }
+    }
+
+    /// After events were taken in: whether to wait for the next ones without a rest.
+    fn may_go_on(&mut self, now_ns: u64) -> bool {
+        let every = REST.as_nanos() as u64;
+        let gained = now_ns.saturating_sub(self.since_ns) / every;
+        self.since_ns += gained * every;
+        let gained = u32::try_from(gained).unwrap_or(u32::MAX);
+        self.left = self.left.saturating_add(gained).min(AT_ONCE);
+        let may = self.left > 0;
+        self.left = self.left.saturating_sub(1);
+        may
+    }
+}
+
 impl Follower {
     /// Starts the thread.
     ///
@@ -86,6 +117,7 @@ impl Follower {
     fn run(mut self, pulse: &Pulse) {
         let mut looked = now_ns();
         let mut looked_for_tls = looked;
+        let mut pace = Pace::new(looked);
         while !self.stop.load(Ordering::Acquire) {
             pulse.beat();
             let now = now_ns();
@@ -108,7 +140,7 @@ impl Follower {
                 self.let_go(now);
             }
             // Nobody wakes us for connections that leave the socket map.
-            if busy || self.leaving.is_some() {
+            if self.leaving.is_some() || busy && !pace.may_go_on(now) {
                 std::thread::sleep(REST);
             }
             if self.leaving.is_none() {
@@ -129,5 +161,42 @@ impl Follower {
                 .expire(&|service| departed.contains(service));
             self.shared.departed.post(departed);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: u64 = 1_000_000;
+
+    #[test]
+    fn who_begins_alone_is_decided_on_at_once() {
+        let mut pace = Pace::new(0);
+        // Fork, exec and exit of a process every 100 ms, each a wake-up, for a minute.
+        for at in (0..60_000).step_by(100) {
+            assert!(
+                (0..3).all(|event| pace.may_go_on((at + event) * MS)),
+                "{at}"
+            );
+        }
+    }
+
+    #[test]
+    fn in_a_storm_it_wakes_a_hundred_times_a_second_and_rests_in_between() {
+        let mut pace = Pace::new(0);
+        // An event each 100 µs for a second, and for as long as it rests.
+        let (mut at, mut woken, mut rested) = (0, 0, 0);
+        while at < 1000 * MS {
+            woken += 1;
+            if pace.may_go_on(at) {
+                at += MS / 10;
+            } else {
+                rested += 1;
+                at += REST.as_nanos() as u64;
+            }
+        }
+        assert!((90..=100).contains(&rested), "{rested}");
+        assert!(woken <= 2 * 100 + AT_ONCE, "{woken}");
     }
 }
