@@ -38,6 +38,8 @@ enum Task {
     Mutants(mutants::Options),
     /// Install what the tests need, build the daemon, and run all tests (as root)
     Test(test::Options),
+    #[command(hide = true)]
+    TestProgram(test::ProgramOptions),
     /// Run chains of real services whose true parents are known, and count right, missing and wrong ones (as root)
     Truth(truth::Options),
     #[command(hide = true)]
@@ -57,6 +59,7 @@ fn main() -> ExitCode {
         Task::Fuzz(options) => fuzz::run(&options).map(|()| ExitCode::SUCCESS),
         Task::Mutants(options) => mutants::run(&options).map(|()| ExitCode::SUCCESS),
         Task::Test(options) => test::run(&options).map(|()| ExitCode::SUCCESS),
+        Task::TestProgram(options) => test::run_program(&options),
         Task::Truth(options) => truth::run(options).map(|()| ExitCode::SUCCESS),
         Task::TruthLeaf(options) => truth::leaf::run(&options).map(|()| ExitCode::SUCCESS),
         Task::Vm(options) => vm::run(options),

@@ -5,6 +5,7 @@
 mod ability;
 pub(crate) mod environment;
 mod fresh;
+mod limit;
 
 use std::os::unix::fs::MetadataExt;
 use std::process::Command;
@@ -16,6 +17,7 @@ use crate::{
     workspace::{self, Profile},
 };
 use ability::EndToEnd;
+pub(crate) use limit::{ProgramOptions, run as run_program};
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
@@ -46,7 +48,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         .output()
         .with_context(|| format!("starting {}", binary.display()))?;
     let report = String::from_utf8_lossy(&doctor.stdout);
-    let mut tests = runner();
+    let mut tests = runner()?;
     match ability::decide(doctor.status.success(), std::env::var_os("CI").as_deref()) {
         EndToEnd::Run => {
             tests
@@ -66,15 +68,19 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 }
 
 /// nextest where it is installed: it gives every test its own process, and says which ones hang.
-fn runner() -> Command {
+///
+/// # Errors
+/// When our own executable, which limits `cargo test`, is not known.
+fn runner() -> Result<Command> {
     let mut cargo = workspace::cargo();
     if command::succeeds(workspace::cargo().args(["nextest", "--version"])) {
         cargo.args(["nextest", "run", "--workspace"]);
     } else {
         // Without it, the first program with a failure hides what the others say.
         cargo.args(["test", "--workspace", "--no-fail-fast"]);
+        limit::install(&mut cargo)?;
     }
-    cargo
+    Ok(cargo)
 }
 
 fn skipped(report: &str) {
