@@ -16,7 +16,7 @@ use std::{
     time::Duration,
 };
 
-use super::now_ns;
+use super::time::now_ns;
 
 /// A part that is asked instead of telling: what is wrong with it, if anything.
 type Probe = Box<dyn Fn() -> Option<&'static str> + Send + Sync>;

@@ -33,6 +33,7 @@ mod sink;
 mod tallies;
 mod tcp_option;
 mod threads;
+mod time;
 mod waiting;
 
 use std::{
@@ -47,7 +48,6 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use rustix::time::{ClockId, clock_gettime};
 use tokio::sync::watch;
 
 use self::{
@@ -60,13 +60,14 @@ use self::{
     page::{Page, Readings},
     pipeline::Shared,
     processes::Follower,
-    registries::Registries,
+    registries::{Collect, Registries},
     runtimes::Looker,
     server::PageServer,
     shard::Shards,
     signals::Signals,
+    time::now_ns,
 };
-pub use self::{rehearsal::Rehearsal, sink::SpanSink};
+pub use self::{rehearsal::Rehearsal, show::Show, sink::SpanSink};
 use crate::{
     config::Settings,
     export::otlp::OwnMetrics,
@@ -80,19 +81,6 @@ use crate::{
 const FINISH: Duration = Duration::from_secs(10);
 /// How long the exporters may take to drain.
 const DRAIN: Duration = Duration::from_secs(4);
-/// How often the offset between the clocks is measured and idle state looked through.
-const HOUSEKEEPING_NS: u64 = 1_000_000_000;
-
-/// What shows spans on this machine.
-pub struct Show {
-    /// Takes them.
-    pub sink: Box<dyn SpanSink>,
-    /// Every exchange, not only those that the sampler keeps.
-    pub all: bool,
-}
-
-/// Gives all metrics now.
-type Collect = Arc<dyn Fn() -> Snapshot + Send + Sync>;
 
 /// A running daemon.
 pub struct Daemon {
@@ -320,12 +308,4 @@ fn report_own(outlets: &Outlets, page: &Arc<Page>) -> Result<()> {
         families: Box::new(move || page_of.upgrade().map_or_else(Vec::new, |it| it.families())),
     });
     Ok(())
-}
-
-/// CLOCK_MONOTONIC, ns.
-fn now_ns() -> u64 {
-    let time = clock_gettime(ClockId::Monotonic);
-    (time.tv_sec as u64)
-        .wrapping_mul(1_000_000_000)
-        .wrapping_add(time.tv_nsec as u64)
 }

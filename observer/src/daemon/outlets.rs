@@ -15,10 +15,10 @@ use anyhow::{Context as _, Result};
 use tokio::{runtime::Runtime, sync::watch};
 
 use super::{
-    Collect, Show,
     flow::Local,
     health::Health,
-    show,
+    registries::Collect,
+    show::{self, Show},
     threads::{self, spawn},
 };
 use crate::{

@@ -12,13 +12,12 @@ use std::{
 use anyhow::{Context as _, Result};
 
 use super::{
-    HOUSEKEEPING_NS,
     departures::Departures,
     health::{Health, Pulse},
-    now_ns,
     pipeline::Shared,
     registries::Registries,
     threads::spawn,
+    time::{HOUSEKEEPING_NS, now_ns},
 };
 use crate::{
     config::Settings,

@@ -2,12 +2,15 @@
 
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use super::now_ns;
+use super::time::now_ns;
 use crate::{
     metrics::{Limits, Merge, Registry, Snapshot},
     process::Service,
     trace::Clock,
 };
+
+/// Gives all metrics now.
+pub(super) type Collect = Arc<dyn Fn() -> Snapshot + Send + Sync>;
 
 /// One registry a shard. Collections go side by side; a service leaves all registries between two of them, so that
 /// none sees it in some shards only, where it would seem to count backwards.

@@ -9,14 +9,13 @@ use std::{
 use anyhow::Result;
 
 use super::{
-    HOUSEKEEPING_NS,
     flow::Flow,
     health::{Health, Pulse},
-    now_ns,
     outlets::Outlets,
     pipeline::{Pipeline, Shared},
     registries::Registries,
     threads::spawn,
+    time::{HOUSEKEEPING_NS, now_ns},
 };
 use crate::{
     config::Settings,

@@ -7,8 +7,16 @@ use std::{
 
 use tokio::sync::watch;
 
-use super::{Collect, SpanSink};
+use super::{registries::Collect, sink::SpanSink};
 use crate::trace::Span;
+
+/// What shows spans on this machine.
+pub struct Show {
+    /// Takes them.
+    pub sink: Box<dyn SpanSink>,
+    /// Every exchange, not only those that the sampler keeps.
+    pub all: bool,
+}
 
 /// How often the sink is given all metrics.
 const SHOW_METRICS: Duration = Duration::from_secs(3);

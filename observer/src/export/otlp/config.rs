@@ -28,7 +28,7 @@ use reqwest::Url;
 use reqwest::header::HeaderMap;
 
 use super::variables::{ConfigError, Environment, Found};
-use super::{Signal, TlsFiles, headers};
+use super::{headers, signal::Signal, tls::TlsFiles};
 
 /// Transport and encoding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

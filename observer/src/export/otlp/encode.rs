@@ -19,7 +19,7 @@ use opentelemetry_proto::tonic::trace::v1::{
 use prost::Message;
 use prost::bytes::Bytes;
 
-use super::Temporality;
+use super::config::Temporality;
 use super::delta::Series;
 use crate::exchange::InferredLink;
 use crate::metrics::{Exemplar, Instrument, Point};

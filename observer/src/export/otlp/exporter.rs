@@ -10,10 +10,11 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 
+use super::config::{OtlpConfig, SignalConfig};
 use super::counters::{Counting, ExportCounters};
 use super::queue::{Refusal, SpanQueue};
 use super::sender::Sender;
-use super::{OtlpConfig, OwnMetrics, Signal, SignalConfig, metrics, spans};
+use super::{metrics, own::OwnMetrics, signal::Signal, spans};
 use crate::metrics::Snapshot;
 use crate::trace::Span;
 

@@ -11,8 +11,9 @@ use tonic::codegen::http::uri::PathAndQuery;
 use tonic::metadata::MetadataMap;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 
+use super::config::{Compression, SignalConfig};
 use super::failure::Failure;
-use super::{Compression, Signal, SignalConfig};
+use super::signal::Signal;
 
 /// A client of one method.
 pub(super) struct Grpc {

@@ -8,8 +8,8 @@ use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, RE
 use reqwest::redirect::{Attempt, Policy};
 use reqwest::{Client, Response, Url};
 
+use super::config::{Compression, SignalConfig};
 use super::failure::{Failure, Retry, with_causes};
-use super::{Compression, SignalConfig};
 
 /// A client of one URL.
 pub(super) struct Http {

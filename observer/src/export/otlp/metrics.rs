@@ -6,13 +6,13 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tokio::time::{MissedTickBehavior, interval};
 
+use super::config::{MetricsConfig, Temporality};
 use super::counters::InFlight;
 use super::delta::{self, Previous};
 use super::encode::{Collection, encode_metrics};
 use super::interval::{Began, Moment};
 use super::own::{OwnMetrics, PreviousOwn, encode_own};
 use super::sender::{Sender, closing};
-use super::{MetricsConfig, Temporality};
 use crate::metrics::Snapshot;
 
 /// Gives the metrics of this moment.

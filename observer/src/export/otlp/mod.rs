@@ -26,6 +26,7 @@ mod own;
 mod queue;
 mod retry;
 mod sender;
+mod signal;
 mod spans;
 mod tls;
 mod variables;
@@ -45,48 +46,6 @@ pub use config::{
 pub use counters::{ExportCounters, SignalCounters};
 pub use exporter::OtlpExporter;
 pub use own::OwnMetrics;
+pub use signal::Signal;
 pub use tls::TlsFiles;
 pub use variables::ConfigError;
-
-/// One of the two kinds of telemetry that are exported.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Signal {
-    /// Spans.
-    Traces,
-    /// Data points.
-    Metrics,
-}
-
-impl Signal {
-    /// What its items are called in messages.
-    pub(crate) fn items(self) -> &'static str {
-        match self {
-            Self::Traces => "spans",
-            Self::Metrics => "data points",
-        }
-    }
-
-    /// The part of a variable's name that belongs to it.
-    fn variable_part(self) -> &'static str {
-        match self {
-            Self::Traces => "TRACES",
-            Self::Metrics => "METRICS",
-        }
-    }
-
-    /// The path that is added to a general OTLP/HTTP endpoint.
-    fn http_path(self) -> &'static str {
-        match self {
-            Self::Traces => "v1/traces",
-            Self::Metrics => "v1/metrics",
-        }
-    }
-
-    /// The gRPC method.
-    fn grpc_path(self) -> &'static str {
-        match self {
-            Self::Traces => "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
-            Self::Metrics => "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export",
-        }
-    }
-}

@@ -13,7 +13,7 @@ use opentelemetry_proto::tonic::metrics::v1::{
 };
 use prost::Message;
 
-use super::Temporality;
+use super::config::Temporality;
 use super::encode::{Encoded, key_value, resource_metrics};
 use super::interval::{Began, Moment};
 use crate::export::{Family, Kind, Labels};

@@ -3,7 +3,7 @@
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
-use super::Backoff;
+use super::config::Backoff;
 
 /// The waits between one request's attempts.
 pub(super) struct Waits {

@@ -11,13 +11,14 @@ use prost::bytes::Bytes;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
+use super::config::{Protocol, SignalConfig};
 use super::counters::{Counting, InFlight};
 use super::failure::{Failure, Retry};
 use super::grpc::Grpc;
 use super::http::Http;
 use super::retry::Waits;
+use super::signal::Signal;
 use super::warn::Limited;
-use super::{Protocol, Signal, SignalConfig};
 
 /// Who we are. The specification's `OTel-OTLP-Exporter-…` names SDKs; this isn't one.
 pub(super) const USER_AGENT: &str = concat!("observer-otlp/", env!("CARGO_PKG_VERSION"));

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::time::timeout;
 
-use super::TracesConfig;
+use super::config::TracesConfig;
 use super::counters::InFlight;
 use super::encode::encode_spans;
 use super::queue::{Batch, SpanQueue};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::Signal;
+use super::signal::Signal;
 
 /// A setting that can't be used.
 ///

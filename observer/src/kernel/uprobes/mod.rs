@@ -16,6 +16,7 @@ mod imports;
 mod node;
 mod plan;
 mod python;
+mod recognition;
 mod relocations;
 mod ruby;
 mod text;
@@ -170,7 +171,7 @@ impl Runtimes {
                 let (plan, runtime) = python::plan(image)?;
                 return Some((plan, Interpreter::Python(runtime)));
             }
-            Some((plan::of_executable(&name, image)?, Interpreter::No))
+            Some((recognition::of_executable(&name, image)?, Interpreter::No))
         })?;
         if known.runtime.strict != strict::NO && node::may_use_io_uring(&self.proc, pid) {
             return None;
