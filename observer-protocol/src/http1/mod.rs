@@ -31,6 +31,7 @@ mod response_head;
 mod rows;
 #[cfg(test)]
 mod tests;
+mod texts;
 mod wide;
 
 pub use crate::Segment;
@@ -40,3 +41,4 @@ pub use protocol::Http1;
 pub use request::{RequestEvent, RequestHead, RequestParser};
 pub use response::{ResponseEvent, ResponseHead, ResponseParser};
 pub use rows::ROWS;
+pub use texts::Texts;

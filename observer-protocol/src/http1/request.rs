@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::{
-    Framing, Limits, Malformed, MessageEnd, RequestKind, Segment,
+    Framing, Limits, Malformed, MessageEnd, RequestKind, Segment, Texts,
     machine::{Machine, Note, Step},
     request_head::RequestSyntax,
 };
@@ -17,16 +17,10 @@ pub struct RequestHead {
     pub end: u64,
     /// Method token as it was sent.
     pub method: Cow<'static, str>,
-    /// Request target as it was sent, query included, at most 2 KiB of it.
-    pub target: String,
+    /// Target, host, user agent and `traceparent`.
+    pub texts: Texts,
     /// 0 for HTTP/1.0, 1 for HTTP/1.1.
     pub minor_version: u8,
-    /// `Host` header, else the authority of an absolute or authority-form target; at most 256 bytes.
-    pub host: Option<String>,
-    /// `User-Agent` header, at most 256 bytes.
-    pub user_agent: Option<String>,
-    /// `traceparent` as it was sent, not checked; `None` where there is none or more than one.
-    pub traceparent: Option<String>,
     /// `tracestate` headers joined, at most 512 bytes in whole entries; `None` without a `traceparent`.
     pub tracestate: Option<Box<str>>,
     /// `b3` header as it was sent, at most 128 bytes of it; else the `X-B3-*` headers in that form. Not checked.
@@ -45,18 +39,16 @@ pub struct RequestHead {
 }
 
 impl RequestHead {
-    /// Says nothing but where it stands; its target's room is kept.
+    /// Says nothing but where it stands, and its texts as they were.
     pub(super) fn begin(&mut self, at: u64, to: u64) {
         // Each field by name, so that none is left as it was.
         let Self {
             start,
             end,
             method,
-            target,
+            // Written by whoever begins it.
+            texts: _,
             minor_version,
-            host,
-            user_agent,
-            traceparent,
             tracestate,
             b3,
             content_length,
@@ -67,9 +59,7 @@ impl RequestHead {
         } = self;
         (*start, *end) = (at, to);
         *method = Cow::Borrowed("");
-        target.clear();
         *minor_version = 0;
-        (*host, *user_agent, *traceparent) = (None, None, None);
         (*tracestate, *b3) = (None, None);
         *content_length = None;
         (*chunked, *expect_continue, *upgrade, *truncated) = (false, false, false, false);

@@ -18,12 +18,6 @@ use crate::{
     trace_context::{MAX_TRACE_STATE, join_trace_state},
 };
 
-/// Most bytes kept of the request target.
-const MAX_TARGET: usize = 2048;
-/// Most bytes kept of `Host` and of `User-Agent`.
-const MAX_TEXT: usize = 256;
-/// Most bytes kept of a `traceparent`: a longer one is malformed, and still is when it is cut.
-const MAX_TRACE_PARENT: usize = 256;
 /// Most bytes kept of a `b3` header, whose longest form has 67.
 const MAX_B3: usize = 128;
 
@@ -44,9 +38,7 @@ impl fmt::Debug for RequestSyntax {
 
 /// What the header lines of a request say.
 #[derive(Debug, Default)]
-pub(super) struct Said<'b> {
-    /// The head, where it is known to be text.
-    text: Option<&'b str>,
+struct Said<'b> {
     host: Option<&'b [u8]>,
     user_agent: Option<&'b [u8]>,
     traceparent: Option<&'b [u8]>,
@@ -61,59 +53,11 @@ pub(super) struct Said<'b> {
 }
 
 impl<'b> Said<'b> {
-    /// Nothing, in a head of which that is known.
-    #[cfg(test)]
-    pub(super) fn nothing(text: Option<&'b str>) -> Self {
-        Self {
-            text,
-            ..Self::default()
-        }
-    }
-
     /// In the lines that httparse found.
     fn of(headers: &[httparse::Header<'b>]) -> Self {
         let mut said = Self::default();
         head::fields(headers).for_each(|field| said.note(field));
         said
-    }
-
-    /// A method in capitals, a target in ASCII and a version, with one space between them; `None` for anything else.
-    pub(super) fn request_line(&self, line: &'b [u8]) -> Option<Line<'b>> {
-        let (line, version) = line.split_last_chunk::<9>()?;
-        let minor_version = match version {
-            b" HTTP/1.1" => 1,
-            b" HTTP/1.0" => 0,
-            _ => return None,
-        };
-        let method = line.iter().position(|byte| !byte.is_ascii_uppercase())?;
-        let (method, rest) = line.split_at(method);
-        let target = rest.strip_prefix(b" ")?;
-        if method.is_empty() || !is_visible(target) {
-            return None;
-        }
-        let method = common(method).or_else(|| self.text_of(method))?;
-        Some((method, self.text_of(target)?, minor_version))
-    }
-
-    /// A part of the head as text, where it is.
-    fn text_of(&self, part: &'b [u8]) -> Option<&'b str> {
-        let Some(text) = self.text else {
-            return str::from_utf8(part).ok();
-        };
-        let at = part.as_ptr().addr().checked_sub(text.as_ptr().addr())?;
-        text.get(at..at.checked_add(part.len())?)
-    }
-
-    /// At most `limit` bytes of a value as text, in room that was used before.
-    fn keep(&self, room: Option<String>, value: Option<&'b [u8]>, limit: usize) -> Option<String> {
-        let value = value?;
-        let mut kept = room.unwrap_or_default();
-        kept.clear();
-        match self.text.and_then(|_| self.text_of(value)) {
-            Some(text) => kept.push_str(&text[..text.floor_char_boundary(limit)]),
-            None => head::push_text(&mut kept, value, limit),
-        }
-        Some(kept)
     }
 
     /// Notes a line. Where there are several of a kind that may come once, the first counts.
@@ -153,14 +97,10 @@ impl Syntax for RequestSyntax {
 
     fn parse(&self, bytes: &[u8], start: u64) -> Option<Parsed<Self::Head>> {
         let mut said = Said::default();
-        if let Some(plain) = Plain::read(bytes, |field| said.note(field)) {
-            // Judged once, not value by value.
-            said.text = bytes
-                .get(..plain.length)
-                .and_then(|it| str::from_utf8(it).ok());
-            if let Some(line) = said.request_line(plain.first_line) {
-                return self.whole(line, &said, start, plain.length);
-            }
+        if let Some(plain) = Plain::read(bytes, |field| said.note(field))
+            && let Some(line) = request_line(plain.first_line)
+        {
+            return self.whole(line, &said, start, plain.length);
         }
         self.parse_uncommon(bytes, start)
     }
@@ -224,23 +164,15 @@ impl RequestSyntax {
             return None;
         }
         let mut head = self.spare.take().unwrap_or_default();
-        let rooms = [
-            head.host.take(),
-            head.user_agent.take(),
-            head.traceparent.take(),
-        ];
         head.begin(start, start.saturating_add(length as u64));
         head.method = token(method);
-        let cut = target.floor_char_boundary(MAX_TARGET);
-        head.target.push_str(&target[..cut]);
         head.minor_version = minor_version;
-        let [host, user_agent, traceparent] = rooms;
         let named = || authority(method, target).map(str::as_bytes);
-        head.host = said.keep(host, said.host.or_else(named), MAX_TEXT);
-        head.user_agent = said.keep(user_agent, said.user_agent, MAX_TEXT);
+        let host = said.host.or_else(named);
         // Of several, which counts is not known.
         let only = said.traceparent.filter(|_| said.trace_parents == 1);
-        head.traceparent = said.keep(traceparent, only, MAX_TRACE_PARENT);
+        head.texts
+            .write([Some(target), host, said.user_agent, only]);
         if only.is_some() && !said.trace_states.is_empty() {
             let states = said.trace_states.iter().copied();
             head.tracestate = join_trace_state(states, MAX_TRACE_STATE);
@@ -297,7 +229,25 @@ fn legible_target(bytes: &[u8]) -> Option<Vec<u8>> {
 }
 
 /// Method, target and minor version.
-pub(super) type Line<'b> = (&'b str, &'b str, u8);
+pub(super) type Line<'b> = (&'b str, &'b [u8], u8);
+
+/// A method in capitals, a target in ASCII and a version, with one space between them; `None` for anything else.
+pub(super) fn request_line(line: &[u8]) -> Option<Line<'_>> {
+    let (line, version) = line.split_last_chunk::<9>()?;
+    let minor_version = match version {
+        b" HTTP/1.1" => 1,
+        b" HTTP/1.0" => 0,
+        _ => return None,
+    };
+    let method = line.iter().position(|byte| !byte.is_ascii_uppercase())?;
+    let (method, rest) = line.split_at(method);
+    let target = rest.strip_prefix(b" ")?;
+    if method.is_empty() || !is_visible(target) {
+        return None;
+    }
+    let method = common(method).or_else(|| str::from_utf8(method).ok())?;
+    Some((method, target, minor_version))
+}
 
 /// Whether these are some bytes, all of them ASCII and beyond the space.
 fn is_visible(bytes: &[u8]) -> bool {
@@ -316,7 +266,7 @@ fn is_visible(bytes: &[u8]) -> bool {
 
 /// What httparse read of the first line; `None` where that is not one.
 fn first_line<'b>(request: &httparse::Request<'_, 'b>) -> Option<Line<'b>> {
-    Some((request.method?, request.path?, request.version?))
+    Some((request.method?, request.path?.as_bytes(), request.version?))
 }
 
 /// A body that may not come where the server has to ask for it.
@@ -347,7 +297,8 @@ fn token(method: &str) -> Cow<'static, str> {
 }
 
 /// The authority of a target in absolute form, or of CONNECT (RFC 9112 section 3.2).
-fn authority<'t>(method: &str, target: &'t str) -> Option<&'t str> {
+fn authority<'t>(method: &str, target: &'t [u8]) -> Option<&'t str> {
+    let target = str::from_utf8(target).ok()?;
     if method == "CONNECT" {
         return Some(target);
     }

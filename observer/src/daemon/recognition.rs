@@ -80,8 +80,8 @@ mod tests {
         let mut exchange = samples::exchange(role);
         let it = http(&mut exchange);
         it.method = "POST".into();
-        it.target = target.into();
-        it.user_agent = None;
+        it.set_target(target);
+        it.set_user_agent(None);
         exchange
     }
 
@@ -173,8 +173,9 @@ mod tests {
     #[test]
     fn a_collector_that_takes_traces_by_grpc_is_known_by_its_agent() {
         let mut post = post(Role::Client, "/v1/traces");
-        http(&mut post).user_agent =
-            Some("OpenTelemetry Collector Contrib/0.152.0 (linux/amd64)".into());
+        http(&mut post).set_user_agent(Some(
+            "OpenTelemetry Collector Contrib/0.152.0 (linux/amd64)",
+        ));
         assert_eq!(learned(&[post.clone(), post.clone(), post]), None);
     }
 }

@@ -177,13 +177,19 @@ fn series_differ_exactly_where_their_attributes_do() {
     vary(&|e| http(e).status = None);
     vary(&|e| http(e).method = "POST".into());
     vary(&|e| http(e).version = Some(HttpVersion::V1_0));
-    vary(&|e| http(e).host = Some("other".into()));
-    vary(&|e| http(e).host = None);
+    vary(&|e| http(e).set_host(Some("other")));
+    vary(&|e| http(e).set_host(None));
     vary(&|e| e.peer = Address::Inet("10.0.0.1:81".parse().unwrap()));
     vary(&|e| e.incomplete = Some(Incomplete::Reset));
     vary(&|e| e.incomplete = Some(Incomplete::Closed));
-    vary(&|e| (http(e).host, e.peer) = (None, Address::Unix("/a".into())));
-    vary(&|e| (http(e).host, e.peer) = (None, Address::Unknown));
+    vary(&|e| {
+        http(e).set_host(None);
+        e.peer = Address::Unix("/a".into());
+    });
+    vary(&|e| {
+        http(e).set_host(None);
+        e.peer = Address::Unknown;
+    });
     vary(&|e| e.role = Role::Server);
     for exchange in variants.iter().chain(&variants) {
         registry.record(&web, exchange, None, false, NOW);
@@ -191,7 +197,7 @@ fn series_differ_exactly_where_their_attributes_do() {
     assert_eq!(registry.series_count(), variants.len());
     // The same after the cache: other pointers to the same route, other ways to write the same server.
     let mut same = base.clone();
-    http(&mut same).host = Some("api.example.com:8080".into());
+    http(&mut same).set_host(Some("api.example.com:8080"));
     registry.record(&web, &same, None, false, NOW);
     assert_eq!(registry.series_count(), variants.len());
     let snapshot = taken(&[&registry]);
@@ -267,7 +273,7 @@ fn beyond_the_cap_everything_goes_to_the_overflow_series() {
         let route: Arc<str> = format!("/{n}").into();
         registry.record(&api, &exchange(Role::Server), Some(&route), false, NOW);
         let mut call = exchange(Role::Client);
-        http(&mut call).host = Some(format!("host-{n}"));
+        http(&mut call).set_host(Some(&format!("host-{n}")));
         registry.record(&api, &call, None, false, NOW);
     }
     assert_eq!(registry.series_count(), 20);

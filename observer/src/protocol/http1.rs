@@ -19,10 +19,8 @@ impl Account for Http1 {
         // The head of a request that could not be read says nothing, its version least.
         http.version = (!head.method.is_empty()).then(|| HttpVersion::of_minor(head.minor_version));
         http.method = std::mem::take(&mut head.method);
-        // Texts are exchanged, so that both sides use their room again.
-        std::mem::swap(&mut http.target, &mut head.target);
-        std::mem::swap(&mut http.host, &mut head.host);
-        std::mem::swap(&mut http.user_agent, &mut head.user_agent);
+        // They are exchanged, so that both sides use their room again.
+        std::mem::swap(&mut http.texts, &mut head.texts);
         http.status = None;
         http.request_body_size = None;
         http.response_body_size = None;
@@ -53,7 +51,7 @@ impl Account for Http1 {
 
     fn carried<'h>(head: &'h &mut RequestHead) -> Carried<'h> {
         Carried {
-            traceparent: head.traceparent.as_deref(),
+            traceparent: head.texts.traceparent(),
             tracestate: head.tracestate.as_deref(),
             b3: head.b3.as_deref(),
         }

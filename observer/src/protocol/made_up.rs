@@ -5,7 +5,7 @@
 
 use observer_protocol::{
     Segment,
-    http1::Http1,
+    http1::{Http1, Texts},
     protocol::{
         End, Ending, Input, Joined, Key, Lost, Number, Open, Progress, Protocol, Replies, Reply,
         Scope, Shape, Side, Sniff, Steps, Switch, Why,
@@ -284,7 +284,7 @@ impl Account for MadeUp {
     fn opened(detail: &mut Detail, head: Head) {
         *detail = Detail::Http1(HttpExchange {
             method: head.kind.to_string().into(),
-            target: head.id.to_string(),
+            texts: Texts::new(&head.id.to_string(), None, None),
             ..HttpExchange::default()
         });
     }

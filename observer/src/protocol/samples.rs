@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use observer_protocol::dns::{Question, RecordType, ResponseCode};
+use observer_protocol::{
+    dns::{Question, RecordType, ResponseCode},
+    http1::Texts,
+};
 
 use crate::{
     identity::{Address, ConnectionKey, ProcessKey, Role},
@@ -50,10 +53,12 @@ pub(crate) fn exchange(role: Role) -> Exchange {
         },
         detail: HttpExchange {
             method: "GET".into(),
-            target: "/users/42?q=secret".into(),
+            texts: Texts::new(
+                "/users/42?q=secret",
+                Some("api.example.com"),
+                Some("curl/8"),
+            ),
             version: Some(HttpVersion::V1_1),
-            host: Some("api.example.com".into()),
-            user_agent: Some("curl/8".into()),
             status: Some(200),
             request_body_size: Some(0),
             response_body_size: Some(512),

@@ -211,7 +211,7 @@ fn nothing_secret_is_in_a_span() {
     ] {
         for role in [Role::Server, Role::Client] {
             let mut exchange = exchange(role);
-            http(&mut exchange).target = target.into();
+            http(&mut exchange).set_target(target);
             let span = span(&exchange, None);
             assert!(
                 !format!("{:?}", span.attributes).contains("secret"),
@@ -249,8 +249,9 @@ fn connect_asterisk_and_ipv6_have_their_urls() {
     ] {
         let mut exchange = exchange(Role::Client);
         let parts = http(&mut exchange);
-        (parts.method, parts.target, parts.host) =
-            (method.into(), target.into(), host.map(Into::into));
+        parts.method = method.into();
+        parts.set_target(target);
+        parts.set_host(host);
         let table = table(&span(&exchange, None));
         let found = table.iter().find_map(|line| line.strip_prefix("url.full="));
         assert_eq!(found, expected, "{method} {target}");
@@ -264,7 +265,7 @@ fn unix_sockets_and_lost_announcements_add_nothing_untrue() {
         Address::Unix("/run/app.sock".into()),
         Address::Unix("".into()),
     );
-    http(&mut exchange).host = None;
+    http(&mut exchange).set_host(None);
     let with_path = table(&span(&exchange, None));
     assert!(with_path.contains(&"server.address=/run/app.sock".into()));
     assert!(with_path.contains(&"network.transport=unix".into()));

@@ -136,7 +136,7 @@ fn a_head_of_a_megabyte_is_truncated() {
         let [RequestEvent::Head(found)] = &events[..] else {
             panic!("{events:?}")
         };
-        assert!(found.truncated && &*found.target == "/x" && found.host.as_deref() == Some("x"));
+        assert!(found.truncated && found.texts.target() == "/x" && found.texts.host() == Some("x"));
     }
     let head = [
         &b"HTTP/1.1 200 OK\r\nA: "[..],
@@ -223,7 +223,7 @@ fn a_request_whose_framing_is_wrong_is_known_but_malformed() {
             let [RequestEvent::Head(head), end] = &events[..] else {
                 panic!("{header:?}: {events:?}")
             };
-            assert_eq!((&*head.method, &*head.target), ("POST", "/p"));
+            assert_eq!((&*head.method, head.texts.target()), ("POST", "/p"));
             assert_eq!(*end, RequestEvent::Malformed { at, reason }, "{header:?}");
         }
     }

@@ -49,19 +49,10 @@ fn a_head_in_used_room_is_the_same_as_one_in_new_room() {
 #[test]
 fn the_room_of_a_head_and_its_texts_is_used_again() {
     let mut parser = RequestParser::new(Limits::default());
-    let rooms = |head: &RequestHead| {
-        let texts = [
-            Some(&head.target),
-            head.host.as_ref(),
-            head.user_agent.as_ref(),
-            head.traceparent.as_ref(),
-        ];
-        texts.map(|text| text.map(|text| text.as_ptr()))
-    };
     let first = head(&mut parser, 0, FULL);
-    let (place, texts) = (std::ptr::from_ref(&*first), rooms(&first));
+    let (place, texts) = (std::ptr::from_ref(&*first), first.texts.place());
     parser.take_back(first);
     let second = head(&mut parser, FULL.len() as u64, FULL);
     assert_eq!(std::ptr::from_ref(&*second), place);
-    assert_eq!(rooms(&second), texts);
+    assert_eq!(second.texts.place(), texts);
 }

@@ -242,7 +242,8 @@ mod tests {
             status: Option<u16>,
         ) -> Option<Arc<str>> {
             let mut exchange = exchange(Role::Server);
-            (http(&mut exchange).target, http(&mut exchange).status) = (target.into(), status);
+            http(&mut exchange).set_target(target);
+            http(&mut exchange).status = status;
             let input = exchange.detail.describe().route(&exchange)?;
             self.of(service, input)
         }

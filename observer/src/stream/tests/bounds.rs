@@ -37,7 +37,7 @@ fn unfinished_heads_of_all_connections_together_are_bounded() {
     script.response(OK);
     assert_eq!(script.statuses(), [Some(200)]);
     assert_eq!(script.last().incomplete, Some(Incomplete::LostBytes));
-    assert_eq!(&*script.last().http().unwrap().target, "/slow");
+    assert_eq!(script.last().http().unwrap().texts.target(), "/slow");
     script.exchange();
     assert_eq!(script.last().incomplete, None);
     script.shard.drain(script.now, &mut script.seen);

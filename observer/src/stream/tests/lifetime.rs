@@ -86,7 +86,7 @@ fn a_head_that_is_cut_is_no_exchange_unless_its_first_line_was_seen() {
         .request("GET /slow HTTP/1.1\r\nHost: h\r\nX-")
         .close();
     assert_eq!(script.count(), 1);
-    assert_eq!(&*script.last().http().unwrap().target, "/slow");
+    assert_eq!(script.last().http().unwrap().texts.target(), "/slow");
     assert_eq!(script.last().incomplete, Some(Incomplete::Closed));
     script.assert_settled();
 }

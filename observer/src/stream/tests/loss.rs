@@ -61,7 +61,7 @@ fn a_piece_lost_from_a_request_head_marks_the_exchange() {
     assert_eq!(script.count(), 2);
     let first = &script.seen.exchanges[0];
     assert_eq!(first.incomplete, Some(Incomplete::LostBytes));
-    assert_eq!(&*first.http().unwrap().target, "/a");
+    assert_eq!(first.http().unwrap().texts.target(), "/a");
     assert!(matches!(first.http().unwrap().status, None | Some(404)));
     assert_eq!(script.last().http().unwrap().status, Some(200));
     script.assert_settled();
@@ -136,7 +136,7 @@ fn a_request_head_larger_than_what_is_captured_is_marked_and_still_answered() {
         .response("HTTP/1.1 431 Too Large\r\nContent-Length: 0\r\n\r\n");
     assert_eq!(script.statuses(), [Some(431)]);
     assert_eq!(script.last().incomplete, Some(Incomplete::HeadTooLarge));
-    assert_eq!(&*script.last().http().unwrap().target, "/big");
+    assert_eq!(script.last().http().unwrap().texts.target(), "/big");
     assert_eq!(script.last().http().unwrap().request_body_size, None);
     script.exchange();
     assert_eq!(script.statuses(), [Some(431), Some(200)]);

@@ -27,9 +27,12 @@ fn one_request_and_its_response_make_one_exchange() {
     );
     assert_eq!(exchange.incomplete, None);
     let http = exchange.http().unwrap();
-    assert_eq!((&*http.method, &*http.target), ("GET", "/items/7?x=1"));
     assert_eq!(
-        (http.host.as_deref(), http.user_agent.as_deref()),
+        (&*http.method, http.texts.target()),
+        ("GET", "/items/7?x=1")
+    );
+    assert_eq!(
+        (http.texts.host(), http.texts.user_agent()),
         (Some("shop"), Some("curl/8"))
     );
     assert_eq!(

@@ -14,7 +14,7 @@ use crate::{
 
 /// The id of the request.
 fn id(exchange: &Exchange) -> u32 {
-    exchange.http().unwrap().target.parse().unwrap()
+    exchange.http().unwrap().texts.target().parse().unwrap()
 }
 
 fn ids(script: &Script) -> Vec<u32> {

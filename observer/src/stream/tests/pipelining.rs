@@ -31,7 +31,7 @@ fn pipelined_requests_are_answered_in_order() {
         .seen
         .exchanges
         .iter()
-        .map(|exchange| &*exchange.http().unwrap().target)
+        .map(|exchange| exchange.http().unwrap().texts.target())
         .collect();
     assert_eq!(targets, ["/0", "/1", "/2", "/3"]);
     assert!(script.is_whole());
@@ -68,14 +68,14 @@ fn pipelining_beyond_what_is_captured_never_gives_a_wrong_status() {
         for exchange in &script.seen.exchanges {
             let http = exchange.http().unwrap();
             if let (Ok(number), Some(status)) = (
-                http.target.trim_start_matches('/').parse::<u16>(),
+                http.texts.target().trim_start_matches('/').parse::<u16>(),
                 http.status,
             ) {
                 assert_eq!(
                     status,
                     400 + number % 100,
                     "{} {status} {:?}",
-                    http.target,
+                    http.texts.target(),
                     exchange.incomplete
                 );
             }

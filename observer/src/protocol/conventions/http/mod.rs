@@ -15,6 +15,8 @@ mod target;
 
 use std::{borrow::Cow, sync::Arc};
 
+use observer_protocol::http1::Texts;
+
 pub use self::{
     method::Method,
     metrics::{CLIENT, CLIENT_DURATION, GROUPS, SERVER, SERVER_ACTIVE, SERVER_DURATION},
@@ -40,15 +42,11 @@ const COLLECTOR: &str = "OpenTelemetry Collector";
 pub struct HttpExchange {
     /// Method token as it was sent.
     pub method: Cow<'static, str>,
-    /// Request target as it was sent (origin, absolute, authority or asterisk form), at most 2 KiB, **query
-    /// included**: what leaves the daemon must cut it off at the `?`.
-    pub target: String,
+    /// Request target as it was sent (origin, absolute, authority or asterisk form), **query included**: what leaves the daemon
+    /// must cut it off at the `?`. `Host` header (or the authority of an absolute target), as it was sent; `User-Agent`.
+    pub texts: Texts,
     /// The request's version; `None` where its head was not seen.
     pub version: Option<HttpVersion>,
-    /// `Host` header (or the authority of an absolute target), as it was sent.
-    pub host: Option<String>,
-    /// `User-Agent` header, at most 256 bytes.
-    pub user_agent: Option<String>,
     /// Status code of the final response; `None` when none was seen.
     pub status: Option<u16>,
     /// Body bytes of the request; `None` where the framing was not seen whole.
@@ -93,6 +91,24 @@ const fn scheme(tls: bool) -> &'static str {
 /// The port that a URL of that scheme leaves out (RFC 9110 section 4.2).
 const fn default_port(tls: bool) -> u16 {
     if tls { 443 } else { 80 }
+}
+
+#[cfg(test)]
+impl HttpExchange {
+    /// The same with another target.
+    pub(crate) fn set_target(&mut self, target: &str) {
+        self.texts = Texts::new(target, self.texts.host(), self.texts.user_agent());
+    }
+
+    /// The same with another host.
+    pub(crate) fn set_host(&mut self, host: Option<&str>) {
+        self.texts = Texts::new(self.texts.target(), host, self.texts.user_agent());
+    }
+
+    /// The same with another user agent.
+    pub(crate) fn set_user_agent(&mut self, user_agent: Option<&str>) {
+        self.texts = Texts::new(self.texts.target(), self.texts.host(), user_agent);
+    }
 }
 
 impl Describe for HttpExchange {
@@ -154,7 +170,7 @@ impl Describe for HttpExchange {
             return None;
         }
         Some(RouteInput {
-            path: path(&self.target)?,
+            path: path(self.texts.target())?,
             // Not what was not found, was not understood, or had no answer at all.
             is_served: !matches!(self.status, None | Some(400 | 404 | 405 | 501)),
         })
@@ -165,11 +181,11 @@ impl Describe for HttpExchange {
         if &*self.method != "POST" {
             return None;
         }
-        let path = self.target.split('?').next().unwrap_or_default();
+        let path = self.texts.target().split('?').next().unwrap_or_default();
         if !path.ends_with(TRACES) {
             return None;
         }
-        let agent = self.user_agent.as_deref();
+        let agent = self.texts.user_agent();
         Some(Delivery {
             is_accepted: self.status.is_some_and(|status| status / 100 == 2),
             is_a_collectors: agent.is_some_and(|agent| agent.starts_with(COLLECTOR)),

@@ -36,7 +36,7 @@ impl HttpExchange {
         self.places(common, route, &mut out);
         out.some_text(
             "user_agent.original",
-            self.user_agent.as_deref().map(Arc::from),
+            self.texts.user_agent().map(Arc::from),
         );
         out.int("http.request.body.size", self.request_body_size);
         out.int("http.response.body.size", self.response_body_size);
@@ -63,7 +63,7 @@ impl HttpExchange {
     /// URL, server and peer.
     fn places(&self, common: &Common, route: Option<&Arc<str>>, out: &mut Attributes) {
         let (server_address, server_port) = server(self, common);
-        let path = path(&self.target);
+        let path = path(self.texts.target());
         match common.role {
             Role::Server => {
                 out.text("url.scheme", scheme(common.tls));

@@ -40,15 +40,15 @@ fn absolute(target: &str) -> Option<(&str, &str)> {
 /// The authority that a request names, as written: of an absolute or authority-form target, else of `Host`.
 /// Credentials before an `@` are cut off. `None` where it names none.
 pub(super) fn raw_authority(http: &HttpExchange) -> Option<&str> {
-    let target = &*http.target;
+    let target = http.texts.target();
     let written = if target.starts_with('/') {
-        http.host.as_deref()
+        http.texts.host()
     } else if let Some((authority, _)) = absolute(target) {
         Some(authority)
     } else if &*http.method == "CONNECT" {
         Some(target)
     } else {
-        http.host.as_deref()
+        http.texts.host()
     }?;
     let credentials = written.bytes().rposition(|byte| byte == b'@');
     let host = trimmed(&written[credentials.map_or(0, |at| at + 1)..]);
@@ -94,7 +94,7 @@ pub(super) fn full_url(
     match path {
         Some(path) => Some(format!("{scheme}://{authority}{path}")),
         None if &*http.method == "CONNECT" => Some(format!("//{authority}")),
-        None if &*http.target == "*" => Some(format!("{scheme}://{authority}")),
+        None if http.texts.target() == "*" => Some(format!("{scheme}://{authority}")),
         None => None,
     }
 }
