@@ -35,26 +35,44 @@ fn length(bytes: &[u8]) -> Result<usize, Malformed> {
     }
 }
 
-/// The text of a name with nothing in it that has to be written otherwise than it is sent: dots where lengths stood.
+/// The text of a name with nothing in it that has to be written otherwise than it is sent.
 fn plain(sent: &[u8]) -> Option<Box<str>> {
-    let (first, [labels @ .., _]) = sent.split_first()? else {
-        return None;
-    };
-    let mut text = labels.to_ascii_lowercase();
-    let (mut at, mut dots) = (usize::from(*first), 0);
-    while let Some(length) = labels.get(at) {
-        text[at] = b'.';
-        dots += 1;
-        at += 1 + usize::from(*length);
+    let mut text = Vec::with_capacity(sent.len().saturating_sub(2));
+    let mut odd = false;
+    let mut rest = sent;
+    while let Some((size, behind)) = rest.split_first() {
+        let (label, behind) = behind.split_at_checked(usize::from(*size))?;
+        rest = behind;
+        if label.is_empty() {
+            break;
+        }
+        if !text.is_empty() {
+            text.push(b'.');
+        }
+        text.extend(label.iter().map(|byte| {
+            let written = WRITTEN[usize::from(*byte)];
+            odd |= written == 0;
+            written
+        }));
     }
-    let found = text.iter().filter(|byte| **byte == b'.').count();
-    let such = |byte: &u8| matches!(byte, b'!'..=b'~') && *byte != b'\\';
-    let plain = text.iter().fold(true, |plain, byte| plain & such(byte));
-    if !plain || found != dots {
+    if odd || text.is_empty() {
         return None;
     }
     String::from_utf8(text).ok().map(String::into_boxed_str)
 }
+
+/// How a byte of a plain name is written; 0 where it takes more than one character.
+const WRITTEN: [u8; 256] = {
+    let mut table = [0; 256];
+    let mut byte = b'!';
+    while byte <= b'~' {
+        if byte != b'.' && byte != b'\\' {
+            table[byte as usize] = byte.to_ascii_lowercase();
+        }
+        byte += 1;
+    }
+    table
+};
 
 /// The text of any name.
 #[cold]

@@ -13,7 +13,6 @@ use std::{
         Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::{Duration, Instant},
 };
 
 use foldhash::HashMap;
@@ -27,7 +26,7 @@ const BYTES_EACH: usize = size_of::<Forget>()
         + size_of::<(TraceId, TraceId)>()
         + size_of::<((ProcessKey, SpanId), SpanId)>());
 /// What is forgotten before this may have been needed: a request lasts so long, now and then.
-const ENOUGH: Duration = Duration::from_secs(10);
+const ENOUGH_NS: u64 = 10_000_000_000;
 
 type TraceId = [u8; 16];
 type SpanId = [u8; 8];
@@ -69,7 +68,8 @@ struct Forget {
     span: SpanId,
     begun: Option<TraceId>,
     received: Option<(ProcessKey, SpanId)>,
-    since: Instant,
+    /// When it was told, CLOCK_MONOTONIC ns.
+    since_ns: u64,
 }
 
 impl Lineage {
@@ -96,16 +96,16 @@ impl Lineage {
         self.forgotten.load(Ordering::Relaxed)
     }
 
-    /// A request of a process had a header. `left_out`: its span will not be synthesized, or it is not known whether. Told again
-    /// once that is known.
+    /// A request of a process had a header, as is known now, CLOCK_MONOTONIC ns. `left_out`: its span will not be synthesized,
+    /// or it is not known whether. Told again once that is known.
     pub(super) fn header_seen(
         &self,
         process: ProcessKey,
         role: Role,
         header: &HeaderContext,
         left_out: bool,
+        now_ns: u64,
     ) {
-        let now = Instant::now();
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         let known = Known {
             role,
@@ -121,7 +121,7 @@ impl Lineage {
                 span: header.span_id,
                 begun: header.begun,
                 received,
-                since: now,
+                since_ns: now_ns,
             });
         }
         if let Some(begun) = header.begun {
@@ -132,8 +132,8 @@ impl Lineage {
         }
         self.is_empty.store(false, Ordering::Release);
         while inner.order.len() > self.most {
-            let since = inner.forget_oldest();
-            if since.is_some_and(|since| now.duration_since(since) < ENOUGH) {
+            let since_ns = inner.forget_oldest();
+            if since_ns.is_some_and(|since| now_ns.saturating_sub(since) < ENOUGH_NS) {
                 self.forgotten.fetch_add(1, Ordering::Relaxed);
             }
         }
@@ -194,7 +194,7 @@ impl Lineage {
 
 impl Inner {
     /// Since when it was remembered.
-    fn forget_oldest(&mut self) -> Option<Instant> {
+    fn forget_oldest(&mut self) -> Option<u64> {
         let oldest = self.order.pop_front()?;
         self.by_span.remove(&oldest.span);
         if let Some(begun) = oldest.begun {
@@ -205,7 +205,7 @@ impl Inner {
         {
             self.received.remove(&received);
         }
-        Some(oldest.since)
+        Some(oldest.since_ns)
     }
 }
 
@@ -236,7 +236,7 @@ mod tests {
     #[test]
     fn a_replaced_trace_takes_its_whole_tree_along() {
         let lineage = Lineage::new(1 << 20);
-        lineage.header_seen(process(0), Role::Server, &header(1, None), false);
+        lineage.header_seen(process(0), Role::Server, &header(1, None), false, 1);
         assert_eq!(lineage.resolve([7; 16], [1; 8]), Some(TRACE), "a child");
         assert_eq!(
             lineage.resolve([7; 16], [2; 8]),
@@ -257,7 +257,7 @@ mod tests {
         };
         let kernels = link([7; 16], 1, true);
         assert_eq!(lineage.correct_link(kernels), kernels, "without a header");
-        lineage.header_seen(process(0), Role::Server, &header(1, None), false);
+        lineage.header_seen(process(0), Role::Server, &header(1, None), false, 1);
         let named = link(TRACE, 1, false);
         assert_eq!(lineage.correct_link(kernels), named, "by its header");
         let grandchild = link([7; 16], 2, true);
@@ -268,7 +268,7 @@ mod tests {
     #[test]
     fn a_subtree_does_not_take_its_siblings_along() {
         let lineage = Lineage::new(1 << 20);
-        lineage.header_seen(process(0), Role::Client, &header(1, Some(5)), false);
+        lineage.header_seen(process(0), Role::Client, &header(1, Some(5)), false, 1);
         assert_eq!(lineage.resolve([7; 16], [1; 8]), Some(TRACE));
         assert_eq!(lineage.resolve([7; 16], [3; 8]), None);
     }
@@ -276,9 +276,9 @@ mod tests {
     #[test]
     fn a_chain_that_hands_the_header_on_keeps_its_own_edges() {
         let lineage = Lineage::new(1 << 20);
-        lineage.header_seen(process(0), Role::Server, &header(1, None), false);
-        lineage.header_seen(process(0), Role::Client, &header(2, Some(1)), false);
-        lineage.header_seen(process(1), Role::Server, &header(3, Some(2)), false);
+        lineage.header_seen(process(0), Role::Server, &header(1, None), false, 1);
+        lineage.header_seen(process(0), Role::Client, &header(2, Some(1)), false, 1);
+        lineage.header_seen(process(1), Role::Server, &header(3, Some(2)), false, 1);
         assert!(lineage.handed_on([1; 8], CALLER), "server to its client");
         assert!(
             lineage.handed_on([2; 8], CALLER),
@@ -291,24 +291,24 @@ mod tests {
     #[test]
     fn a_client_that_wrote_the_header_itself_handed_nothing_on() {
         let lineage = Lineage::new(1 << 20);
-        lineage.header_seen(process(0), Role::Client, &header(2, None), false);
+        lineage.header_seen(process(0), Role::Client, &header(2, None), false, 1);
         assert!(!lineage.handed_on([2; 8], CALLER), "no request behind it");
-        lineage.header_seen(process(0), Role::Client, &header(4, Some(1)), false);
+        lineage.header_seen(process(0), Role::Client, &header(4, Some(1)), false, 1);
         assert!(!lineage.handed_on([4; 8], CALLER), "the request had none");
     }
 
     #[test]
     fn a_span_that_is_left_out_is_nobodys_parent() {
         let lineage = Lineage::new(1 << 20);
-        lineage.header_seen(process(0), Role::Server, &header(1, None), true);
+        lineage.header_seen(process(0), Role::Server, &header(1, None), true, 1);
         assert!(!lineage.handed_on([1; 8], CALLER));
     }
 
     #[test]
     fn a_span_of_which_it_is_told_later_that_it_is_made_is_a_parent_then() {
         let lineage = Lineage::new(1 << 20);
-        lineage.header_seen(process(0), Role::Server, &header(1, None), true);
-        lineage.header_seen(process(0), Role::Server, &header(1, None), false);
+        lineage.header_seen(process(0), Role::Server, &header(1, None), true, 1);
+        lineage.header_seen(process(0), Role::Server, &header(1, None), false, 1);
         assert!(lineage.handed_on([1; 8], CALLER));
         assert_eq!(lineage.inner.lock().unwrap().order.len(), 1);
     }
@@ -316,8 +316,8 @@ mod tests {
     #[test]
     fn what_a_process_received_is_known_for_that_process() {
         let lineage = Lineage::new(1 << 20);
-        lineage.header_seen(process(3), Role::Server, &header(1, None), false);
-        lineage.header_seen(process(4), Role::Client, &header(2, None), false);
+        lineage.header_seen(process(3), Role::Server, &header(1, None), false, 1);
+        lineage.header_seen(process(4), Role::Client, &header(2, None), false, 1);
         assert!(lineage.was_received(process(3), CALLER));
         assert!(!lineage.was_received(process(4), CALLER));
     }
@@ -330,13 +330,16 @@ mod tests {
             let mut header = header(0, None);
             header.span_id = index.to_be_bytes();
             header.parent_id = index.to_be_bytes();
-            lineage.header_seen(process(0), Role::Server, &header, false);
+            lineage.header_seen(process(0), Role::Server, &header, false, 1);
         }
         assert!(!lineage.was_received(process(0), 0u64.to_be_bytes()));
         assert!(lineage.was_received(process(0), 1u64.to_be_bytes()));
         assert_eq!(lineage.resolve([8; 16], 0u64.to_be_bytes()), None);
         assert_eq!(lineage.resolve([8; 16], 1u64.to_be_bytes()), Some(TRACE));
         assert_eq!(lineage.forgotten(), 1, "early, and counted");
+        let late = 1 + ENOUGH_NS;
+        lineage.header_seen(process(0), Role::Server, &header(9, None), false, late);
+        assert_eq!(lineage.forgotten(), 1, "late enough");
         let inner = lineage.inner.lock().unwrap();
         assert_eq!(inner.by_span.len(), MOST);
         assert_eq!(inner.received.len(), MOST);

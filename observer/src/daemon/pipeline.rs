@@ -254,7 +254,7 @@ impl Pipeline {
         let known = self.services.known.get(at);
         let left_out = known.is_some_and(|known| self.flow.makes_own_spans(&known.service));
         let lineage = &self.flow.shared.lineage;
-        lineage.header_seen(process, role, header, left_out);
+        lineage.header_seen(process, role, header, left_out, self.flow.now_ns);
     }
 
     /// Settles it now, or once its process is known.
@@ -311,7 +311,7 @@ impl Sink for Pipeline {
         }
         // Others' spans depend on it. Whether it gets one itself is told later.
         let lineage = &self.flow.shared.lineage;
-        lineage.header_seen(process, role, header, true);
+        lineage.header_seen(process, role, header, true, self.flow.now_ns);
         self.hold(process, Held::Header(role, *header));
     }
 }

@@ -107,7 +107,7 @@ impl Sink for Rehearsal {
 
     fn header_seen(&mut self, process: ProcessKey, role: Role, header: &HeaderContext) {
         let lineage = &self.flow.shared.lineage;
-        lineage.header_seen(process, role, header, false);
+        lineage.header_seen(process, role, header, false, self.flow.now_ns);
     }
 }
 

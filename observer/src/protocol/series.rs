@@ -49,7 +49,14 @@ impl<'a> SeriesKey<'a> {
 
     /// The number of a name: even, and never 0.
     pub fn name(&mut self, name: &str) -> u64 {
+        if self.names.last.1 != 0 && self.names.last.0 == name {
+            return u64::from(self.names.last.1);
+        }
         if let Some(number) = self.names.texts.get(name) {
+            let (last, its_number) = &mut self.names.last;
+            last.clear();
+            last.push_str(name);
+            *its_number = *number;
             return u64::from(*number);
         }
         if self.names.texts.len() >= self.most {
@@ -85,6 +92,8 @@ impl<'a> SeriesKey<'a> {
 #[derive(Debug, Default)]
 pub(crate) struct Names {
     texts: HashMap<Box<str>, u32>,
+    /// The last one that was asked for, and its number, 0 where there was none: most are as the one before.
+    last: (String, u32),
     addresses: HashMap<IpAddr, u32>,
 }
 
@@ -103,6 +112,9 @@ mod tests {
         assert_eq!(number("a"), (2, true));
         assert_eq!(number("b"), (4, true));
         assert_eq!(number("a"), (2, true));
+        assert_eq!(number("a"), (2, true));
+        assert_eq!(number("b"), (4, true));
+        assert_eq!(number(""), (0, false), "which nothing was asked for before");
         assert_eq!(number("c"), (0, false));
     }
 

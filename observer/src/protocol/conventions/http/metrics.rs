@@ -101,12 +101,12 @@ pub static SERVER_ACTIVE: Instrument = Instrument {
     bounds: &[],
 };
 
-/// Open requests are counted by method and scheme.
-pub(super) fn open(method: Method, role: Role, tls: bool) -> Option<Open> {
-    (role == Role::Server).then_some(Open {
+/// A server's open requests are counted by method and scheme.
+pub(super) fn open(method: Method, tls: bool) -> Open {
+    Open {
         group: &SERVER,
         key: method as u16 | u16::from(tls) << 8,
-    })
+    }
 }
 
 fn open_labels(key: u16, out: &mut Attributes) {

@@ -158,7 +158,7 @@ impl Describe for HttpExchange {
     }
 
     fn open(&self, role: Role, tls: bool) -> Option<Open> {
-        metrics::open(Method::of(&self.method), role, tls)
+        (role == Role::Server).then(|| metrics::open(Method::of(&self.method), tls))
     }
 
     fn span(&self, common: &Common, route: Option<&Arc<str>>) -> SpanBuilder {
