@@ -102,9 +102,12 @@ fn what_is_uncommon_is_left_to_others() {
     }
 }
 
+/// Method, target and minor version.
+type Parts = (&'static str, &'static str, u8);
+
 #[test]
 fn the_usual_request_line_is_read_at_once_and_any_other_is_left() {
-    let table: [(&str, Option<(&str, &str, u8)>); 20] = [
+    let table: [(&str, Option<Parts>); 20] = [
         ("GET / HTTP/1.1", Some(("GET", "/", 1))),
         ("GET /a?b=c#d HTTP/1.0", Some(("GET", "/a?b=c#d", 0))),
         ("OPTIONS * HTTP/1.1", Some(("OPTIONS", "*", 1))),
