@@ -12,13 +12,16 @@ use std::path::Path;
 use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 
 /// Longest time without a line: a test may take minutes, and may wait for another work tree's tests.
 const SILENCE: Duration = Duration::from_secs(600);
+
+/// How often to see whether it ended while it writes nothing.
+const LOOK: Duration = Duration::from_millis(200);
 
 /// What timeout(1) says, too.
 const TOO_LONG: u8 = 124;
@@ -87,22 +90,29 @@ fn limited(
             }
         }
     });
+    let mut last = Instant::now();
     loop {
-        match wrote.recv_timeout(silence) {
+        match wrote.recv_timeout(LOOK.min(silence)) {
             Ok(bytes) => {
+                last = Instant::now();
                 to.write_all(&bytes)?;
                 to.flush()?;
+                continue;
             }
-            // It closed its output: it ends now.
-            Err(RecvTimeoutError::Disconnected) => return Ok(Some(child.wait()?)),
-            Err(RecvTimeoutError::Timeout) => {
-                // What it left running may hold its output open.
-                if let Some(status) = child.try_wait()? {
-                    return Ok(Some(status));
-                }
-                kill(&mut child)?;
-                return Ok(None);
+            Err(RecvTimeoutError::Timeout) => {}
+            // It closed its output, and ends now or hangs.
+            Err(RecvTimeoutError::Disconnected) => thread::sleep(Duration::from_millis(1)),
+        }
+        // What it left running may hold its output open; what it wrote itself is on its way at most.
+        if let Some(status) = child.try_wait()? {
+            while let Ok(bytes) = wrote.recv_timeout(LOOK) {
+                to.write_all(&bytes)?;
             }
+            return Ok(Some(status));
+        }
+        if last.elapsed() >= silence {
+            kill(&mut child)?;
+            return Ok(None);
         }
     }
 }
@@ -161,8 +171,6 @@ fn parent_of(stat: &str) -> Result<u32> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Instant;
-
     use super::*;
 
     fn shell(script: &str) -> Command {
@@ -195,6 +203,23 @@ mod tests {
             assert!(begun.elapsed() < Duration::from_secs(30), "{sleeper}");
             thread::sleep(Duration::from_millis(10));
         }
+    }
+
+    #[test]
+    fn a_program_that_closed_its_output_and_hangs_is_killed() {
+        let script = "exec >&-; sleep 1000";
+        let status = limited(shell(script), Duration::from_secs(1), Vec::new());
+        assert!(status.unwrap().is_none());
+    }
+
+    #[test]
+    fn what_a_program_left_running_is_not_waited_for() {
+        let begun = Instant::now();
+        let mut wrote = Vec::new();
+        let status = limited(shell("sleep 20 & echo one"), SILENCE, &mut wrote);
+        assert!(status.unwrap().is_some_and(|status| status.success()));
+        assert_eq!(wrote, b"one\n");
+        assert!(begun.elapsed() < Duration::from_secs(15));
     }
 
     #[test]
