@@ -105,7 +105,10 @@ fn limited(
         }
         // What it left running may hold its output open; what it wrote itself is on its way at most.
         if let Some(status) = child.try_wait()? {
-            while let Ok(bytes) = wrote.recv_timeout(LOOK) {
+            let until = Instant::now() + silence.min(10 * LOOK);
+            while Instant::now() < until
+                && let Ok(bytes) = wrote.recv_timeout(LOOK)
+            {
                 to.write_all(&bytes)?;
             }
             return Ok(Some(status));
