@@ -35,44 +35,65 @@ fn length(bytes: &[u8]) -> Result<usize, Malformed> {
     }
 }
 
-/// The text of a name with nothing in it that has to be written otherwise than it is sent.
+/// The text of a name with nothing in it that has to be written otherwise than it is sent: dots where lengths stood.
 fn plain(sent: &[u8]) -> Option<Box<str>> {
-    let mut text = Vec::with_capacity(sent.len().saturating_sub(2));
-    let mut odd = false;
-    let mut rest = sent;
-    while let Some((size, behind)) = rest.split_first() {
-        let (label, behind) = behind.split_at_checked(usize::from(*size))?;
-        rest = behind;
-        if label.is_empty() {
-            break;
-        }
-        if !text.is_empty() {
-            text.push(b'.');
-        }
-        text.extend(label.iter().map(|byte| {
-            let written = WRITTEN[usize::from(*byte)];
-            odd |= written == 0;
-            written
-        }));
+    let (first, [labels @ .., _]) = sent.split_first()? else {
+        return None;
+    };
+    let mut text = labels.to_vec();
+    let (mut at, mut dots) = (usize::from(*first), 0);
+    while let Some(length) = labels.get(at) {
+        text[at] = b'.';
+        dots += 1;
+        at += 1 + usize::from(*length);
     }
-    if odd || text.is_empty() {
+    let (words, rest) = text.as_chunks_mut::<8>();
+    let (mut odd, mut found) = (0, 0);
+    for word in words {
+        let bytes = u64::from_le_bytes(*word);
+        odd |= unwritten(bytes);
+        found += marked(bytes, b'.').count_ones();
+        *word = lower(bytes).to_le_bytes();
+    }
+    // What is left, among bytes that change nothing.
+    let mut last = [b'a'; 8];
+    last[..rest.len()].copy_from_slice(rest);
+    let bytes = u64::from_le_bytes(last);
+    odd |= unwritten(bytes);
+    found += marked(bytes, b'.').count_ones();
+    rest.copy_from_slice(&lower(bytes).to_le_bytes()[..rest.len()]);
+    if odd != 0 || found != dots {
         return None;
     }
     String::from_utf8(text).ok().map(String::into_boxed_str)
 }
 
-/// How a byte of a plain name is written; 0 where it takes more than one character.
-const WRITTEN: [u8; 256] = {
-    let mut table = [0; 256];
-    let mut byte = b'!';
-    while byte <= b'~' {
-        if byte != b'.' && byte != b'\\' {
-            table[byte as usize] = byte.to_ascii_lowercase();
-        }
-        byte += 1;
-    }
-    table
-};
+const ONES: u64 = u64::MAX / 255;
+/// The highest bit of each of eight bytes: what marks it.
+const HIGH: u64 = ONES * 0x80;
+
+/// Marks the bytes that are `byte`.
+const fn marked(bytes: u64, byte: u8) -> u64 {
+    let other = bytes ^ (ONES * byte as u64);
+    // Nothing is carried from one byte to the next.
+    !(((other & !HIGH) + !HIGH) | other) & HIGH
+}
+
+/// Marks the bytes that are not written as they are: beyond ASCII, controls, the space and the backslash.
+const fn unwritten(bytes: u64) -> u64 {
+    let ascii = bytes & !HIGH;
+    let space_or_below = !(ascii + ONES * (0x80 - b'!' as u64)) & HIGH;
+    let delete = (ascii + ONES) & HIGH;
+    (bytes & HIGH) | space_or_below | delete | marked(bytes, b'\\')
+}
+
+/// The bytes, which are ASCII, in lower case.
+const fn lower(bytes: u64) -> u64 {
+    let ascii = bytes & !HIGH;
+    let from_a = ascii + ONES * (0x80 - b'A' as u64);
+    let beyond_z = ascii + ONES * (0x80 - b'Z' as u64 - 1);
+    bytes | (from_a & !beyond_z & HIGH) >> 2
+}
 
 /// The text of any name.
 #[cold]

@@ -25,21 +25,25 @@ impl Texts {
     }
 
     /// Request target as it was sent, query included, at most 2 KiB of it.
+    #[inline]
     pub fn target(&self) -> &str {
         self.get(0).unwrap_or_default()
     }
 
     /// `Host` header, else the authority of an absolute or authority-form target; at most 256 bytes.
+    #[inline]
     pub fn host(&self) -> Option<&str> {
         self.get(1)
     }
 
     /// `User-Agent` header, at most 256 bytes.
+    #[inline]
     pub fn user_agent(&self) -> Option<&str> {
         self.get(2)
     }
 
     /// `traceparent` as it was sent, not checked; `None` where there is none or more than one.
+    #[inline]
     pub fn traceparent(&self) -> Option<&str> {
         self.get(3)
     }
