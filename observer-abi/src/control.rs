@@ -8,7 +8,7 @@ pub mod shape {
     pub const PROBE: u8 = 0;
     /// The first bytes of each run, enough for a message's head.
     pub const HEAD: u8 = 1;
-    /// Each frame's header and first bytes (as [`FULL`] for now).
+    /// Of each frame what its [`Layout`](crate::frames::Layout) says; all where the protocol has none.
     pub const FRAMES: u8 = 2;
     /// Everything.
     pub const FULL: u8 = 3;
@@ -16,7 +16,8 @@ pub mod shape {
     pub const IGNORE: u8 = 4;
     /// Nothing, but whose bytes they are is followed: TLS. Set by the kernel only.
     pub const OPAQUE: u8 = 5;
-    /// The first bytes of each run and its last (as [`HEAD`] for now).
+    /// The first bytes of each run, as [`HEAD`], and behind them the last [`TAIL`](crate::record::TAIL) of each call, so the run's
+    /// last, too.
     pub const HEAD_TAIL: u8 = 6;
 }
 

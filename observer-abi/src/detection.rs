@@ -53,8 +53,8 @@ pub struct Row {
     pub least: u8,
     /// The row of [`Layout`](crate::frames::Layout)s that its frames are of, counted from 1; 0 for none.
     pub layout: u8,
-    /// Explicit padding.
-    pub reserved: u8,
+    /// Bytes at the beginning of what fits that come before its first frame.
+    pub preface: u8,
 }
 plain!(Row, 40);
 

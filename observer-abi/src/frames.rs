@@ -34,7 +34,7 @@ pub struct Layout {
     /// which they are: what does not fit is no frame. Where a walker has lost its way, a run that begins with what fits
     /// begins a frame.
     pub same_mask: u64,
-    /// Types of frames that are shipped whole, a bit each.
+    /// Types of frames that are shipped whole, up to [`whole_to`](Self::whole_to), a bit each.
     pub whole: [u64; 4],
     /// Bytes that a header has at least, at most [`MAX_HEADER`].
     pub header: u8,
@@ -53,12 +53,20 @@ pub struct Layout {
     pub trailer: u8,
     /// Explicit padding.
     pub reserved: u8,
-    /// Bytes of a frame that are shipped where its type is not shipped whole.
-    pub shipped: u32,
+    /// The first bytes of each frame that are shipped; its header is in any case.
+    pub first: u32,
+    /// The last bytes of each frame that are shipped.
+    pub last: u32,
+    /// Frames of up to so many bytes are shipped whole.
+    pub short: u32,
+    /// So many first bytes are shipped of the types that are [`whole`](Self::whole); 0 for all.
+    pub whole_to: u32,
+    /// So many bytes of each run are shipped, whatever its frames are.
+    pub run: u32,
     /// The longest frame, header and trailer included; 0 for any. A longer one is none.
     pub longest: u32,
 }
-plain!(Layout, 16 + 32 + 8 + 8);
+plain!(Layout, 16 + 32 + 8 + 24);
 
 /// All rows, as the kernel programs have them.
 #[repr(C)]
@@ -66,8 +74,10 @@ plain!(Layout, 16 + 32 + 8 + 8);
 pub struct Layouts {
     /// The rows.
     pub rows: [Layout; MAX_LAYOUTS],
+    /// The row of each protocol, by its number, counted from 1; 0 where it has no frames.
+    pub of: [u8; 256],
 }
-plain!(Layouts, 64 * MAX_LAYOUTS);
+plain!(Layouts, 80 * MAX_LAYOUTS + 256);
 
 /// How far a direction's frames have been followed.
 #[repr(C)]
@@ -75,18 +85,27 @@ plain!(Layouts, 64 * MAX_LAYOUTS);
 pub struct Walk {
     /// Position where the next frame begins.
     pub next: u64,
-    /// The first bytes of its header where a call ended in it, the first one highest, and
+    /// The first bytes of its header where a call ended in it, the first one highest.
     pub held: [u64; 2],
-    /// how many.
+    /// Position up to which the frame before that is shipped from its first byte on (of a header that is held, all that is there).
+    pub ships_to: u64,
+    /// Position after the last byte that a call moved.
+    pub seen: u64,
+    /// How many bytes are held.
     pub held_bytes: u32,
     /// One of [`walk`].
     pub state: u32,
+    /// The frame's last bytes that are shipped, too; 0 where it is shipped whole.
+    pub last: u32,
+    /// 1 where bytes went by since the last record of which it is not known whether they were to be shipped, or that record did
+    /// not fit into its ring.
+    pub broken: u32,
     /// Frames whose header was read.
-    pub frames: u64,
+    pub frames: u32,
     /// How often the way was lost.
-    pub gaps: u64,
+    pub gaps: u32,
 }
-plain!(Walk, 8 + 16 + 8 + 16);
+plain!(Walk, 8 + 16 + 16 + 16 + 8);
 
 /// A connection's frames, in both directions.
 #[repr(C)]
@@ -94,10 +113,14 @@ plain!(Walk, 8 + 16 + 8 + 16);
 pub struct Framed {
     /// The connection's generation.
     pub generation: u64,
+    /// The protocol's number; 0 for TLS records.
+    pub protocol: u32,
+    /// The row among the layouts, counted from 0.
+    pub layout: u32,
     /// By [`INBOUND`](crate::connection::INBOUND) and [`OUTBOUND`](crate::connection::OUTBOUND).
     pub walks: [Walk; 2],
 }
-plain!(Framed, 8 + 2 * 48);
+plain!(Framed, 16 + 2 * 64);
 
 /// Values of [`Walk::state`].
 pub mod walk {
@@ -214,18 +237,55 @@ pub fn read(layout: &Layout, bytes: [u64; 2], there: u32, settle: impl Fn(u64) -
     }
 }
 
+/// What is shipped of a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ships {
+    /// So many of its first bytes,
+    pub first: u64,
+    /// and so many of its last; 0 where the first are all.
+    pub last: u64,
+}
+
 impl Layout {
-    /// How many of a frame's first bytes are shipped.
+    /// What is shipped of a frame of `length` bytes, `header` among them, that begins where `shipped` bytes of the run were.
     #[inline(always)]
     #[must_use]
-    pub const fn shipped_of(&self, length: u64, kind: u8) -> u64 {
-        let whole = self.whole[(kind >> 6) as usize & 3] >> (kind & 63) & 1 != 0;
-        if whole || length < self.shipped as u64 {
-            length
+    pub const fn ships(&self, length: u64, header: u32, kind: u8, shipped: u64) -> Ships {
+        let mut first = if self.first < header {
+            header as u64
         } else {
-            self.shipped as u64
+            self.first as u64
+        };
+        if self.whole[(kind >> 6) as usize & 3] >> (kind & 63) & 1 != 0 {
+            if self.whole_to == 0 {
+                first = length;
+            } else if first < self.whole_to as u64 {
+                first = self.whole_to as u64;
+            }
+        }
+        let left = (self.run as u64).saturating_sub(shipped);
+        if first < left {
+            first = left;
+        }
+        let last = self.last as u64;
+        if length <= self.short as u64 || first + last >= length {
+            Ships {
+                first: length,
+                last: 0,
+            }
+        } else {
+            Ships { first, last }
         }
     }
+}
+
+/// Bytes of a call that are shipped in one piece.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Piece {
+    /// How many.
+    pub bytes: u64,
+    /// Position up to which the bytes behind them are not shipped.
+    pub until: u64,
 }
 
 /// What a step of the walk found in a call.
@@ -253,27 +313,38 @@ impl Walk {
         Self {
             next: position,
             held: [0; 2],
+            ships_to: position,
+            seen: position,
             held_bytes: 0,
             state: walk::FOLLOWED,
+            last: 0,
+            broken: 0,
             frames: 0,
             gaps: 0,
         }
     }
 
-    /// A call moved the bytes from `start`: looked at before its steps. Where it does not begin where the last one ended
+    /// A call moved the bytes from `start` to `end`: looked at before its steps. Where it does not begin where the last one ended
     /// inside of what was looked for, the way is lost; where it was lost, it begins anew here.
     #[inline(always)]
-    pub fn begin(&mut self, start: u64) {
+    pub fn begin(&mut self, start: u64, end: u64) {
         let expected = self.next.wrapping_add(self.held_bytes as u64);
         let split = self.held_bytes != 0 && start != expected;
         let missed = start > self.next && self.held_bytes == 0;
+        if start > self.seen && self.seen < self.ships_to {
+            self.broken = 1;
+        }
+        self.seen = end;
         if self.state == walk::LOST || split || missed {
             if self.state != walk::LOST {
                 self.gaps += 1;
+                self.broken = 1;
             }
             self.state = walk::LOST;
             self.held_bytes = 0;
             self.next = start;
+            self.ships_to = start;
+            self.last = 0;
         }
     }
 
@@ -284,8 +355,42 @@ impl Walk {
         self.next.wrapping_add(self.held_bytes as u64)
     }
 
+    /// Whether what is shipped from `at` on goes on behind the frame.
+    #[inline(always)]
+    #[must_use]
+    pub const fn continues(&self, at: u64) -> bool {
+        self.ships_to >= self.next || at >= self.next.wrapping_sub(self.last as u64)
+    }
+
+    /// What is shipped from `at` on in a call that ends at `end`, as far as frames were followed: at most `most` bytes.
+    #[inline(always)]
+    #[must_use]
+    pub fn piece(&self, at: u64, end: u64, most: u64) -> Piece {
+        let resumes = self.next.wrapping_sub(self.last as u64);
+        let to = if at < self.ships_to {
+            self.ships_to
+        } else if at >= resumes && at < self.next {
+            self.next
+        } else {
+            at
+        };
+        let to = if to > end { end } else { to };
+        let to = if to - at > most { at + most } else { to };
+        let until = if to < self.ships_to || to >= resumes {
+            to
+        } else if resumes < end {
+            resumes
+        } else {
+            end
+        };
+        Piece {
+            bytes: to - at,
+            until,
+        }
+    }
+
     /// Goes on by one frame in a call that ends at `end`. `bytes` are the first of the stream from [`wants`](Self::wants) on, of
-    /// which `there` could be read, at most [`MAX_HEADER`]. `settle` is [`read`]'s.
+    /// which `there` could be read, at most [`MAX_HEADER`]. Of the run `shipped` bytes were before. `settle` is [`read`]'s.
     #[inline(always)]
     pub fn step(
         &mut self,
@@ -293,6 +398,7 @@ impl Walk {
         end: u64,
         bytes: [u64; 2],
         there: u32,
+        shipped: u64,
         settle: impl Fn(u64) -> u64,
     ) -> Step {
         let wants = self.wants();
@@ -318,11 +424,20 @@ impl Walk {
             Header::Needs(_) => {
                 self.held = joined;
                 self.held_bytes = have;
+                self.ships_to = end;
+                self.last = 0;
                 Step::Done
             }
             Header::None => self.lose(),
-            Header::Frame { length, kind, .. } => {
+            Header::Frame {
+                header,
+                length,
+                kind,
+            } => {
                 let at = self.next;
+                let ships = layout.ships(length, header, kind, shipped);
+                self.ships_to = at.wrapping_add(settle(ships.first));
+                self.last = settle(ships.last) as u32;
                 self.next = at.wrapping_add(length);
                 self.held_bytes = 0;
                 self.state = walk::FOLLOWED;
@@ -409,7 +524,11 @@ mod tests {
         counted: 0,
         trailer: 0,
         reserved: 0,
-        shipped: 0,
+        first: 0,
+        last: 0,
+        short: 0,
+        whole_to: 0,
+        run: 0,
         longest: 0,
     };
     /// The length counts itself, behind a type (PostgreSQL).
@@ -488,7 +607,7 @@ mod tests {
         walk: &mut Walk,
         found: &mut Vec<(u64, u64, u8)>,
     ) {
-        walk.begin(start as u64);
+        walk.begin(start as u64, end as u64);
         loop {
             let wants = walk.wants() as usize;
             let bytes = if wants < end {
@@ -501,6 +620,7 @@ mod tests {
                 end as u64,
                 words(bytes),
                 bytes.len().min(16) as u32,
+                0,
                 |word| word,
             ) {
                 Step::Frame { at, length, kind } => found.push((at, length, kind)),
@@ -695,15 +815,172 @@ mod tests {
     }
 
     #[test]
-    fn what_of_a_frame_is_shipped_depends_on_its_type() {
+    fn what_of_a_frame_is_shipped_depends_on_its_type_and_its_length() {
         let layout = Layout {
             whole: [1 << 22, 0, 0, 1 << 63],
-            shipped: 32,
+            first: 32,
+            last: 16,
+            short: 100,
             ..TLS
         };
-        assert_eq!(layout.shipped_of(2000, 22), 2000);
-        assert_eq!(layout.shipped_of(2000, 255), 2000);
-        assert_eq!(layout.shipped_of(2000, 23), 32);
-        assert_eq!(layout.shipped_of(20, 23), 20);
+        let ships = |layout: &Layout, length, kind| {
+            let ships = layout.ships(length, 5, kind, 0);
+            (ships.first, ships.last)
+        };
+        assert_eq!(ships(&layout, 2000, 22), (2000, 0));
+        assert_eq!(ships(&layout, 2000, 255), (2000, 0));
+        assert_eq!(ships(&layout, 2000, 23), (32, 16));
+        assert_eq!(ships(&layout, 101, 23), (32, 16));
+        assert_eq!(ships(&layout, 100, 23), (100, 0));
+        let bounded = Layout {
+            whole_to: 1000,
+            short: 0,
+            ..layout
+        };
+        assert_eq!(ships(&bounded, 2000, 22), (1000, 16));
+        assert_eq!(ships(&bounded, 1016, 22), (1016, 0));
+        assert_eq!(
+            ships(&bounded, 48, 23),
+            (48, 0),
+            "first and last are all of it"
+        );
+        assert_eq!(ships(&bounded, 49, 23), (32, 16));
+        // The header is shipped in any case.
+        assert_eq!(
+            ships(
+                &Layout {
+                    first: 0,
+                    last: 0,
+                    ..bounded
+                },
+                49,
+                23
+            ),
+            (5, 0)
+        );
+        let run = Layout {
+            run: 600,
+            ..bounded
+        };
+        assert_eq!(run.ships(2000, 5, 23, 0).first, 600);
+        assert_eq!(run.ships(2000, 5, 23, 500).first, 100);
+        assert_eq!(run.ships(2000, 5, 23, 600).first, 32);
+    }
+
+    /// What is shipped of a stream that came in calls that end at these positions, as the kernel programs do it: each piece's first
+    /// position, the one after its last, and that up to which nothing more is.
+    fn pieces(layout: &Layout, stream: &[u8], ends: &[usize], most: u64) -> Vec<(u64, u64, u64)> {
+        let (mut walk, mut start) = (Walk::from(0), 0);
+        let mut told = Vec::new();
+        for &end in ends {
+            let end = end as u64;
+            walk.begin(start, end);
+            let mut at = start;
+            loop {
+                let mut lost = false;
+                while walk.wants() < end && walk.continues(at) && walk.wants() - at < most {
+                    let wants = walk.wants() as usize;
+                    let bytes = &stream[wants..end as usize];
+                    let there = bytes.len().min(16) as u32;
+                    lost =
+                        walk.step(layout, end, words(bytes), there, 0, |word| word) == Step::Lost;
+                    if lost {
+                        break;
+                    }
+                }
+                let piece = walk.piece(at, end, most);
+                if piece.bytes != 0 {
+                    told.push((at, at + piece.bytes, piece.until));
+                }
+                assert!(lost || piece.until > at, "{walk:?} at {at}");
+                at = piece.until;
+                if lost || at >= end {
+                    break;
+                }
+            }
+            start = end;
+        }
+        told
+    }
+
+    #[test]
+    fn the_shipped_bytes_are_the_same_however_calls_split_the_stream() {
+        for (name, layout, frames, _) in streams() {
+            let layout = Layout {
+                first: 20,
+                last: 7,
+                ..layout
+            };
+            let stream = frames.concat();
+            let mut wanted = Vec::new();
+            let mut at = 0;
+            for frame in &frames {
+                let length = frame.len() as u64;
+                // Headers are shorter.
+                for byte in 0..length {
+                    if length <= 27 || byte < 20 || byte >= length - 7 {
+                        wanted.push(at + byte);
+                    }
+                }
+                at += length;
+            }
+            let all = stream.len();
+            let shipped = |ends: &[usize], most| {
+                let mut shipped = Vec::new();
+                for (from, to, until) in pieces(&layout, &stream, ends, most) {
+                    assert!(from < to && to <= until);
+                    shipped.extend(from..to);
+                }
+                shipped
+            };
+            assert_eq!(shipped(&[all], 8192), wanted, "{name}");
+            assert_eq!(shipped(&[all], 9), wanted, "{name}, in small pieces");
+            for split in 1..all.min(700) {
+                assert_eq!(
+                    shipped(&[split, all], 8192),
+                    wanted,
+                    "{name}, split at {split}"
+                );
+            }
+            let mut each: Vec<usize> = (1..=all.min(700)).chain([all]).collect();
+            each.dedup();
+            assert_eq!(shipped(&each, 8192), wanted, "{name}, byte by byte");
+        }
+    }
+
+    #[test]
+    fn frames_that_are_shipped_whole_are_one_piece_and_what_follows_is_counted() {
+        let layout = Layout {
+            first: 16,
+            short: 30,
+            ..TLS
+        };
+        let short = frame(&[23, 3, 3, 0, 20], 20);
+        let long = frame(&[23, 3, 3, 1, 0], 256);
+        let stream = [&short[..], &short, &long, &short, &long].concat();
+        // Two short ones and the third's first bytes; the fourth, and the fifth's first bytes.
+        assert_eq!(
+            pieces(&layout, &stream, &[stream.len()], 8192),
+            [(0, 66, 311), (311, 352, 597)]
+        );
+        // What only continues a counted frame is no piece.
+        assert_eq!(
+            pieces(&layout, &stream, &[100, 200, 300, 597], 8192),
+            [(0, 66, 100), (311, 352, 597)]
+        );
+    }
+
+    #[test]
+    fn bytes_that_were_to_be_shipped_and_were_missed_are_not_taken_for_counted_ones() {
+        let layout = Layout { first: 50, ..TLS };
+        let stream = frame(&[23, 3, 3, 0, 200], 200);
+        let (mut walk, mut found) = (Walk::from(0), Vec::new());
+        call(&layout, &stream, 0, 20, &mut walk, &mut found);
+        let mut counted = walk;
+        call(&layout, &stream, 100, 110, &mut walk, &mut found);
+        assert_eq!((walk.broken, walk.gaps), (1, 0));
+        call(&layout, &stream, 20, 60, &mut counted, &mut found);
+        call(&layout, &stream, 100, 110, &mut counted, &mut found);
+        assert_eq!((counted.broken, counted.gaps), (0, 0));
     }
 }

@@ -36,6 +36,9 @@ pub mod flag {
     pub const KERNEL_TLS: u8 = 1 << 4;
     /// The rest of the run is counted, not shipped: [`connection::flag::HEAD_ENDED`](crate::connection::flag::HEAD_ENDED).
     pub const HEAD_ENDED: u8 = 1 << 5;
+    /// Bytes between what the direction's last record told and this one's first were counted, as the connection's shape wants it:
+    /// none of them was lost.
+    pub const COUNTED: u8 = 1 << 6;
 }
 
 /// The head of each record.
@@ -221,3 +224,6 @@ pub const NAME_SERVER_PORT: u16 = 53;
 
 /// The most payload that one record carries, in bytes.
 pub const MAX_PAYLOAD: usize = 8192;
+
+/// The last bytes of a call that shape [`HEAD_TAIL`](crate::control::shape::HEAD_TAIL) ships behind the run's first.
+pub const TAIL: u64 = 32;

@@ -48,6 +48,8 @@ pub struct Row {
     pub message: bool,
     /// How its frames lie, where that is what is shipped.
     pub layout: Option<&'static Layout>,
+    /// Bytes at the beginning of what fits that come before its first frame.
+    pub preface: u8,
 }
 
 impl Row {
@@ -70,6 +72,7 @@ impl Row {
             certain: true,
             message: true,
             layout: None,
+            preface: 0,
         }
     }
 

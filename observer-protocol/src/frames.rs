@@ -1,4 +1,5 @@
-//! How the frames of a protocol lie in a stream, as a row of plain numbers: the kernel programs walk over them.
+//! How the frames of a protocol lie in a stream and what of them is shipped, as a row of plain numbers: the kernel programs
+//! walk over them.
 
 /// How a frame's length is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,10 +29,19 @@ pub struct Layout {
     pub counted: u8,
     /// What follows the content and is not counted.
     pub trailer: u8,
-    /// Types of which all is shipped.
+    /// Types of which all is shipped,
     pub whole: &'static [u8],
-    /// What is shipped of the others.
-    pub shipped: u32,
+    /// up to so many bytes; 0 for any.
+    pub whole_to: u32,
+    /// Frames that are no longer than this are shipped whole. (Two records for what surrounds fewer than some hundred bytes cost
+    /// more than these.)
+    pub short: u32,
+    /// The first bytes of the others that are shipped, at least the header,
+    pub first: u32,
+    /// and the last.
+    pub last: u32,
+    /// So many bytes of each run are shipped, whatever its frames are.
+    pub run: u32,
     /// The longest frame, header and trailer included; 0 for any.
     pub longest: u32,
 }

@@ -52,9 +52,10 @@ pub enum Sniff {
 pub enum Shape {
     /// The first bytes of each run, enough for a head.
     Head,
-    /// The same, and the last bytes of the run.
+    /// The same, and the last bytes of each call behind them, so those of the run: [`Input::Bytes`] behind a [`Input::Gap`].
     HeadTail,
-    /// Frame headers and the first bytes of frames.
+    /// Of each frame what the protocol's [`Layout`](crate::frames::Layout) says: the rest is a gap, or the end of a
+    /// [`Segment`] that is longer than its bytes.
     Frames,
     /// Everything, up to a budget a run.
     Full,
@@ -71,6 +72,16 @@ pub enum Joined {
     Late,
 }
 
+/// Why bytes are not there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Missing {
+    /// The kernel counted them, as the connection's [`Shape`] wants it. With [`Shape::Frames`] all that the row of the protocol's
+    /// frames wants was shipped of each frame in them.
+    Counted,
+    /// They may have been anything.
+    Lost,
+}
+
 /// What a protocol is told of one direction. Positions are of the stream, and only grow.
 #[derive(Clone, Copy, Debug)]
 pub enum Input<'a> {
@@ -80,6 +91,8 @@ pub enum Input<'a> {
     Gap {
         /// Position after the last of them.
         to: u64,
+        /// Why.
+        why: Missing,
     },
     /// A run begins here: the other direction spoke since the last one. Comes before the run's first bytes, and after the
     /// gap, if any, up to them.

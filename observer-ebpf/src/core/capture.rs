@@ -15,7 +15,7 @@ use observer_abi::{
     connection::{Connection, Direction, INBOUND, OUTBOUND, flag, role, role_source, transport},
     control::{ConnectionControl, MAX_RINGS, shape, told_role},
     process::runtime,
-    record::{self, MAX_PAYLOAD, RecordHeader, RunData, RunOpened},
+    record::{self, MAX_PAYLOAD, RecordHeader, RunData, RunOpened, TAIL},
 };
 
 use crate::{
@@ -23,8 +23,17 @@ use crate::{
         context::{self, Opened},
         tcp_option,
     },
-    core::{buffer, call::Call, connection, output, retry, scratch},
-    detect::{http1, table},
+    core::{
+        buffer,
+        call::Call,
+        connection,
+        output, retry,
+        scratch::{self, Scratch},
+    },
+    detect::{
+        frames::{self, look},
+        http1, table,
+    },
     kernel::{
         globals::settings,
         task::{self, Caller},
@@ -44,7 +53,7 @@ pub(crate) static CONTROLS_SET: Array<u32> = Array::with_max_entries(MAX_RINGS a
 
 /// Takes the bytes of the call that lies in the scratch of `slot`, with its buffer. Called in the context of the task
 /// that moves the data, after the connection was announced. Returns how many bytes lie in the scratch's payload, with
-/// [`OPENED`] where a run began with them and [`MORE`] where more of the call is to be told.
+/// [`OPENED`] where a run began with them and [`MORE`] where more of the call is to be told, [`FRAMED`] where frame by frame.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn capture_data(slot: u32) -> u32 {
@@ -81,14 +90,26 @@ pub(crate) extern "C" fn capture_data(slot: u32) -> u32 {
         }
 
         let shipped = if opens { 0 } else { (*this).shipped };
-        let room = room(&*entry, direction(call), shipped);
+        let framed = (*entry).shape == shape::FRAMES && !buffer::is_copied(scratch);
+        if framed && !opens {
+            begin_frames(scratch, entry, shipped);
+            account(entry, this, call, 0);
+            return MORE | FRAMED;
+        }
+        let room = if framed { FRAMES_TOLD_BY } else { room(&*entry, direction(call), shipped) };
+        if !opens && (*entry).shape == shape::HEAD_TAIL && room == 0 {
+            fill(payload_of(scratch).sub(size_of::<RunData>()).cast(), call, entry, record::kind::RUN_DATA, 1);
+            ((*scratch).told, (*scratch).rest) = (0, 0);
+            account(entry, this, call, buffer::read_tail(slot, (*this).tail));
+            return MORE;
+        }
         if !opens && (room == 0 || (is_body(&*entry, call) && !http1::begins_response(slot))) {
             account(entry, this, call, buffer::read_tail(slot, (*this).tail));
             return 0;
         }
         let wanted = if length < u64::from(room) { length } else { u64::from(room) };
-        let payload: *mut u8 = (&raw mut (*scratch).payload).cast();
-        let copied = buffer::bounded(buffer::copy_payload(slot, 0, wanted));
+        let payload = payload_of(scratch);
+        let mut copied = buffer::bounded(buffer::copy_payload(slot, 0, wanted));
         if copied == 0 && call.retry != 0 && buffer::is_known(scratch) {
             retry::note(call);
             return 0;
@@ -98,10 +119,10 @@ pub(crate) extern "C" fn capture_data(slot: u32) -> u32 {
             return 0;
         }
         let is_all = copied == 0 || buffer::is_copied(scratch);
-        let rest = if is_all { 0 } else { wanted.wrapping_sub(u64::from(copied)) };
         (*scratch).told = u64::from(copied);
-        (*scratch).rest = rest;
-        let tail = if u64::from(copied) < length { buffer::read_tail(slot, (*this).tail) } else { 0 };
+        (*scratch).rest = if is_all { 0 } else { wanted.wrapping_sub(u64::from(copied)) };
+        (*scratch).sure = 0;
+        let tail = if u64::from(copied) < length && !framed { buffer::read_tail(slot, (*this).tail) } else { 0 };
 
         if opens {
             if opaque::may_begin(entry, call) && opaque::opaque_begun(slot, copied) != 0 {
@@ -134,6 +155,16 @@ pub(crate) extern "C" fn capture_data(slot: u32) -> u32 {
                     link::link_called(slot);
                 }
             }
+            if (*entry).shape == shape::FRAMES && !buffer::is_copied(scratch) {
+                frames::frames_adopt(slot, found);
+            }
+            (*scratch).more = u64::from(left(entry, scratch, copied, length));
+            if (*entry).shape == shape::FRAMES && !buffer::is_copied(scratch) {
+                ((*scratch).told, (*scratch).shipped) = (0, 0);
+                let piece = frames::frames_look(slot, 1);
+                copied = buffer::bounded(buffer::copy_payload(slot, 0, u64::from(piece & look::BYTES)));
+                (*scratch).more = u64::from(piece_left(scratch, piece, copied));
+            }
             (*opened).other_end = (*that).end;
             (*opened).other_last_ns = (*that).last_ns;
             (*opened).other_tail = (*that).tail;
@@ -143,24 +174,89 @@ pub(crate) extern "C" fn capture_data(slot: u32) -> u32 {
                 http1::note_head(entry, call, payload, copied);
             }
             fill(&raw mut (*opened).data, call, entry, record::kind::RUN_OPENED, copied);
-            (*opened).data.end = if rest == 0 { call.end } else { call.start + u64::from(copied) };
+            (*opened).data.end = call.start + (*scratch).until;
+            if (*scratch).more & u64::from(FRAMED) != 0 {
+                mark(&raw mut (*opened).data, scratch);
+            }
+            if (*scratch).more & u64::from(EMPTY) != 0 {
+                // The run begins with bytes that are not shipped.
+                (*opened).data.header.flags &= !record::flag::NO_PAYLOAD;
+            }
             let size = size_of::<RunOpened>() as u64 + u64::from(copied);
-            output::send_run((*entry).generation, scratch.cast(), size);
+            if !output::send_run((*entry).generation, scratch.cast(), size) && (*scratch).more & u64::from(FRAMED) != 0 {
+                frames::frames_missed(slot, 0);
+            }
             if responds && !inbound && http1::is_interim(payload, copied) {
                 interim_sent(call, entry);
             }
         } else {
             let data: *mut RunData = payload.sub(size_of::<RunData>()).cast();
             fill(data, call, entry, record::kind::RUN_DATA, copied);
-            (*data).end = if rest == 0 { call.end } else { call.start + u64::from(copied) };
+            (*scratch).more = u64::from(left(entry, scratch, copied, length));
+            (*data).end = call.start + (*scratch).until;
             let size = size_of::<RunData>() as u64 + u64::from(copied);
             output::send_run((*entry).generation, data.cast(), size);
         }
         // What can't be read uses the budget up, too: otherwise each call of a long body would be told.
-        (*this).shipped = shipped + if copied == 0 { wanted as u32 } else { copied };
+        let unread = copied == 0 && (*scratch).more & u64::from(FRAMED) == 0;
+        (*this).shipped = shipped + if unread { wanted as u32 } else { copied };
         (*entry).flags |= flag::ACTIVE;
         account(entry, this, call, tail);
-        copied | if opens { OPENED } else { 0 } | if rest != 0 { MORE } else { 0 }
+        copied | if opens { OPENED } else { 0 } | (*scratch).more as u32
+    }
+}
+
+/// Bytes by which it is told what a run on a connection begins with whose frames are shipped: those that are come later.
+const FRAMES_TOLD_BY: u32 = 64;
+
+/// A call goes on with a run of which frame by frame is shipped: leaves in the scratch what each record begins with.
+#[inline(always)]
+unsafe fn begin_frames(scratch: *mut Scratch, entry: *const Connection, shipped: u32) {
+    // SAFETY: live map values.
+    unsafe {
+        fill(&raw mut (*scratch).opened.data, &(*scratch).call, entry, record::kind::RUN_DATA, 1);
+        ((*scratch).told, (*scratch).shipped) = (0, u64::from(shipped));
+    }
+}
+
+/// How far into the call the record reaches that has its first `copied` bytes, which is left in the scratch; and whether more of
+/// the call is to be told behind it.
+#[inline(always)]
+unsafe fn left(entry: *const Connection, scratch: *mut Scratch, copied: u32, length: u64) -> u32 {
+    // SAFETY: live map values.
+    unsafe {
+        let tail = (*entry).shape == shape::HEAD_TAIL && copied != 0 && u64::from(copied) < length && !buffer::is_copied(scratch);
+        let more = (*scratch).rest != 0 || tail;
+        (*scratch).until = if more { u64::from(copied) } else { length };
+        if more { MORE } else { 0 }
+    }
+}
+
+/// The same of a piece, of which `copied` bytes could be read.
+#[inline(always)]
+unsafe fn piece_left(scratch: *mut Scratch, piece: u32, copied: u32) -> u32 {
+    // SAFETY: a map value.
+    unsafe {
+        let bytes = piece & look::BYTES;
+        let read_on = copied != 0 && copied < bytes;
+        if read_on {
+            (*scratch).until = (*scratch).told + u64::from(copied);
+        }
+        (*scratch).told = (*scratch).until;
+        (*scratch).shipped += u64::from(copied);
+        let empty = if bytes == 0 { EMPTY } else { 0 };
+        FRAMED | empty | if read_on || piece & look::LAST == 0 { MORE } else { 0 }
+    }
+}
+
+/// A record has a piece, if any bytes.
+#[inline(always)]
+unsafe fn mark(data: *mut RunData, scratch: *const Scratch) {
+    // SAFETY: live map values.
+    unsafe {
+        if (*scratch).sure != 0 {
+            (*data).header.flags |= record::flag::COUNTED;
+        }
     }
 }
 
@@ -176,11 +272,23 @@ pub(crate) extern "C" fn capture_rest(slot: u32, opened: u32, is_last: u32) -> u
         let call = &(*scratch).call;
         let Some(entry) = connection::of(call) else { return 0 };
         let this: *mut Direction = &raw mut (*entry).directions[usize::from(call.direction != u32::from(INBOUND))];
-        let (told, rest) = ((*scratch).told, (*scratch).rest);
-        let payload: *mut u8 = (&raw mut (*scratch).payload).cast();
+        let length = call.end.wrapping_sub(call.start);
+        let (mut told, mut rest) = ((*scratch).told, (*scratch).rest);
+        let is_tail = rest == 0;
+        if is_tail {
+            told = told.max(length.saturating_sub(TAIL));
+            rest = length.wrapping_sub(told);
+        }
+        let payload = payload_of(scratch);
         let copied = buffer::bounded(buffer::copy_payload(slot, told, rest));
+        if is_tail && copied == 0 && call.retry != 0 && buffer::is_known(scratch) {
+            retry::note(call);
+            return 0;
+        }
         let left = rest.wrapping_sub(u64::from(copied));
-        let more = copied != 0 && left != 0 && is_last == 0;
+        let reached = told + u64::from(copied);
+        let tail_follows = (*entry).shape == shape::HEAD_TAIL && left == 0 && reached < length;
+        let more = copied != 0 && (left != 0 || tail_follows) && is_last == 0;
         let data: *mut RunData = payload.sub(size_of::<RunData>()).cast();
         if opened != 0 {
             output::copy_words(data, &raw const (*scratch).opened.data);
@@ -190,14 +298,54 @@ pub(crate) extern "C" fn capture_rest(slot: u32, opened: u32, is_last: u32) -> u
         if copied == 0 {
             (*data).header.flags |= record::flag::NO_PAYLOAD;
         }
+        if is_tail {
+            (*data).header.flags |= record::flag::COUNTED;
+        }
         (*data).start = call.start + told;
-        (*data).end = if more { call.start + told + u64::from(copied) } else { call.end };
+        (*data).end = if more { call.start + reached } else { call.end };
         let size = size_of::<RunData>() as u64 + u64::from(copied);
         output::send_run((*entry).generation, data.cast(), size);
         (*this).shipped += copied;
-        (*scratch).told = told + u64::from(copied);
+        (*scratch).told = reached;
         (*scratch).rest = left;
         u32::from(more)
+    }
+}
+
+/// Tells the piece of the call in the scratch that was found last, see [`frames::frames_look`]: 0 where there is no other.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn capture_piece(slot: u32, piece: u32) -> u32 {
+    let Some(scratch) = scratch::at(slot) else { return 0 };
+    // SAFETY: live map values; indices are 0 and 1.
+    unsafe {
+        let call = &(*scratch).call;
+        let Some(entry) = connection::of(call) else { return 0 };
+        let told = (*scratch).told;
+        let bytes = piece & look::BYTES;
+        if bytes == 0 {
+            return piece_left(scratch, piece, 0) & MORE;
+        }
+        let this: *mut Direction = &raw mut (*entry).directions[usize::from(call.direction != u32::from(INBOUND))];
+        let copied = buffer::bounded(buffer::copy_payload(slot, told, u64::from(bytes)));
+        let data: *mut RunData = payload_of(scratch).sub(size_of::<RunData>()).cast();
+        output::copy_words(data, &raw const (*scratch).opened.data);
+        (*data).header.kind = record::kind::RUN_DATA;
+        (*data).header.captured = copied;
+        (*data).header.flags &= !(record::flag::NO_PAYLOAD | record::flag::COUNTED);
+        if copied == 0 {
+            (*data).header.flags |= record::flag::NO_PAYLOAD;
+        }
+        mark(data, scratch);
+        (*data).start = call.start + told;
+        let more = piece_left(scratch, piece, copied) & MORE;
+        (*data).end = call.start + (*scratch).until;
+        let size = size_of::<RunData>() as u64 + u64::from(copied);
+        if !output::send_run((*entry).generation, data.cast(), size) {
+            frames::frames_missed(slot, 0);
+        }
+        (*this).shipped += copied;
+        more
     }
 }
 
@@ -208,8 +356,28 @@ const RECORDS: u32 = 64;
 #[inline(always)]
 pub(crate) fn take_rest(slot: u32, taken: u32) {
     if taken & MORE != 0 {
-        capture_all(slot, taken & OPENED);
+        if taken & FRAMED != 0 {
+            capture_frames(slot);
+        } else {
+            capture_all(slot, taken & OPENED);
+        }
     }
+}
+
+/// See [`take_rest`]. Past so many pieces the way is lost.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn capture_frames(slot: u32) -> u32 {
+    let mut record = 0;
+    while record < RECORDS {
+        let piece = frames::frames_look(slot, 0);
+        if capture_piece(slot, piece) == 0 {
+            return 0;
+        }
+        record += 1;
+    }
+    frames::frames_missed(slot, 1);
+    0
 }
 
 /// See [`take_rest`].
@@ -232,11 +400,15 @@ pub(crate) extern "C" fn capture_all(slot: u32, opened: u32) -> u32 {
 const OPENED: u32 = 1 << 31;
 /// The same.
 const MORE: u32 = 1 << 30;
+/// The same.
+const FRAMED: u32 = 1 << 29;
+/// Of a piece: it has no bytes.
+const EMPTY: u32 = 1 << 28;
 
 /// How many bytes [`capture_data`] took.
 #[inline(always)]
 pub(crate) fn copied(taken: u32) -> u32 {
-    taken & !(OPENED | MORE)
+    taken & !(OPENED | MORE | FRAMED | EMPTY)
 }
 
 /// Whether a run began with what [`capture_data`] took.
@@ -275,6 +447,13 @@ pub(crate) extern "C" fn take_control(slot: u32) -> u32 {
         }
     }
     0
+}
+
+/// Where in the scratch a record's payload is.
+#[inline(always)]
+unsafe fn payload_of(scratch: *mut Scratch) -> *mut u8 {
+    // SAFETY: as the callers promise, a map value.
+    unsafe { (&raw mut (*scratch).payload).cast() }
 }
 
 #[inline(always)]

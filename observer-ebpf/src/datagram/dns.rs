@@ -71,9 +71,9 @@ pub(crate) struct Asking {
 #[map]
 static ASKING: LruHashMap<u64, Asking> = LruHashMap::with_max_entries(1024, 0);
 
-/// Kernel: 1 while the scratch of datagrams is in use on a CPU.
+/// Kernel: how many want the scratch of datagrams on a CPU, see [`scratch::take`].
 #[map]
-static DATAGRAM_TAKEN: PerCpuArray<u32> = PerCpuArray::with_max_entries(1, 0);
+static DATAGRAM_TAKEN: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 
 /// Where a call says to whom it sends.
 #[derive(Clone, Copy)]
@@ -235,13 +235,15 @@ pub(crate) unsafe fn moved<R: KernelRead>(
             // Another socket had its address before.
             return;
         }
-        let Some(taken) = take() else {
+        // One that was preempted in the middle may have it: programs of several hooks share it.
+        let Some(taken) = DATAGRAM_TAKEN.get_ptr_mut(0) else { return };
+        if !scratch::take(taken) {
             missed(sock as u64, direction);
             return;
-        };
+        }
         let asks = connected == 0 && direction == OUTBOUND;
         if asks && named(name, sock_family) != NAME_SERVER_PORT {
-            taken.write_volatile(0);
+            scratch::give(taken);
             return;
         }
         if let Some(scratch) = scratch::at(slot::DATAGRAM) {
@@ -309,7 +311,7 @@ pub(crate) unsafe fn moved<R: KernelRead>(
                 }
             }
         }
-        taken.write_volatile(0);
+        scratch::give(taken);
     }
 }
 
@@ -333,21 +335,6 @@ fn missed(sock: u64, direction: u8) {
             unsafe { (*asking).received = (*asking).received.wrapping_add(1) };
         }
     }
-}
-
-/// Makes the scratch of datagrams this program's, until 0 is written to what is returned. (One that was preempted in the
-/// middle may have it: programs of several hooks share it.)
-#[inline(always)]
-unsafe fn take() -> Option<*mut u32> {
-    let taken = DATAGRAM_TAKEN.get_ptr_mut(0)?;
-    // SAFETY: a live map value of this CPU.
-    unsafe {
-        if taken.read_volatile() != 0 {
-            return None;
-        }
-        taken.write_volatile(1);
-    }
-    Some(taken)
 }
 
 /// The record lies right before its payload.

@@ -1,22 +1,32 @@
 //! The walker of framed streams: where each frame begins, how long it is, and of which type, in both directions of a
-//! connection. What a header looks like is a row of numbers, which the daemon hands over; the arithmetic is in
-//! `observer_abi::frames`.
+//! connection; and which of its bytes are shipped. What a header looks like is a row of numbers, which the daemon hands over; the
+//! arithmetic is in `observer_abi::frames`.
 //!
-//! Cost: a lookup a call, and a read of sixteen bytes a frame.
+//! Bytes that are shipped and lie side by side are one piece, and one record: short frames together, of a long one its first
+//! bytes, and its last with what follows. A call that only goes on with a frame of which nothing more is shipped is looked up, and
+//! neither read nor told.
+//!
+//! Cost: a lookup a call and a frame, a read of sixteen bytes a frame.
 
 use aya_ebpf::{macros::map, maps::LruHashMap};
 use observer_abi::{
-    connection::OUTBOUND,
+    connection::{Connection, INBOUND, OUTBOUND},
+    control::shape,
     frames::{Framed, Layout, Layouts, MAX_HEADER, MAX_LAYOUTS, Step, Walk, walk},
     loss::Counter,
+    record::MAX_PAYLOAD,
 };
 
-use crate::core::{
-    buffer::{self, barrier},
-    call::Call,
-    connection,
-    output::count,
-    scratch::{self, Scratch},
+use crate::{
+    core::{
+        buffer::{self, barrier},
+        call::Call,
+        connection,
+        output::count,
+        retry,
+        scratch::{self, Scratch},
+    },
+    detect::table,
 };
 
 /// Set by the daemon before load.
@@ -33,8 +43,12 @@ static FRAMED: LruHashMap<u64, Framed> = LruHashMap::with_max_entries(4096, 0);
 /// BPF_ANY of `bpf_map_update_elem`.
 const ANY: u64 = 0;
 
-/// Frames of a call that are followed. Past them the way is lost, until a call begins with a frame.
+/// Frames that are followed at a time: of a TLS connection in a call, past which the way is lost until a call begins with a
+/// frame; else in a piece, behind which the next one goes on.
 const MAX_FRAMES: u32 = 24;
+
+/// Bytes of a run's beginning that are shipped where no frame begins there, so that it can be told what else does.
+const STRAY: u64 = 64;
 
 /// What [`frames_begin`] and [`frames_step`] say besides where in the call they want to see a header.
 mod said {
@@ -42,12 +56,22 @@ mod said {
     pub(super) const PLACE: u64 = 0xffff_ffff;
     /// Where the type of the frame that begins there is.
     pub(super) const KIND: u32 = 32;
+    /// Not now: the bytes can be read when the send is over.
+    pub(super) const LATER: u64 = 1 << 60;
     /// A frame begins there.
     pub(super) const FRAME: u64 = 1 << 61;
-    /// Nothing more begins in the call.
+    /// Nothing more begins in the call, or in the piece.
     pub(super) const DONE: u64 = 1 << 62;
     /// It is not known where frames begin.
     pub(super) const LOST: u64 = 1 << 63;
+}
+
+/// What [`frames_look`] returns.
+pub(crate) mod look {
+    /// The piece's bytes.
+    pub(crate) const BYTES: u32 = 0xffff;
+    /// There is nothing more to ship in the call.
+    pub(crate) const LAST: u32 = 1 << 31;
 }
 
 /// Follows the frames of the call in the scratch of `slot`, and has `each` look at those whose headers end in it: where in the
@@ -56,7 +80,7 @@ mod said {
 ///
 /// The parts are functions called one after the other, since a chain of them has 512 bytes of stack.
 #[inline(always)]
-pub(crate) fn follow(slot: u32, layout: u32, mut each: impl FnMut(u64, u8)) -> bool {
+pub(crate) fn follow(slot: u32, mut each: impl FnMut(u64, u8)) -> bool {
     let mut said = frames_begin(slot);
     let mut frames = 0;
     while frames < MAX_FRAMES {
@@ -65,14 +89,14 @@ pub(crate) fn follow(slot: u32, layout: u32, mut each: impl FnMut(u64, u8)) -> b
         }
         let place = said & said::PLACE;
         let there = buffer::copy_payload(slot, place, u64::from(MAX_HEADER));
-        said = frames_step(slot, layout, there as u32);
+        said = frames_step(slot, there as u32, 0);
         if said & said::FRAME != 0 {
             each(place, (said >> said::KIND) as u8);
         }
         frames += 1;
     }
     if said & (said::DONE | said::LOST) == 0 {
-        frames_lose(slot);
+        frames_missed(slot, 1);
         return false;
     }
     said & said::LOST == 0
@@ -87,32 +111,44 @@ pub(crate) extern "C" fn frames_begin(slot: u32) -> u64 {
     unsafe {
         let call = &raw const (*scratch).call;
         let Some(entry) = connection::of(&*call) else { return said::LOST };
-        let Some(framed) = framed((*call).sock, (*entry).generation, scratch) else { return said::LOST };
+        let Some(framed) = framed((*call).sock, entry, scratch) else { return said::LOST };
         let walk = &mut *walk_of(framed, call);
+        begin(walk, call, scratch);
+        if walk.state == walk::LOST && !buffer::is_known(scratch) { said::LOST } else { place(walk, call, 0) }
+    }
+}
+
+/// The walk comes to the call in the scratch.
+#[inline(always)]
+unsafe fn begin(walk: &mut Walk, call: *const Call, scratch: *const Scratch) {
+    // SAFETY: as the callers promise.
+    unsafe {
         let gaps = walk.gaps;
-        walk.begin((*call).start);
+        walk.begin((*call).start, (*call).end);
         if walk.wants() < (*call).end && !buffer::is_known(scratch) {
             walk.lose();
         }
         if walk.gaps != gaps {
             count(Counter::FrameGap, 1);
         }
-        if walk.state == walk::LOST && !buffer::is_known(scratch) { said::LOST } else { place(walk, call, 0) }
     }
 }
 
-/// Goes on by one frame, of whose header `there` bytes lie in the scratch's payload.
+/// Goes on by one frame, of whose header `there` bytes lie in the scratch's payload. `ships` is 1 where it is for a piece.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) extern "C" fn frames_step(slot: u32, layout: u32, there: u32) -> u64 {
+pub(crate) extern "C" fn frames_step(slot: u32, there: u32, ships: u32) -> u64 {
     let Some(scratch) = scratch::at(slot) else { return said::LOST };
     // SAFETY: live map values; the payload's room is larger than what is looked at. A static.
     unsafe {
         let call = &raw const (*scratch).call;
         let Some(framed) = FRAMED.get_ptr_mut((*call).sock) else { return said::LOST };
         let walk = &mut *walk_of(framed, call);
+        if ships != 0 && there == 0 && (*call).retry != 0 && walk.wants() == (*call).start {
+            return said::LATER;
+        }
         // So that the compiler does not take the row for the zeros that it was compiled with.
-        let layout = &raw const LAYOUTS.rows[layout as usize & (MAX_LAYOUTS - 1)];
+        let layout = &raw const LAYOUTS.rows[(*framed).layout as usize & (MAX_LAYOUTS - 1)];
         let layout = &*(barrier(layout as u64) as *const Layout);
         let words = (&raw const (*scratch).payload).cast::<u64>();
         let bytes = [u64::from_be(words.read_volatile()), u64::from_be(words.add(1).read_volatile())];
@@ -122,7 +158,7 @@ pub(crate) extern "C" fn frames_step(slot: u32, layout: u32, there: u32) -> u64 
             memory.write_volatile(word);
             memory.read_volatile()
         };
-        let step = walk.step(layout, (*call).end, bytes, there, settle);
+        let step = walk.step(layout, (*call).end, bytes, there, (*scratch).shipped, settle);
         if walk.gaps != gaps {
             count(Counter::FrameGap, 1);
         }
@@ -130,7 +166,11 @@ pub(crate) extern "C" fn frames_step(slot: u32, layout: u32, there: u32) -> u64 
             Step::Frame { kind, .. } => {
                 let outbound = (*call).direction == u32::from(OUTBOUND);
                 count(if outbound { Counter::FramesSent } else { Counter::FramesReceived }, 1);
-                place(walk, call, said::FRAME | u64::from(kind) << said::KIND)
+                if ships != 0 {
+                    onwards(walk, call, (*scratch).told)
+                } else {
+                    place(walk, call, said::FRAME | u64::from(kind) << said::KIND)
+                }
             }
             Step::Done => said::DONE,
             Step::Lost => said::LOST,
@@ -138,18 +178,133 @@ pub(crate) extern "C" fn frames_step(slot: u32, layout: u32, there: u32) -> u64 
     }
 }
 
-/// More frames begin in the call than are followed.
-#[inline(always)]
-fn frames_lose(slot: u32) {
-    let Some(scratch) = scratch::at(slot) else { return };
+/// A run of the call in the scratch opened on a connection whose frames are shipped, with what was `found` (see
+/// [`table::run_begins`]): has its frames followed from here on, where that is not done yet. Where it is not known how they lie,
+/// all is shipped.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn frames_adopt(slot: u32, found: u32) -> u32 {
+    let Some(scratch) = scratch::at(slot) else { return 0 };
+    // SAFETY: live map values.
+    unsafe {
+        let call = &raw const (*scratch).call;
+        let Some(entry) = connection::of(&*call) else { return 0 };
+        let begun = found & table::begins::PROTOCOL == u32::from((*entry).protocol);
+        let preface = if begun { u64::from(table::preface(found)) } else { 0 };
+        let Some(framed) = framed((*call).sock, entry, scratch) else {
+            (*entry).shape = shape::FULL;
+            return 0;
+        };
+        let walk = &mut *walk_of(framed, call);
+        if preface != 0 {
+            // Shipped like a frame.
+            let first = (*call).start.wrapping_add(preface);
+            *walk = Walk::from(first);
+            walk.seen = (*call).start;
+        }
+    }
+    0
+}
+
+/// Finds the next piece of the call in the scratch, behind its `told` bytes: [`look`]. Leaves its bytes and where the next one
+/// begins in the scratch. `opens` is 1 where a run begins with it. The first bytes of the scratch's payload are overwritten.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn frames_look(slot: u32, opens: u32) -> u32 {
+    let mut said = frames_resume(slot);
+    let mut frames = 0;
+    while frames < MAX_FRAMES {
+        if said & (said::DONE | said::LOST | said::LATER) != 0 {
+            break;
+        }
+        let there = buffer::copy_payload(slot, said & said::PLACE, u64::from(MAX_HEADER));
+        said = frames_step(slot, there as u32, 1);
+        frames += 1;
+    }
+    frames_piece(slot, opens, (said >> 60) as u32)
+}
+
+/// Where behind what was told of the call a header is wanted, if any.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn frames_resume(slot: u32) -> u64 {
+    let Some(scratch) = scratch::at(slot) else { return said::LOST };
+    // SAFETY: live map values.
+    unsafe {
+        let call = &raw const (*scratch).call;
+        let Some(entry) = connection::of(&*call) else { return said::LOST };
+        let Some(framed) = framed((*call).sock, entry, scratch) else { return said::LOST };
+        let walk = &mut *walk_of(framed, call);
+        let told = (*scratch).told;
+        if told == 0 {
+            begin(walk, call, scratch);
+            (*scratch).sure = u64::from(walk.broken == 0);
+        } else {
+            (*scratch).sure = 1;
+        }
+        if walk.state == walk::LOST && (told != 0 || !buffer::is_known(scratch)) {
+            return said::LOST;
+        }
+        onwards(walk, call, told)
+    }
+}
+
+/// What of the call is the next piece, once frames were followed for it. `said` are the highest bits of what was [`said`] last.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn frames_piece(slot: u32, opens: u32, said: u32) -> u32 {
+    let Some(scratch) = scratch::at(slot) else { return look::LAST };
+    // SAFETY: live map values.
+    unsafe {
+        let call = &raw const (*scratch).call;
+        (*scratch).until = (*call).end.wrapping_sub((*call).start);
+        let Some(framed) = FRAMED.get_ptr_mut((*call).sock) else { return look::LAST };
+        let walk = &mut *walk_of(framed, call);
+        if said & (said::LATER >> 60) as u32 != 0 {
+            retry::note(&*call);
+            return look::LAST;
+        }
+        let lost = said & (said::LOST >> 60) as u32 != 0;
+        let (start, end) = ((*call).start, (*call).end);
+        let at = start.wrapping_add((*scratch).told);
+        let piece = walk.piece(at, end, MAX_PAYLOAD as u64);
+        let mut bytes = piece.bytes;
+        let mut until = piece.until;
+        if lost && bytes == 0 && opens != 0 {
+            bytes = end.wrapping_sub(at).min(STRAY);
+        }
+        if lost {
+            until = at.wrapping_add(bytes);
+        }
+        if bytes != 0 || opens != 0 {
+            walk.broken = u32::from(lost);
+        } else if lost {
+            walk.broken = 1;
+        }
+        (*scratch).until = until.wrapping_sub(start);
+        let last = lost || until >= end;
+        buffer::bounded(bytes) | if last { look::LAST } else { 0 }
+    }
+}
+
+/// A record of the call in the scratch did not reach its ring, or there are more pieces in it than are told.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn frames_missed(slot: u32, is_lost: u32) -> u32 {
+    let Some(scratch) = scratch::at(slot) else { return 0 };
     // SAFETY: live map values.
     unsafe {
         let call = &raw const (*scratch).call;
         if let Some(framed) = FRAMED.get_ptr_mut((*call).sock) {
-            (*walk_of(framed, call)).lose();
-            count(Counter::FrameGap, 1);
+            let walk = &mut *walk_of(framed, call);
+            walk.broken = 1;
+            if is_lost != 0 {
+                walk.lose();
+                count(Counter::FrameGap, 1);
+            }
         }
     }
+    0
 }
 
 /// Where in the call the next header is wanted.
@@ -159,6 +314,18 @@ unsafe fn place(walk: &Walk, call: *const Call, with: u64) -> u64 {
     // SAFETY: a map value.
     let (start, end) = unsafe { ((*call).start, (*call).end) };
     if wants >= end { with | said::DONE } else { with | (wants.wrapping_sub(start) & said::PLACE) }
+}
+
+/// The same, where the piece that begins behind `told` bytes of the call goes on there.
+#[inline(always)]
+unsafe fn onwards(walk: &Walk, call: *const Call, told: u64) -> u64 {
+    // SAFETY: a map value.
+    let at = unsafe { (*call).start }.wrapping_add(told);
+    if !walk.continues(at) || walk.wants().wrapping_sub(at) >= MAX_PAYLOAD as u64 {
+        return said::DONE;
+    }
+    // SAFETY: passed on.
+    unsafe { place(walk, call, 0) }
 }
 
 /// The walk of the call's direction.
@@ -171,25 +338,38 @@ unsafe fn walk_of(framed: *mut Framed, call: *const Call) -> *mut Walk {
     }
 }
 
-/// How far the frames of this connection have been followed; from its beginning where nothing is known.
+/// How far the frames of this connection have been followed. Where nothing is known they begin with each direction's first call
+/// from here on; those of TLS with the connection.
 #[inline(always)]
-unsafe fn framed(sock: u64, generation: u64, scratch: *mut Scratch) -> Option<*mut Framed> {
-    // SAFETY: map values.
+unsafe fn framed(sock: u64, entry: *const Connection, scratch: *mut Scratch) -> Option<*mut Framed> {
+    // SAFETY: map values; a static.
     unsafe {
+        let is_tls = (*entry).shape == shape::OPAQUE;
+        let protocol = if is_tls { 0 } else { u32::from((*entry).protocol) };
         if let Some(known) = FRAMED.get_ptr_mut(sock) {
-            if (*known).generation == generation {
+            if (*known).generation == (*entry).generation && (*known).protocol == protocol {
                 return Some(known);
             }
         }
-        // In the scratch, where a record would be: there is little room on the stack.
-        let new: *mut Framed = (&raw mut (*scratch).opened).cast();
+        let row = (&raw const LAYOUTS.of).cast::<u8>().add(protocol as usize & 255).read_volatile();
+        if row == 0 && !is_tls {
+            return None;
+        }
+        // In the scratch, where no record is: there is little room on the stack.
+        let new: *mut Framed = (&raw mut (*scratch).payload).cast::<u8>().add(MAX_PAYLOAD).cast();
         let words = new.cast::<u64>();
         let mut index = 0;
         while index < size_of::<Framed>() / 8 {
             words.add(index).write_volatile(0);
             index += 1;
         }
-        (*new).generation = generation;
+        (*new).generation = (*entry).generation;
+        (*new).protocol = protocol;
+        if !is_tls {
+            (*new).layout = u32::from(row) - 1;
+            (*new).walks[INBOUND as usize].state = walk::LOST;
+            (*new).walks[OUTBOUND as usize].state = walk::LOST;
+        }
         FRAMED.insert(sock, &*new, ANY).ok()?;
         FRAMED.get_ptr_mut(sock)
     }

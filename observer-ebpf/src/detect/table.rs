@@ -32,6 +32,14 @@ pub(crate) mod begins {
     pub(super) const CERTAIN: u32 = 1 << 17;
     /// There were enough bytes to tell.
     pub(super) const ENOUGH: u32 = 1 << 18;
+    /// Where the number of bytes before the first frame is.
+    pub(super) const PREFACE: u32 = 24;
+}
+
+/// Bytes of the run that come before its first frame.
+#[inline(always)]
+pub(crate) fn preface(found: u32) -> u8 {
+    (found >> begins::PREFACE) as u8
 }
 
 /// Which end sends what was found, one of [`role`].
@@ -100,6 +108,7 @@ pub(crate) extern "C" fn run_begins(slot: u32, copied: u32, protocol: u32, certa
             let mut found = number | enough;
             found |= (u32::from((&raw const (*row).sender).read_volatile()) & 3) << begins::SENDER;
             found |= (u32::from((&raw const (*row).shape).read_volatile()) & 15) << begins::SHAPE;
+            found |= u32::from((&raw const (*row).preface).read_volatile()) << begins::PREFACE;
             if flags & u32::from(flag::MESSAGE) != 0 {
                 found |= begins::MESSAGE;
             }

@@ -17,8 +17,6 @@ use crate::{
 const SHORT: u64 = 27;
 /// An alert of older versions, with the longest of their paddings, is shorter, and told by its record's type.
 const LONGEST_ALERT: u64 = 128;
-/// The row of TLS records among the layouts.
-const LAYOUT: u32 = 0;
 
 /// What [`opaque_looked_at`] says besides.
 pub(super) mod look {
@@ -65,7 +63,7 @@ pub(crate) extern "C" fn opaque_looked_at(slot: u32) -> u32 {
         let data = &raw mut (*scratch).opened.netns;
         known.write_volatile(before);
         data.write_volatile(look::HANDSHAKE);
-        let followed = frames::follow(slot, LAYOUT, |at, kind| {
+        let followed = frames::follow(slot, |at, kind| {
             let so_far = known.read_volatile();
             if so_far & state::OPEN != 0 {
                 return;

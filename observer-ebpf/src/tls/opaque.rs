@@ -155,7 +155,7 @@ pub(crate) unsafe fn halved(entry: *mut Connection) {
 pub(crate) unsafe fn ended(sock: u64, entry: *const Connection) {
     // SAFETY: as promised.
     unsafe {
-        if matches!((*entry).shape, shape::OPAQUE | shape::IGNORE) {
+        if matches!((*entry).shape, shape::OPAQUE | shape::FRAMES | shape::IGNORE) {
             frames::ended(sock);
         }
         if (*entry).shape == shape::OPAQUE && (*entry).role == role::CLIENT {

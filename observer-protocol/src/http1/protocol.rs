@@ -124,7 +124,7 @@ impl Http1 {
                     self.request_event(event, out);
                 }
             }
-            Input::Gap { to } => {
+            Input::Gap { to, .. } => {
                 while let Some(event) = self.requests.skip_to(to) {
                     self.request_event(event, out);
                 }
@@ -196,7 +196,7 @@ impl Http1 {
                     self.response_event(event, out);
                 }
             }
-            Input::Gap { to } => {
+            Input::Gap { to, .. } => {
                 while let Some(event) = self.responses.skip_to(to) {
                     self.response_event(event, out);
                 }

@@ -13,6 +13,10 @@ pub const RECORDS: Layout = Layout {
     counted: 0,
     trailer: 0,
     whole: &[20, 21, 22],
-    shipped: 512,
+    whole_to: 2048,
+    short: 512,
+    first: 512,
+    last: 32,
+    run: 0,
     longest: 18_437,
 };

@@ -12,7 +12,7 @@ use crate::{
         self, Features, Kernel, KernelTypes, LoadOptions, PolicyMaps, inject::Leaving,
         reader::RecordRing,
     },
-    process,
+    process, protocol,
 };
 
 /// Programs that are attached and tell nothing yet: capture is off until the policy switches it on.
@@ -110,6 +110,7 @@ fn options(settings: &Settings, private: bool, inject: bool) -> LoadOptions {
         inferred_links: settings.spans.breakpoints == config::Breakpoints::On
             && settings.spans.inferred_links == config::InferredLinks::On,
         dns: settings.dns == config::Dns::On,
+        detection: protocol::rows(),
         ..LoadOptions::default()
     }
 }

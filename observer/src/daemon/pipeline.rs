@@ -295,8 +295,8 @@ impl Sink for Pipeline {
         }
     }
 
-    fn set_mode(&mut self, key: ConnectionKey, mode: u8) {
-        self.maps.set_mode(key, mode);
+    fn set_mode(&mut self, key: ConnectionKey, mode: u8, protocol: u8) {
+        self.maps.set_mode(key, mode, protocol);
     }
 
     fn process_seen(&mut self, process: ProcessKey, _tid: u32) {

@@ -101,7 +101,7 @@ impl Sink for Rehearsal {
         }
     }
 
-    fn set_mode(&mut self, _key: ConnectionKey, _mode: u8) {}
+    fn set_mode(&mut self, _key: ConnectionKey, _mode: u8, _protocol: u8) {}
 
     fn process_seen(&mut self, _process: ProcessKey, _tid: u32) {}
 

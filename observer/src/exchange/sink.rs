@@ -51,8 +51,9 @@ pub trait Sink {
     /// The exchange of a request that was [started](Self::request_started) has ended.
     fn request_ended(&mut self, started: &Started<'_>);
 
-    /// The kernel is to capture the connection in another way, one of [`observer_abi::control::shape`].
-    fn set_mode(&mut self, key: ConnectionKey, mode: u8);
+    /// The kernel is to capture the connection in another way, one of [`observer_abi::control::shape`], and to take it for one of
+    /// this protocol, by its number; 0: what it takes it for now.
+    fn set_mode(&mut self, key: ConnectionKey, mode: u8, protocol: u8);
 
     /// A process of which this shard had no record before (seldom: or had, long ago). `tid` is the calling thread.
     fn process_seen(&mut self, process: ProcessKey, tid: u32);

@@ -12,13 +12,15 @@ pub mod dns;
 pub mod exchange;
 mod group;
 pub mod http1;
-#[cfg(test)]
-pub(crate) mod made_up;
+#[cfg(any(test, feature = "made-up"))]
+pub mod made_up;
 mod outcome;
 #[cfg(test)]
 pub(crate) mod samples;
 mod series;
 mod summary;
+#[cfg(any(test, feature = "made-up"))]
+pub mod turns;
 
 pub(crate) use self::{
     account::{Account, Carried, DatagramAccount},
@@ -36,7 +38,7 @@ use crate::process::Value;
 
 /// Generates what depends on the whole list: [`ProtocolId`] and [`Detail`].
 macro_rules! protocols {
-    ($($(#[$doc:meta])* $number:literal => $module:ident::$Facts:ident as $Name:ident,)*) => {
+    ($($(#[$doc:meta])* $number:literal => $module:ident::$Facts:ident as $Name:ident $(if $cfg:meta)?,)*) => {
         /// A protocol's number, for tables that hold a byte each. Numbers stay as they are: the kernel programs hold
         /// them, too.
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -45,17 +47,17 @@ macro_rules! protocols {
             /// Not told yet, or none that is understood.
             #[default]
             Unknown = 0,
-            $($(#[$doc])* $Name = $number,)*
+            $($(#[cfg($cfg)])? $(#[$doc])* $Name = $number,)*
         }
 
         impl ProtocolId {
             /// All that are understood, in the order of the list.
-            pub const ALL: &[Self] = &[$(Self::$Name),*];
+            pub const ALL: &[Self] = &[$($(#[cfg($cfg)])? Self::$Name),*];
 
             /// The protocol of that number; [`Unknown`](Self::Unknown) where there is none.
             pub const fn of(number: u8) -> Self {
                 match number {
-                    $($number => Self::$Name,)*
+                    $($(#[cfg($cfg)])? $number => Self::$Name,)*
                     _ => Self::Unknown,
                 }
             }
@@ -67,7 +69,7 @@ macro_rules! protocols {
                 attributes: &'a [(&'static str, Value)],
             ) -> Summary<'a> {
                 match self {
-                    $(Self::$Name => $module::summary(kind, attributes),)*
+                    $($(#[cfg($cfg)])? Self::$Name => $module::summary(kind, attributes),)*
                     Self::Unknown => Summary::default(),
                 }
             }
@@ -76,7 +78,7 @@ macro_rules! protocols {
         /// The groups of all protocols, in the order of the list; each once, as several protocols may share one.
         pub fn groups() -> Vec<&'static Group> {
             let mut groups: Vec<&'static Group> = Vec::new();
-            for more in [$($module::GROUPS),*] {
+            for more in [$($(#[cfg($cfg)])? $module::GROUPS),*] {
                 for group in more {
                     if !groups.contains(group) {
                         groups.push(group);
@@ -89,26 +91,26 @@ macro_rules! protocols {
         /// An exchange's protocol, and what only that one knows of it.
         #[derive(Clone, Debug, PartialEq, Eq)]
         pub enum Detail {
-            $($(#[$doc])* $Name($module::$Facts),)*
+            $($(#[cfg($cfg)])? $(#[$doc])* $Name($module::$Facts),)*
         }
 
         impl Detail {
             /// Which protocol it is.
             pub const fn id(&self) -> ProtocolId {
                 match self {
-                    $(Self::$Name(_) => ProtocolId::$Name,)*
+                    $($(#[cfg($cfg)])? Self::$Name(_) => ProtocolId::$Name,)*
                 }
             }
 
             /// What its protocol says of it.
             pub fn describe(&self) -> &dyn Describe {
                 match self {
-                    $(Self::$Name(facts) => facts,)*
+                    $($(#[cfg($cfg)])? Self::$Name(facts) => facts,)*
                 }
             }
         }
 
-        $(impl From<$module::$Facts> for Detail {
+        $($(#[cfg($cfg)])? impl From<$module::$Facts> for Detail {
             fn from(facts: $module::$Facts) -> Self {
                 Self::$Name(facts)
             }
@@ -121,19 +123,34 @@ protocols! {
     1 => http1::HttpExchange as Http1,
     /// DNS over UDP.
     2 => dns::DnsExchange as Dns,
+    /// One that nobody speaks, for tests.
+    200 => made_up::MadeUpExchange as MadeUp if any(test, feature = "made-up"),
 }
 
-/// Hands the list of those that are spoken on connections to a macro: `Name => reader,` of each.
+/// Hands the list of those that are spoken on connections to a macro: `Name => reader, how its messages begin;` of each.
 macro_rules! streams {
     ($take:ident) => {
         $take! {
-            Http1 => observer_protocol::http1::Http1,
-            #[cfg(test)]
-            MadeUp => $crate::protocol::made_up::MadeUp,
+            Http1 => observer_protocol::http1::Http1, observer_protocol::http1::ROWS;
+            #[cfg(any(test, feature = "made-up"))]
+            MadeUp => $crate::protocol::made_up::MadeUp, $crate::protocol::made_up::ROWS;
+            #[cfg(any(test, feature = "made-up"))]
+            Turns => $crate::protocol::turns::Turns, $crate::protocol::turns::ROWS;
         }
     };
 }
 pub(crate) use streams;
+
+/// Generates [`rows`].
+macro_rules! rows {
+    ($($(#[$attribute:meta])* $Name:ident => $Protocol:ty, $rows:path;)*) => {
+        /// How the messages of each protocol begin, by its number. Of two that fit, the first counts.
+        pub(crate) fn rows() -> Vec<(u8, &'static [observer_protocol::detection::Row])> {
+            vec![$($(#[$attribute])* (<$Protocol as observer_protocol::protocol::Protocol>::NUMBER.0, $rows)),*]
+        }
+    };
+}
+streams!(rows);
 
 /// The protocol of the datagrams that the kernel ships.
 pub(crate) type NameService = observer_protocol::dns::Dns;

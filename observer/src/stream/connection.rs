@@ -8,7 +8,7 @@ use observer_abi::{
 };
 use observer_protocol::{
     Segment,
-    protocol::{Joined, Next, Side},
+    protocol::{Joined, Missing, Next, Side},
 };
 
 use super::{
@@ -49,8 +49,10 @@ pub(super) struct Connection {
     pub(super) from_start: bool,
     /// Nothing is read any more: a tunnel, or nothing that is understood.
     pub(super) ignored: bool,
-    /// The kernel was asked for more than the first bytes of each run.
+    /// The kernel was asked for more than the first bytes of each run,
     pub(super) full: bool,
+    /// for the headers and first bytes of frames, that is.
+    pub(super) framed: bool,
     pub(super) foreign: Foreign,
     /// Last sign of life, CLOCK_MONOTONIC ns.
     pub(super) last_ns: u64,
@@ -93,6 +95,7 @@ impl Connection {
             from_start: header.flags & flag::FROM_START != 0,
             ignored: false,
             full: false,
+            framed: false,
             foreign: Foreign::default(),
             last_ns: header.time_ns,
             readings: 0,
@@ -232,7 +235,17 @@ impl Connection {
     ) {
         let direction = usize::from(data.header.direction);
         let side = self.side(direction);
-        self.advance(direction, data.start, data.header.time_ns, config, out);
+        // Where frames are shipped, the kernel says of each record whether all was shipped before it that should be.
+        let counted = data.header.flags & flag::COUNTED != 0
+            || (!self.framed && self.directions[direction].is_counting());
+        self.skip_to(
+            direction,
+            data.start,
+            data.header.time_ns,
+            counted,
+            config,
+            out,
+        );
         let Some(conversation) = &mut self.conversation else {
             return;
         };
@@ -241,7 +254,12 @@ impl Connection {
             (false, Side::Request) => config.request_budget,
             (false, Side::Response) => config.response_budget,
         };
-        self.directions[direction].take(payload.len(), data.end - data.start, budget);
+        let moved = data.end - data.start;
+        if self.framed {
+            self.directions[direction].take_frames(payload.len(), moved);
+        } else {
+            self.directions[direction].take(payload.len(), moved, budget);
+        }
         if data.header.flags & flag::HEAD_ENDED != 0 {
             self.directions[direction].count_rest();
         }
@@ -272,12 +290,27 @@ impl Connection {
         config: &StreamConfig,
         out: &mut Output<'_, S>,
     ) {
+        let counted = self.directions[direction].is_counting();
+        self.skip_to(direction, end, last_ns, counted, config, out);
+    }
+
+    /// The same. `counted`: what no record brought of them was not to be shipped.
+    #[inline]
+    fn skip_to<S: Sink>(
+        &mut self,
+        direction: usize,
+        end: u64,
+        last_ns: u64,
+        counted: bool,
+        config: &StreamConfig,
+        out: &mut Output<'_, S>,
+    ) {
         let side = self.side(direction);
         let Some(conversation) = &self.conversation else {
             return;
         };
         if !self.directions[direction].known || end > conversation.position(side) {
-            self.pass(direction, end, last_ns, config, out);
+            self.pass(direction, end, last_ns, counted, config, out);
         }
     }
 
@@ -288,6 +321,7 @@ impl Connection {
         direction: usize,
         end: u64,
         last_ns: u64,
+        counted: bool,
         config: &StreamConfig,
         out: &mut Output<'_, S>,
     ) {
@@ -302,11 +336,10 @@ impl Connection {
             conversation.run_started(side, end, self.call, &self.ends, out);
             return;
         }
-        let counted = state.is_counting();
-        let missing = if counted {
-            Incomplete::HeadTooLarge
+        let (why, missing) = if counted {
+            (Missing::Counted, Incomplete::HeadTooLarge)
         } else {
-            Incomplete::LostBytes
+            (Missing::Lost, Incomplete::LostBytes)
         };
         if !counted {
             out.counters.gaps += 1;
@@ -316,6 +349,7 @@ impl Connection {
         let unseen = Unseen {
             to: end,
             time_ns: state.last_ns,
+            why,
             missing,
         };
         conversation.skip(side, unseen, self.call, &self.ends, out);

@@ -11,7 +11,7 @@ use observer_protocol::{
 use crate::exchange::{Call, Ends, Findings, InferredLink, Ledger, Output, Sink, Slab, Unseen};
 
 macro_rules! conversation {
-    ($($(#[$attribute:meta])* $Name:ident => $Protocol:ty,)*) => {
+    ($($(#[$attribute:meta])* $Name:ident => $Protocol:ty, $rows:path;)*) => {
         /// The exchanges of one connection, in one of the protocols.
         #[derive(Debug)]
         pub(super) enum Conversation {
@@ -37,6 +37,10 @@ macro_rules! conversation {
                     Sniff::More | Sniff::No => {}
                 })*
                 found
+            }
+
+            pub(super) fn number(&self) -> Number {
+                match self { $($(#[$attribute])* Self::$Name(_) => <$Protocol>::NUMBER,)* }
             }
 
             pub(super) fn shape(&self) -> Shape {

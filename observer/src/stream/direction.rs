@@ -31,6 +31,15 @@ impl Direction {
         self.counting |= (captured as u64) < moved || self.shipped >= budget;
     }
 
+    /// The same where frames are shipped: what follows this record up to the next is counted if its last frame was not shipped
+    /// whole.
+    pub(super) fn take_frames(&mut self, captured: usize, moved: u64) {
+        self.shipped = self
+            .shipped
+            .saturating_add(u32::try_from(captured).unwrap_or(u32::MAX));
+        self.counting = (captured as u64) < moved;
+    }
+
     /// The kernel only counts the rest of the run.
     pub(super) const fn count_rest(&mut self) {
         self.counting = true;

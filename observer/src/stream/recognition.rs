@@ -137,7 +137,7 @@ impl Connection {
         if (findings.pipelined || findings.head_too_large) && !self.full {
             out.counters.pipelined += u64::from(findings.pipelined);
             self.full = true;
-            out.sink.set_mode(self.ends.key, shape::FULL);
+            out.sink.set_mode(self.ends.key, shape::FULL, 0);
         }
         for side in [Side::Request, Side::Response] {
             if findings.foreign[side.index()] {
@@ -210,7 +210,9 @@ impl Connection {
             Shape::Ignore => shape::IGNORE,
         };
         self.full = matches!(wanted, shape::FULL | shape::FRAMES);
-        out.sink.set_mode(self.ends.key, wanted);
+        self.framed = wanted == shape::FRAMES;
+        out.sink
+            .set_mode(self.ends.key, wanted, conversation.number().0);
     }
 
     fn count_foreign<S: Sink>(&mut self, direction: usize, out: &mut Output<'_, S>) {
@@ -224,6 +226,6 @@ impl Connection {
     fn ignore<S: Sink>(&mut self, out: &mut Output<'_, S>) {
         self.abandon(out);
         self.ignored = true;
-        out.sink.set_mode(self.ends.key, shape::IGNORE);
+        out.sink.set_mode(self.ends.key, shape::IGNORE, 0);
     }
 }

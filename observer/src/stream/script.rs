@@ -55,7 +55,7 @@ impl Sink for Collected {
         self.active.remove(index.expect("an end without a start"));
     }
 
-    fn set_mode(&mut self, key: ConnectionKey, mode: u8) {
+    fn set_mode(&mut self, key: ConnectionKey, mode: u8, _protocol: u8) {
         self.modes.push((key, mode));
     }
 

@@ -14,7 +14,7 @@ mod steps;
 use observer_abi::context::Context;
 use observer_protocol::{
     Segment,
-    protocol::{Ending, Input, Joined, Next, Shape, Side, Switch},
+    protocol::{Ending, Input, Joined, Missing, Next, Shape, Side, Switch},
 };
 
 use self::{book::Book, steps::Taking};
@@ -41,6 +41,8 @@ pub(crate) struct Unseen {
     pub(crate) to: u64,
     /// When that one moved, ns; 0 where it is not known.
     pub(crate) time_ns: u64,
+    /// Why they were not.
+    pub(crate) why: Missing,
     /// What that makes of a head which they cut off.
     pub(crate) missing: Incomplete,
 }
@@ -218,7 +220,16 @@ impl<P: Account> Ledger<P> {
             ..call
         };
         let seen = Seen::none(at, call, unseen.missing);
-        self.feed(side, Input::Gap { to: unseen.to }, seen, ends, out);
+        self.feed(
+            side,
+            Input::Gap {
+                to: unseen.to,
+                why: unseen.why,
+            },
+            seen,
+            ends,
+            out,
+        );
         if side == Side::Request {
             self.book.request_moved(unseen.time_ns, out);
         }

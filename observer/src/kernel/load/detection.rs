@@ -26,10 +26,15 @@ pub(super) struct Detection {
 pub(super) fn detection(protocols: &[ProtocolRows]) -> Result<Detection> {
     // The programs follow TLS records by the first.
     let mut layouts = vec![tls::RECORDS];
+    let mut of = [0; 256];
     let mut all: Vec<Row> = Vec::new();
     for (protocol, rows) in protocols {
         for row in *rows {
             let mut told = row_of(*protocol, row);
+            ensure!(
+                row.layout.is_some() || row.shape != Shape::Frames,
+                "what begins a message of protocol {protocol} says that its frames are shipped, and not how they lie"
+            );
             if let Some(layout) = row.layout {
                 ensure!(
                     u32::from(layout.header) <= MAX_HEADER,
@@ -42,6 +47,11 @@ pub(super) fn detection(protocols: &[ProtocolRows]) -> Result<Detection> {
                     layouts.len() - 1
                 });
                 told.layout = place as u8 + 1;
+                let known = std::mem::replace(&mut of[usize::from(*protocol)], told.layout);
+                ensure!(
+                    known == 0 || known == told.layout,
+                    "the frames of protocol {protocol} lie in two ways, and the kernel programs follow one"
+                );
             }
             all.push(told);
         }
@@ -63,6 +73,7 @@ pub(super) fn detection(protocols: &[ProtocolRows]) -> Result<Detection> {
         },
         layouts: Layouts {
             rows: [frames::Layout::default(); MAX_LAYOUTS],
+            of,
         },
     };
     detection.rows.rows[..all.len()].copy_from_slice(&all);
@@ -93,7 +104,11 @@ fn layout_of(layout: &Layout) -> frames::Layout {
         counted: layout.counted,
         trailer: layout.trailer,
         reserved: 0,
-        shipped: layout.shipped,
+        first: layout.first,
+        last: layout.last,
+        short: layout.short,
+        whole_to: layout.whole_to,
+        run: layout.run,
         longest: layout.longest,
     }
 }
@@ -128,6 +143,7 @@ fn row_of(protocol: u8, row: &told::Row) -> Row {
         },
         flags,
         least: row.least,
+        preface: row.preface,
         ..Row::default()
     }
 }
@@ -203,8 +219,20 @@ mod tests {
                 frames::Header::None
             );
         }
-        assert_eq!(layouts[0].shipped_of(4000, 22), 4000);
-        assert_eq!(layouts[0].shipped_of(4000, 23), 512);
+        // Hellos and what else is of the handshake up to a bound; of application data the first bytes and the last.
+        for (kind, length, first, last) in [
+            (22, 2000, 2000, 0),
+            (22, 4000, 2048, 32),
+            (23, 512, 512, 0),
+            (23, 4000, 512, 32),
+        ] {
+            let ships = frames::Ships { first, last };
+            assert_eq!(
+                layouts[0].ships(length, 5, kind, 0),
+                ships,
+                "{length} of {kind}"
+            );
+        }
     }
 
     #[test]
@@ -220,5 +248,28 @@ mod tests {
             .map(|row| row.layout)
             .collect();
         assert_eq!(layouts, [0, 0, 1, 1]);
+        let of = detection.layouts.of;
+        assert_eq!((&of[..5], of[255]), (&[0, 0, 1, 1, 0][..], 0));
+    }
+
+    #[test]
+    fn a_protocol_whose_frames_are_to_be_shipped_has_one_way_in_which_they_lie() {
+        const UNTOLD: &[told::Row] = &[told::Row::prefix(b"X", Sender::Client, Shape::Frames)];
+        assert!(detection(&[(3, UNTOLD)]).is_err());
+        const OTHER: Layout = Layout {
+            longest: 9,
+            ..tls::RECORDS
+        };
+        const TWO: &[told::Row] = &[
+            told::Row {
+                layout: Some(&tls::RECORDS),
+                ..told::Row::prefix(b"X", Sender::Client, Shape::Frames)
+            },
+            told::Row {
+                layout: Some(&OTHER),
+                ..told::Row::prefix(b"Y", Sender::Server, Shape::Frames)
+            },
+        ];
+        assert!(detection(&[(3, TWO)]).is_err());
     }
 }

@@ -2,7 +2,6 @@
 
 use ipnet::IpNet;
 use observer_abi::control::MAX_RINGS;
-use observer_protocol::http1;
 
 use super::detection::ProtocolRows;
 use crate::kernel::tier::Tier;
@@ -56,7 +55,7 @@ impl Default for LoadOptions {
             option_peers: Vec::new(),
             inferred_links: true,
             dns: true,
-            detection: vec![(1, http1::ROWS)],
+            detection: Vec::new(),
         }
     }
 }

@@ -28,13 +28,14 @@ impl ConnectionMaps {
             .filter(|entry| entry.generation == key.generation)
     }
 
-    /// Tells the kernel how much of a connection to ship, one of [`shape`].
-    pub fn set_mode(&mut self, key: ConnectionKey, wanted: u8) {
+    /// Tells the kernel how much of a connection to ship, one of [`shape`], and the number of its protocol; 0 leaves that as it
+    /// is.
+    pub fn set_mode(&mut self, key: ConnectionKey, wanted: u8, protocol: u8) {
         self.tell(
             ConnectionControl {
                 generation: key.generation,
                 shape: wanted,
-                protocol: 0,
+                protocol,
                 role: told_role::KEEP,
                 reserved: [0; 5],
             },

@@ -6,7 +6,7 @@ use crate::{
     exchange::{Exchange, Incomplete},
     identity::Role,
     protocol::made_up::{
-        frame,
+        self, frame,
         kind::{CALL, CANCEL, DONE, MORE, REPLY, TELL, UPGRADE, WATCH},
     },
     stream::script::{MS, Script},
@@ -14,7 +14,7 @@ use crate::{
 
 /// The id of the request.
 fn id(exchange: &Exchange) -> u32 {
-    exchange.http().unwrap().texts.target().parse().unwrap()
+    made_up::of(&exchange.detail).id
 }
 
 fn ids(script: &Script) -> Vec<u32> {
@@ -32,9 +32,9 @@ fn answers_belong_to_the_requests_with_their_ids() {
         assert_eq!(ids(&script), [2, 3, 1]);
         assert!(script.is_whole());
         for exchange in &script.seen.exchanges {
-            let facts = exchange.http().unwrap();
-            assert_eq!(facts.request_body_size, Some(5));
-            assert_eq!(facts.response_body_size, Some(u64::from(id(exchange))));
+            let facts = made_up::of(&exchange.detail);
+            assert_eq!(facts.request_size, Some(5));
+            assert_eq!(facts.response_size, Some(u64::from(id(exchange))));
         }
         let ends = |index: usize| script.seen.exchanges[index].times.response_end.unwrap();
         assert!(ends(0) < ends(1) && ends(1) < ends(2));
@@ -149,7 +149,7 @@ fn many_answers_are_one_exchange_and_their_bytes_are_added() {
     script.response(frame(DONE, 1, b""));
     assert_eq!(ids(&script), [2, 1]);
     let watch = script.last();
-    assert_eq!(watch.http().unwrap().response_body_size, Some(7));
+    assert_eq!(made_up::of(&watch.detail).response_size, Some(7));
     assert_eq!(watch.times.response_start, Some(began));
     assert_eq!(watch.times.response_end, Some(script.now));
     assert_eq!(watch.incomplete, None);
@@ -234,7 +234,7 @@ fn a_gap_inside_a_frame_loses_nothing() {
     script.response(&reply[200..]);
     assert_eq!(script.count(), 1);
     assert!(script.is_whole());
-    assert_eq!(script.last().http().unwrap().response_body_size, Some(300));
+    assert_eq!(made_up::of(&script.last().detail).response_size, Some(300));
 }
 
 #[test]
@@ -247,7 +247,7 @@ fn an_id_that_is_used_again_ends_what_had_it() {
     assert_eq!(script.last().incomplete, Some(Incomplete::LostBytes));
     script.response(frame(REPLY, 1, b""));
     assert_eq!(script.last().incomplete, None);
-    assert_eq!(script.last().http().unwrap().request_body_size, Some(5));
+    assert_eq!(made_up::of(&script.last().detail).request_size, Some(5));
 }
 
 #[test]
@@ -290,7 +290,7 @@ fn another_protocol_may_follow_behind_the_answer_that_says_so() {
             script.response(upgrade);
         }
         assert_eq!(script.count(), 1);
-        assert_eq!(script.last().http().unwrap().response_body_size, Some(4));
+        assert_eq!(made_up::of(&script.last().detail).response_size, Some(4));
         script.exchange().exchange();
         assert_eq!(script.count(), 3);
         assert!(script.is_whole());

@@ -7,8 +7,8 @@ use crate::{
     Segment,
     http1::Http1,
     protocol::{
-        End, Input, Joined, Key, Lost, Next, Open, Progress, Protocol, Replies, Reply, Scope, Side,
-        Steps, Switch, Why,
+        End, Input, Joined, Key, Lost, Missing, Next, Open, Progress, Protocol, Replies, Reply,
+        Scope, Side, Steps, Switch, Why,
     },
 };
 
@@ -123,7 +123,13 @@ impl Connection {
     fn counted(&mut self, side: Side, count: u64) -> Vec<Step> {
         self.at[side.index()] += count;
         let to = self.at[side.index()];
-        self.tell(side, Input::Gap { to })
+        self.tell(
+            side,
+            Input::Gap {
+                to,
+                why: Missing::Lost,
+            },
+        )
     }
 
     fn run_start(&mut self, side: Side) -> Vec<Step> {
