@@ -42,6 +42,15 @@ impl Environment {
         &self.binary
     }
 
+    /// The executable of a daemon that knows a protocol that nobody speaks, too.
+    ///
+    /// # Panics
+    /// When nobody built one: `cargo xtask test` does.
+    pub fn made_up(&self) -> PathBuf {
+        let binary = std::env::var_os("OBSERVER_TEST_MADE_UP");
+        binary.expect("OBSERVER_TEST_MADE_UP is not set").into()
+    }
+
     /// The project's own commands, as `cargo xtask` runs them.
     pub fn xtask(&self) -> &Path {
         &self.xtask

@@ -1,7 +1,7 @@
 //! End-to-end tests: real servers that know nothing of tracing, real clients, the daemon as users run it.
 //!
 //! Comes in: the daemon's binary and the folder that `cargo xtask test` prepares (`OBSERVER_TEST_BINARY`,
-//! `OBSERVER_TEST_ENV`), and `cargo xtask` itself (`OBSERVER_TEST_XTASK`). Goes out: panics. Owns: every process that a
+//! `OBSERVER_TEST_ENV`), one that knows a protocol more (`OBSERVER_TEST_MADE_UP`), and `cargo xtask` itself (`OBSERVER_TEST_XTASK`). Goes out: panics. Owns: every process that a
 //! test starts, each ended when its guard drops.
 //!
 //! A test reads: enter the [`Environment`], start a [`Server`], start the [`Observer`] with selectors for that server

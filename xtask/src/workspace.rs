@@ -70,13 +70,18 @@ pub(crate) fn daemon(named: Option<&Path>, profile: Profile) -> Result<PathBuf> 
         Some(binary) => std::path::absolute(binary)?,
         None => {
             command::run(&mut build_daemon(profile))?;
-            target().join(profile.name()).join("observer")
+            self::binary(profile)
         }
     };
     if !binary.is_file() {
         bail!("{} is no file", binary.display());
     }
     Ok(binary)
+}
+
+/// Where a build of the daemon is.
+pub(crate) fn binary(profile: Profile) -> PathBuf {
+    target().join(profile.name()).join("observer")
 }
 
 /// Begins a build of the daemon.

@@ -8,6 +8,7 @@ mod fresh;
 mod limit;
 
 use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
@@ -39,6 +40,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         );
     }
     let environment = environment::prepare()?;
+    let made_up = made_up(&environment)?;
     // The e2e tests measure durations and counts under load: the build that users get, not the debug one.
     let binary = workspace::daemon(None, Profile::Release)?;
     fresh::check()?;
@@ -54,6 +56,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             tests
                 .env("PATH", command::path_to_python()?)
                 .env("OBSERVER_TEST_BINARY", &binary)
+                .env("OBSERVER_TEST_MADE_UP", &made_up)
                 .env("OBSERVER_TEST_XTASK", std::env::current_exe()?)
                 .env("OBSERVER_TEST_ENV", &environment);
         }
@@ -65,6 +68,15 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     }
     tests.args(&options.arguments);
     command::run(&mut tests)
+}
+
+/// Builds a daemon that knows a protocol that nobody speaks, too, and puts it aside: the next build writes where this one did.
+fn made_up(environment: &Path) -> Result<PathBuf> {
+    command::run(workspace::build_daemon(Profile::Release).args(["--features", "made-up"]))?;
+    let built = workspace::binary(Profile::Release);
+    let aside = environment.join("observer-made-up");
+    std::fs::copy(&built, &aside).with_context(|| format!("copying {}", built.display()))?;
+    Ok(aside)
 }
 
 /// nextest where it is installed: it gives every test its own process, and says which ones hang.
