@@ -29,6 +29,8 @@ pub mod flag {
     pub const CERTAIN: u8 = 1;
     /// What begins like this is a request of its own (or the answer to one), with ids.
     pub const MESSAGE: u8 = 1 << 1;
+    /// A connection of the protocol carries several requests at once.
+    pub const MULTIPLEXED: u8 = 1 << 2;
 }
 
 /// One way in which a message of a protocol begins.

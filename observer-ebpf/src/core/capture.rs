@@ -40,7 +40,7 @@ use crate::{
     },
     tier::ktls,
     tls::opaque,
-    work::link,
+    work::{link, reference},
 };
 
 /// Daemon: what it knows of connections, by sock address.
@@ -552,6 +552,10 @@ pub(crate) extern "C" fn open_run(slot: u32, found: u32) -> u32 {
                     (*entry).shape = shape::IGNORE;
                     (*entry).flags |= flag::OBSERVER;
                     return run::NONE;
+                }
+                if table::is_multiplexed(found) {
+                    // Others may be read with it, or come while it is open: whose a call is that is made then cannot be told.
+                    reference::close(entry);
                 }
             }
             (*opened).established_ns = (*entry).established_ns;

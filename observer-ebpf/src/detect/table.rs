@@ -32,6 +32,8 @@ pub(crate) mod begins {
     pub(super) const CERTAIN: u32 = 1 << 17;
     /// There were enough bytes to tell.
     pub(super) const ENOUGH: u32 = 1 << 18;
+    /// A connection carries several at once.
+    pub(super) const MULTIPLEXED: u32 = 1 << 19;
     /// Where the number of bytes before the first frame is.
     pub(super) const PREFACE: u32 = 24;
 }
@@ -46,6 +48,12 @@ pub(crate) fn preface(found: u32) -> u8 {
 #[inline(always)]
 pub(crate) fn sender(found: u32) -> u8 {
     (found >> begins::SENDER) as u8 & 3
+}
+
+/// Whether a connection carries several requests at once.
+#[inline(always)]
+pub(crate) fn is_multiplexed(found: u32) -> bool {
+    found & begins::MULTIPLEXED != 0
 }
 
 /// Whether it is a message that a client sends.
@@ -114,6 +122,9 @@ pub(crate) extern "C" fn run_begins(slot: u32, copied: u32, protocol: u32, certa
             }
             if flags & u32::from(flag::CERTAIN) != 0 {
                 found |= begins::CERTAIN;
+            }
+            if flags & u32::from(flag::MULTIPLEXED) != 0 {
+                found |= begins::MULTIPLEXED;
             }
             return found;
         }

@@ -38,7 +38,7 @@ pub mod uring;
 pub use self::{
     features::Features,
     ktls::KernelTls,
-    load::{LoadOptions, try_tcp_option},
+    load::{LoadOptions, ProtocolRows, try_tcp_option},
     maps::{connections::ConnectionMaps, policy::PolicyMaps},
     offsets::offsets,
     running::Kernel,

@@ -34,7 +34,9 @@ pub use self::{
     series::{Key, SeriesKey},
     summary::{Row, Status, Summary},
 };
-use crate::process::Value;
+use observer_protocol::protocol::Protocol;
+
+use crate::{kernel::ProtocolRows, process::Value};
 
 /// Generates what depends on the whole list: [`ProtocolId`] and [`Detail`].
 macro_rules! protocols {
@@ -145,8 +147,12 @@ pub(crate) use streams;
 macro_rules! rows {
     ($($(#[$attribute:meta])* $Name:ident => $Protocol:ty, $rows:path;)*) => {
         /// How the messages of each protocol begin, by its number. Of two that fit, the first counts.
-        pub(crate) fn rows() -> Vec<(u8, &'static [observer_protocol::detection::Row])> {
-            vec![$($(#[$attribute])* (<$Protocol as observer_protocol::protocol::Protocol>::NUMBER.0, $rows)),*]
+        pub(crate) fn rows() -> Vec<ProtocolRows> {
+            vec![$($(#[$attribute])* ProtocolRows {
+                number: <$Protocol as Protocol>::NUMBER.0,
+                multiplexed: <$Protocol as Protocol>::MULTIPLEXED,
+                rows: $rows,
+            }),*]
         }
     };
 }

@@ -13,8 +13,16 @@ use observer_protocol::{
     tls,
 };
 
-/// A protocol's number, and its rows.
-pub(crate) type ProtocolRows = (u8, &'static [told::Row]);
+/// How the messages of a protocol begin.
+#[derive(Clone, Copy, Debug)]
+pub struct ProtocolRows {
+    /// Its number.
+    pub number: u8,
+    /// A connection carries several requests at once.
+    pub multiplexed: bool,
+    /// Its rows.
+    pub rows: &'static [told::Row],
+}
 
 /// What the kernel programs are told.
 pub(super) struct Detection {
@@ -28,12 +36,13 @@ pub(super) fn detection(protocols: &[ProtocolRows]) -> Result<Detection> {
     let mut layouts = vec![tls::RECORDS];
     let mut of = [0; 256];
     let mut all: Vec<Row> = Vec::new();
-    for (protocol, rows) in protocols {
-        for row in *rows {
-            let mut told = row_of(*protocol, row);
+    for protocol in protocols {
+        let number = protocol.number;
+        for row in protocol.rows {
+            let mut told = row_of(protocol, row);
             ensure!(
                 row.layout.is_some() || row.shape != Shape::Frames,
-                "what begins a message of protocol {protocol} says that its frames are shipped, and not how they lie"
+                "what begins a message of protocol {number} says that its frames are shipped, and not how they lie"
             );
             if let Some(layout) = row.layout {
                 ensure!(
@@ -47,10 +56,10 @@ pub(super) fn detection(protocols: &[ProtocolRows]) -> Result<Detection> {
                     layouts.len() - 1
                 });
                 told.layout = place as u8 + 1;
-                let known = std::mem::replace(&mut of[usize::from(*protocol)], told.layout);
+                let known = std::mem::replace(&mut of[usize::from(number)], told.layout);
                 ensure!(
                     known == 0 || known == told.layout,
-                    "the frames of protocol {protocol} lie in two ways, and the kernel programs follow one"
+                    "the frames of protocol {number} lie in two ways, and the kernel programs follow one"
                 );
             }
             all.push(told);
@@ -113,7 +122,7 @@ fn layout_of(layout: &Layout) -> frames::Layout {
     }
 }
 
-fn row_of(protocol: u8, row: &told::Row) -> Row {
+fn row_of(protocol: &ProtocolRows, row: &told::Row) -> Row {
     let mut flags = 0;
     if row.certain {
         flags |= flag::CERTAIN;
@@ -121,10 +130,13 @@ fn row_of(protocol: u8, row: &told::Row) -> Row {
     if row.message {
         flags |= flag::MESSAGE;
     }
+    if protocol.multiplexed {
+        flags |= flag::MULTIPLEXED;
+    }
     Row {
         value: words(row.value),
         mask: words(row.mask),
-        protocol,
+        protocol: protocol.number,
         sender: match row.sender {
             Sender::Client => role::CLIENT,
             Sender::Server => role::SERVER,
@@ -160,9 +172,19 @@ mod tests {
 
     use super::*;
 
+    const fn of(number: u8, rows: &'static [told::Row]) -> ProtocolRows {
+        ProtocolRows {
+            number,
+            multiplexed: number == 3,
+            rows,
+        }
+    }
+
     #[test]
     fn what_fits_a_row_of_a_parser_fits_the_kernels() {
-        let rows = detection(&[(7, http1::ROWS)]).expect("there is room").rows;
+        let rows = detection(&[of(7, http1::ROWS)])
+            .expect("there is room")
+            .rows;
         assert_eq!(rows.count, http1::ROWS.len() as u64);
         for text in [
             &b"HTTP/1.1 200 OK\r"[..],
@@ -186,7 +208,7 @@ mod tests {
 
     #[test]
     fn more_rows_than_there_is_room_for_are_an_error() {
-        let many = [(1, http1::ROWS); MAX_ROWS];
+        let many = [of(1, http1::ROWS); MAX_ROWS];
         assert!(detection(&many).is_err());
     }
     #[test]
@@ -242,12 +264,17 @@ mod tests {
             ..told::Row::prefix(b"X", Sender::Client, Shape::Frames)
         }];
         let detection =
-            detection(&[(1, http1::ROWS), (2, FRAMED), (3, FRAMED)]).expect("there is room");
+            detection(&[of(1, http1::ROWS), of(2, FRAMED), of(3, FRAMED)]).expect("there is room");
         let layouts: Vec<u8> = detection.rows.rows[..4]
             .iter()
             .map(|row| row.layout)
             .collect();
         assert_eq!(layouts, [0, 0, 1, 1]);
+        let many: Vec<bool> = detection.rows.rows[..4]
+            .iter()
+            .map(|row| row.flags & flag::MULTIPLEXED != 0)
+            .collect();
+        assert_eq!(many, [false, false, false, true]);
         let of = detection.layouts.of;
         assert_eq!((&of[..5], of[255]), (&[0, 0, 1, 1, 0][..], 0));
     }
@@ -255,7 +282,7 @@ mod tests {
     #[test]
     fn a_protocol_whose_frames_are_to_be_shipped_has_one_way_in_which_they_lie() {
         const UNTOLD: &[told::Row] = &[told::Row::prefix(b"X", Sender::Client, Shape::Frames)];
-        assert!(detection(&[(3, UNTOLD)]).is_err());
+        assert!(detection(&[of(3, UNTOLD)]).is_err());
         const OTHER: Layout = Layout {
             longest: 9,
             ..tls::RECORDS
@@ -270,6 +297,6 @@ mod tests {
                 ..told::Row::prefix(b"Y", Sender::Server, Shape::Frames)
             },
         ];
-        assert!(detection(&[(3, TWO)]).is_err());
+        assert!(detection(&[of(3, TWO)]).is_err());
     }
 }

@@ -16,7 +16,7 @@ use std::time::Instant;
 use anyhow::{Context as _, Result, anyhow, bail};
 
 use self::{candidate::Candidate, object::OBJECT, open::open_with_option};
-pub use self::{open::try_tcp_option, options::LoadOptions};
+pub use self::{detection::ProtocolRows, open::try_tcp_option, options::LoadOptions};
 use super::{
     attach::{attach_all, load_all},
     attached::Attached,
