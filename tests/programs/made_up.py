@@ -1,9 +1,10 @@
 """Both ends of a protocol that nobody else speaks, many exchanges at once on a connection:
-made_up.py serve PORT
+made_up.py serve PORT [BACKEND]
 made_up.py ask PORT
 
 Every message is a frame: F7 6D, a kind, an id of four bytes, a length of four bytes, and so many bytes. A call's first four
-bytes say how many its reply has. The server answers what it has read in the opposite order. The client does what its standard
+bytes say how many its reply has. The server answers what it has read in the opposite order; before it answers a call it asks the
+HTTP server at the port BACKEND, if any, for /sleep/ID. The client does what its standard
 input says, a line a step, and says `done` after each:
 calls FIRST COUNT SIZE REPLY   so many calls at once, and all their replies
 one ID SIZE REPLY              one call, in writes of 1,000 bytes each
@@ -16,6 +17,7 @@ import socket
 import struct
 import sys
 import threading
+import urllib.request
 
 CALL, TELL, WATCH, REPLY, MORE, DONE = range(1, 7)
 TURN = 9
@@ -67,6 +69,8 @@ def serve(connection):
     while taken := frames.read():
         for kind, number, content in reversed(taken):
             if kind == CALL:
+                if len(sys.argv) > 3:
+                    urllib.request.urlopen(f"http://127.0.0.1:{sys.argv[3]}/sleep/{number}").read()
                 size = struct.unpack_from(">I", content)[0]
                 connection.sendall(frame(REPLY, number, b"r" * size))
             elif kind == TURN:

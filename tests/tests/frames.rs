@@ -52,11 +52,16 @@ impl Drop for Asking {
 }
 
 fn serving() -> Server {
+    serving_with(&[])
+}
+
+fn serving_with(more: &[String]) -> Server {
     let port = free_port();
     let mut command = Command::new("python3");
     command
         .arg(Environment::programs().join("made_up.py"))
-        .args(["serve", &port.to_string()]);
+        .args(["serve", &port.to_string()])
+        .args(more);
     Server::start(&mut command, port)
 }
 
@@ -312,4 +317,34 @@ fn the_last_bytes_of_a_long_answer_are_shipped_where_its_protocol_asks_for_them(
     }
     // Ten megabytes were seen.
     assert!(shipped < 300_000.0, "{shipped} bytes were shipped");
+}
+
+#[test]
+fn what_is_asked_for_one_of_many_requests_never_has_another_one_as_its_parent() {
+    let Some(environment) = Environment::enter() else {
+        return;
+    };
+    let backend = Server::stdlib("threads");
+    let server = serving_with(&[backend.port().to_string()]);
+    let observer = observe(&environment, &server, false, &[]);
+    Asking::start(&server)
+        .does("calls 1 1 20 20")
+        .does("calls 11 5 20 20")
+        .does("calls 21 5 2000 2000");
+    page_with(&observer, "server", 11);
+    let spans = observer.stop();
+    let served = of_end(&spans, "server");
+    let calls: Vec<&Span> = spans
+        .iter()
+        .filter(|span| span.kind() == "client")
+        .collect();
+    assert_eq!((served.len(), calls.len()), (11, 11));
+    for call in calls {
+        let url = call.attribute("url.full").as_str().unwrap();
+        let asked: u64 = url.rsplit('/').next().unwrap().parse().unwrap();
+        if let Some(parent) = call.parent_span_id() {
+            let parent = served.iter().find(|span| span.span_id() == parent);
+            assert_eq!(parent.map(id), Some(asked), "{call:?}");
+        }
+    }
 }
