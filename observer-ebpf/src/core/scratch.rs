@@ -11,7 +11,7 @@
 use aya_ebpf::{macros::map, maps::PerCpuArray};
 use observer_abi::record::{LinkFound, RunOpened};
 
-use crate::core::call::Call;
+use crate::core::{call::Call, output::add};
 
 /// Room for one record, and what is known of the call that it is about. The payload part is twice its limit, so that
 /// `offset + length` of any two bounded numbers stays inside and the verifier can see it.
@@ -88,7 +88,7 @@ pub(crate) unsafe fn take(counter: *mut u64) -> bool {
         if counter.read_volatile() == 1 {
             return true;
         }
-        add(counter, -1);
+        add(counter, u64::MAX);
     }
     false
 }
@@ -100,12 +100,5 @@ pub(crate) unsafe fn take(counter: *mut u64) -> bool {
 #[inline(always)]
 pub(crate) unsafe fn give(counter: *mut u64) {
     // SAFETY: as promised.
-    unsafe { add(counter, -1) };
-}
-
-/// BPF_XADD; the compiler has no atomics for this target.
-#[inline(always)]
-unsafe fn add(counter: *mut u64, by: i64) {
-    // SAFETY: the caller's counter.
-    unsafe { core::arch::asm!("lock *(u64 *)({0} + 0) += {1}", in(reg) counter, in(reg) by, options(nostack)) };
+    unsafe { add(counter, u64::MAX) };
 }
