@@ -1,4 +1,5 @@
-//! A connection's entry: what the kernel knows about one socket, keyed by the address of its `struct sock`.
+//! A connection's entry: what the kernel knows about one socket. It lies in a place of its own, and a table by the address of
+//! its `struct sock` tells which.
 
 use crate::{
     context::{Context, RequestReference},
@@ -101,12 +102,13 @@ pub struct Direction {
 }
 plain!(Direction, 64);
 
-/// One connection. Written by the kernel only.
+/// One connection. Written by the kernel; the daemon clears it once nothing leads to it any more. Whole cache lines, so that
+/// no more of them are touched than need be.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Connection {
     /// Distinguishes this connection from earlier and later ones at the same sock address: CLOCK_MONOTONIC ns of
-    /// the entry's creation.
+    /// the entry's creation. 0 where the place is free.
     pub generation: u64,
     /// The socket's inode number; 0 where it has none yet. Tells recycled Unix sockets apart.
     pub inode: u64,
@@ -157,7 +159,16 @@ pub struct Connection {
     /// The thread whose send was announced last; 0 where that ended without all of its bytes. In tiers that see a send once,
     /// before its turn at the socket came.
     pub sender: u32,
+    /// Where the entry itself lies.
+    pub place: u32,
+    /// The address of the `struct sock`; 0 where the place is free. An entry with another one than it was looked for by is
+    /// another connection's.
+    pub sock: u64,
     /// Explicit padding.
-    pub reserved: u32,
+    pub reserved: u64,
 }
-plain!(Connection, 32 + 2 * 64 + 64 + 16 + 8 + 24 + 8 + 8 + 8 + 8);
+plain!(
+    Connection,
+    32 + 2 * 64 + 64 + 16 + 8 + 24 + 8 + 8 + 8 + 8 + 16
+);
+const _: () = assert!(core::mem::size_of::<Connection>().is_multiple_of(64));

@@ -142,8 +142,8 @@ pub struct ConnectionOpened {
     pub inode: u64,
     /// For Unix sockets the process at the other end, 0 when not known.
     pub peer_tgid: u32,
-    /// Explicit padding.
-    pub reserved_2: u32,
+    /// Where its entry lies: [`Connection::place`].
+    pub place: u32,
 }
 plain!(ConnectionOpened, 32 + 32 + 8 + 8 + 8 + 8);
 

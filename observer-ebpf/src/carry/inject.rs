@@ -40,7 +40,7 @@ use crate::{
         buffer::{Source, barrier, bounded},
         call::Call,
         capture,
-        connection::{self, CONNECTIONS},
+        connection,
         output::{add, count},
         policy,
         scratch::{self, Scratch, slot},
@@ -146,7 +146,7 @@ unsafe fn join(ops: *mut bpf_sock_ops) {
             return;
         }
         let _ = JOINING.remove(key);
-        let Some(entry) = CONNECTIONS.get_ptr_mut(key) else { return };
+        let Some(entry) = connection::find(key) else { return };
         let tcp = bpf_skc_to_tcp_sock(sk.cast()).cast::<u8>().cast_const();
         if tcp.is_null() {
             return;
@@ -197,7 +197,7 @@ unsafe fn sending(msg: *mut sk_msg_md) -> u32 {
             return sk_action::SK_PASS;
         }
         let key = sk as u64;
-        let Some(entry) = CONNECTIONS.get_ptr_mut(key) else {
+        let Some(entry) = connection::find(key) else {
             tell_to_leave(key);
             return sk_action::SK_PASS;
         };
@@ -365,6 +365,7 @@ unsafe fn capture(sending: &Sending, slot: u32, copied: u64, tail: u64) {
         let now = bpf_ktime_get_ns();
         (*call).sock = sending.key;
         (*call).generation = (*entry).generation;
+        (*call).place = (*entry).place;
         (*call).start = start;
         (*call).end = start.wrapping_add(size);
         (*call).now = now;

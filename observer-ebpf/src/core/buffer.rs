@@ -138,42 +138,18 @@ pub(crate) extern "C" fn copy_payload(slot: u32, from: u64, wanted: u64) -> u64 
             kind::COPIED if settings().inject() != 0 => return if from == 0 { wanted.min(first) } else { 0 },
             _ => {}
         }
-        let in_kernel = (*scratch).source[0] == kind::KERNEL_VECTOR;
-        let segments = (*scratch).source[2];
         let reached = &raw mut (*scratch).reached;
         if from == 0 || (*reached)[0] != from {
             // Not from where the last copy ended: from the first segment on.
             (&raw mut (*reached)[1]).write_volatile(0);
             (&raw mut (*reached)[2]).write_volatile((*scratch).source[3].saturating_add(from));
         }
-        // By way of memory, so that the verifier takes what one segment leaves as one state, however it was come by.
-        let at_segment = &raw mut (*reached)[1];
-        let skip = &raw mut (*reached)[2];
         let copied = &raw mut (*scratch).found[1];
         copied.write_volatile(0);
         let mut turn = 0;
         while turn < MAX_SEGMENTS {
-            let done = copied.read_volatile();
-            let index = at_segment.read_volatile();
-            if index >= segments || done >= wanted {
+            if copy_segment(slot, wanted) == 0 {
                 break;
-            }
-            let Some([address, length]) = segment(in_kernel, first, index) else { break };
-            let skipped = skip.read_volatile().min(length);
-            let left = length - skipped;
-            let size = bounded(left.min(wanted - done));
-            let at = barrier(done) & (MAX_PAYLOAD as u64 - 1);
-            let begin = address.wrapping_add(skipped);
-            if size > 0 && bpf_probe_read_user(payload.add(at as usize).cast(), size, begin as *const _) != 0 {
-                faulted(scratch, done);
-                break;
-            }
-            copied.write_volatile(at + u64::from(size));
-            if u64::from(size) == left {
-                at_segment.write_volatile(index + 1);
-                skip.write_volatile(skip.read_volatile() - skipped);
-            } else {
-                skip.write_volatile(skipped + u64::from(size));
             }
             turn += 1;
         }
@@ -181,6 +157,44 @@ pub(crate) extern "C" fn copy_payload(slot: u32, from: u64, wanted: u64) -> u64 
         (&raw mut (*reached)[0]).write_volatile(from.wrapping_add(copied));
         copied
     }
+}
+
+/// Copies from the segment that [`copy_payload`] stands at behind what it has copied of `wanted` bytes, and goes on behind
+/// that: 1 where there may be more. A function of its own, so that the verifier takes what one segment leaves as one state,
+/// however it was come by.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn copy_segment(slot: u32, wanted: u64) -> u32 {
+    let Some(scratch) = scratch::at(slot) else { return 0 };
+    // SAFETY: as for `copy_payload`.
+    unsafe {
+        let in_kernel = (*scratch).source[0] == kind::KERNEL_VECTOR;
+        let (first, segments) = ((*scratch).source[1], (*scratch).source[2]);
+        let (index, skip) = ((*scratch).reached[1], (*scratch).reached[2]);
+        let done = (*scratch).found[1];
+        if index >= segments || done >= wanted {
+            return 0;
+        }
+        let Some([address, length]) = segment(in_kernel, first, index) else { return 0 };
+        let skipped = skip.min(length);
+        let left = length - skipped;
+        let size = bounded(left.min(wanted - done));
+        let at = barrier(done) & (MAX_PAYLOAD as u64 - 1);
+        let begin = address.wrapping_add(skipped);
+        let payload: *mut u8 = (&raw mut (*scratch).payload).cast();
+        if size > 0 && bpf_probe_read_user(payload.add(at as usize).cast(), size, begin as *const _) != 0 {
+            faulted(scratch, done);
+            return 0;
+        }
+        (*scratch).found[1] = at + u64::from(size);
+        if u64::from(size) == left {
+            (*scratch).reached[1] = index + 1;
+            (*scratch).reached[2] = skip - skipped;
+        } else {
+            (*scratch).reached[2] = skipped + u64::from(size);
+        }
+    }
+    1
 }
 
 /// Counts a copy that failed after `copied` bytes, unless it is tried again.

@@ -21,6 +21,10 @@ pub(crate) struct Call {
     pub(crate) blocking: u32,
     /// 1 where bytes that cannot be read now may be read at the send's end.
     pub(crate) retry: u32,
+    /// Where its connection's entry lies.
+    pub(crate) place: u32,
+    /// Explicit padding.
+    pub(crate) reserved: u32,
     /// The other end of a Unix socket that is read, see [`crate::kernel::sock::unix_peer`]: its sock and inode. Kernel TLS: where
     /// the call is on the wire, see [`crate::tier::ktls::wire_position`]. Else zero.
     pub(crate) peer: HandoffKey,

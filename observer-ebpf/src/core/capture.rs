@@ -15,7 +15,7 @@ use observer_abi::{
     connection::{Connection, Direction, INBOUND, OUTBOUND, flag, role, role_source, transport},
     control::{ConnectionControl, MAX_RINGS, shape, told_role},
     process::runtime,
-    record::{self, MAX_PAYLOAD, RecordHeader, RunData, RunOpened, TAIL},
+    record::{self, MAX_PAYLOAD, RecordHeader, RunData, TAIL},
 };
 
 use crate::{
@@ -27,7 +27,8 @@ use crate::{
         buffer,
         call::Call,
         connection,
-        output, retry,
+        output::{self, piece},
+        retry,
         scratch::{self, Scratch},
     },
     detect::{
@@ -182,8 +183,7 @@ pub(crate) extern "C" fn capture_data(slot: u32) -> u32 {
                 // The run begins with bytes that are not shipped.
                 (*opened).data.header.flags &= !record::flag::NO_PAYLOAD;
             }
-            let size = size_of::<RunOpened>() as u64 + u64::from(copied);
-            if !output::send_run((*entry).generation, scratch.cast(), size) && (*scratch).more & u64::from(FRAMED) != 0 {
+            if output::send_run(slot, piece::OPENED, copied) == 0 && (*scratch).more & u64::from(FRAMED) != 0 {
                 frames::frames_missed(slot, 0);
             }
             if responds && !inbound && http1::is_interim(payload, copied) {
@@ -194,8 +194,7 @@ pub(crate) extern "C" fn capture_data(slot: u32) -> u32 {
             fill(data, call, entry, record::kind::RUN_DATA, copied);
             (*scratch).more = u64::from(left(entry, scratch, copied, length));
             (*data).end = call.start + (*scratch).until;
-            let size = size_of::<RunData>() as u64 + u64::from(copied);
-            output::send_run((*entry).generation, data.cast(), size);
+            output::send_run(slot, piece::DATA, copied);
         }
         // What can't be read uses the budget up, too: otherwise each call of a long body would be told.
         let unread = copied == 0 && (*scratch).more & u64::from(FRAMED) == 0;
@@ -303,8 +302,7 @@ pub(crate) extern "C" fn capture_rest(slot: u32, opened: u32, is_last: u32) -> u
         }
         (*data).start = call.start + told;
         (*data).end = if more { call.start + reached } else { call.end };
-        let size = size_of::<RunData>() as u64 + u64::from(copied);
-        output::send_run((*entry).generation, data.cast(), size);
+        output::send_run(slot, piece::DATA, copied);
         (*this).shipped += copied;
         (*scratch).told = reached;
         (*scratch).rest = left;
@@ -340,8 +338,7 @@ pub(crate) extern "C" fn capture_piece(slot: u32, piece: u32) -> u32 {
         (*data).start = call.start + told;
         let more = piece_left(scratch, piece, copied) & MORE;
         (*data).end = call.start + (*scratch).until;
-        let size = size_of::<RunData>() as u64 + u64::from(copied);
-        if !output::send_run((*entry).generation, data.cast(), size) {
+        if output::send_run(slot, piece::DATA, copied) == 0 {
             frames::frames_missed(slot, 0);
         }
         (*this).shipped += copied;
@@ -528,7 +525,7 @@ pub(crate) extern "C" fn open_run(slot: u32, found: u32) -> u32 {
     // SAFETY: live map values.
     unsafe {
         let call = &(*scratch).call;
-        let Some(entry) = connection::CONNECTIONS.get_ptr_mut(call.sock) else { return run::NONE };
+        let Some(entry) = connection::of(call) else { return run::NONE };
         let opened = &raw mut (*scratch).opened;
         let mut run = run::OTHER;
         let direction = direction(call);

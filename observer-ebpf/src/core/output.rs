@@ -9,10 +9,13 @@ use aya_ebpf::{
 use observer_abi::{
     control::MAX_RINGS,
     loss::{self, Counter},
-    record::{MAX_PAYLOAD, RunOpened},
+    record::{MAX_PAYLOAD, RunData, RunOpened},
 };
 
-use crate::{core::buffer::barrier, kernel::globals::settings};
+use crate::{
+    core::{buffer::barrier, scratch},
+    kernel::globals::settings,
+};
 
 /// The largest record's bytes.
 const LARGEST: u64 = (size_of::<RunOpened>() + MAX_PAYLOAD) as u64;
@@ -85,15 +88,33 @@ pub(crate) unsafe fn send(generation: u64, data: *const u8, length: u64) -> bool
     unsafe { send_looking(generation, data, length, true) }
 }
 
-/// The same for what there is much of.
-///
-/// # Safety
-/// As for [`send`].
-#[inline(always)]
-pub(crate) unsafe fn send_run(generation: u64, data: *const u8, length: u64) -> bool {
-    let looks = settings().wake_bytes() < SMALL || length >= LARGE || counted(Counter::Records) % EVERY == 0;
-    // SAFETY: passed on.
-    unsafe { send_looking(generation, data, length, looks) }
+/// Which of the records of a run lies in a scratch.
+pub(crate) mod piece {
+    /// Its first.
+    pub(crate) const OPENED: u32 = 0;
+    /// A later one, right before the payload.
+    pub(crate) const DATA: u32 = 1;
+}
+
+/// Sends the record that lies in the scratch of `slot`, one of [`piece`], with `copied` bytes of payload, to the ring of its
+/// connection. A function of its own, which the verifier looks at once a program.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn send_run(slot: u32, which: u32, copied: u32) -> u32 {
+    let Some(scratch) = scratch::at(slot) else { return 0 };
+    // SAFETY: a map value, which has room for the record and more payload than the limit.
+    unsafe {
+        let (record, head): (*const u8, usize) = if which == piece::OPENED {
+            ((&raw const (*scratch).opened).cast(), size_of::<RunOpened>())
+        } else {
+            let payload: *const u8 = (&raw const (*scratch).payload).cast();
+            (payload.sub(size_of::<RunData>()), size_of::<RunData>())
+        };
+        let length = head as u64 + u64::from(copied);
+        let generation = (*record.cast::<RunData>()).header.generation;
+        let looks = settings().wake_bytes() < SMALL || length >= LARGE || counted(Counter::Records) % EVERY == 0;
+        u32::from(send_looking(generation, record, length, looks))
+    }
 }
 
 /// # Safety

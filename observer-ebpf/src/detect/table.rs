@@ -136,30 +136,50 @@ pub(crate) extern "C" fn run_begins(slot: u32, copied: u32, protocol: u32, certa
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn line_has(slot: u32, copied: u32, row: u32) -> u32 {
-    let Some(scratch) = scratch::at(slot) else { return 0 };
+    let mut from = 0;
+    while from < LONGEST_LINE {
+        let found = stretch_has(slot, copied, row, from);
+        if found != line::SHORT {
+            return u32::from(found == line::YES);
+        }
+        from += STRETCH;
+    }
+    0
+}
+
+/// Bytes that [`stretch_has`] looks at: few, since the verifier walks through each step of its loop.
+const STRETCH: u32 = 32;
+
+/// Whether they begin in the line's stretch from `from`, a multiple of [`STRETCH`]: [`line`], `SHORT` where the line goes on.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn stretch_has(slot: u32, copied: u32, row: u32, from: u32) -> u32 {
+    let Some(scratch) = scratch::at(slot) else { return line::NO };
     let row = row as usize & (MAX_ROWS - 1);
+    let from = from & (MAX_PAYLOAD as u32 - 1);
     let mut at = 0;
-    // SAFETY: a map value; `at` stays within the payload's room. A static.
+    // SAFETY: a map value; what is read stays within the payload's room, which is twice MAX_PAYLOAD. A static.
     unsafe {
         let row = (&raw const DETECTION.rows).cast::<Row>().add(row);
         let (value, mask) = ((&raw const (*row).value[0]).read_volatile(), (&raw const (*row).mask[0]).read_volatile());
         let payload: *const u8 = (&raw const (*scratch).payload).cast();
-        while at < LONGEST_LINE {
-            if at + 8 > copied {
-                return 0;
+        let stretch = payload.add(from as usize);
+        while at < STRETCH {
+            if from + at + 8 > copied {
+                return line::NO;
             }
             // (x86 and the verifier there do not ask for alignment.)
-            let word = u64::from_be(payload.add(at as usize & (MAX_PAYLOAD - 1)).cast::<u64>().read_volatile());
+            let word = u64::from_be(stretch.add(at as usize).cast::<u64>().read_volatile());
             if word >> 56 == u64::from(b'\n') {
-                return 0;
+                return line::NO;
             }
             if (word ^ value) & mask == 0 {
-                return 1;
+                return line::YES;
             }
             at += 1;
         }
     }
-    0
+    line::SHORT
 }
 
 /// A run in `direction` begins with what was `found`: takes role, protocol and shape from it where they are not known.

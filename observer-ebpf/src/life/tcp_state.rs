@@ -22,7 +22,7 @@ use crate::{
     carry::tcp_option,
     core::{
         capture::CONN_CONTROL,
-        connection::{self, CONNECTIONS},
+        connection,
         output,
     },
     kernel::{
@@ -35,7 +35,7 @@ use crate::{
     work::runtime::connecting,
 };
 
-/// For the programs of `tcp_state` and their spares: a connection entry to be inserted or a closing record, in softirq.
+/// For the programs of `tcp_state` and their spares: a closing record, in softirq.
 #[map]
 pub(crate) static SCRATCH_STATE: PerCpuArray<ConnectionClosed> = PerCpuArray::with_max_entries(4, 0);
 
@@ -61,9 +61,9 @@ unsafe fn changed(sock: *const u8, old: i32, new: i32, scratch: u32) {
             connecting::closed(sock);
         } else if new == i32::from(state::ESTABLISHED) {
             if old == i32::from(state::SYN_SENT) {
-                established(sock, role::CLIENT, scratch);
+                established(sock, role::CLIENT);
             } else if old == i32::from(state::SYN_RECV) {
-                established(sock, role::SERVER, scratch);
+                established(sock, role::SERVER);
             }
         }
     }
@@ -86,7 +86,7 @@ const DESTROYED: u32 = 2;
 /// # Safety
 /// `sock` is a typed sock.
 #[inline(always)]
-unsafe fn established(sock: *const u8, role: u8, scratch: u32) {
+unsafe fn established(sock: *const u8, role: u8) {
     // SAFETY: as promised; live map values.
     unsafe {
         if sock::kind::<Direct>(sock) != Kind::Tcp {
@@ -94,11 +94,8 @@ unsafe fn established(sock: *const u8, role: u8, scratch: u32) {
         }
         let Some(tcp) = sock::tcp::<Direct>(sock) else { return };
         ktls::learn(sock, tcp);
-        let Some(scratch) = SCRATCH_STATE.get_ptr_mut(scratch) else { return };
-        let entry: *mut Connection = &raw mut (*scratch).connection;
-        connection::clear(entry);
+        let Some(entry) = connection::take(connection::place_of(sock as u64)) else { return };
         let now = bpf_ktime_get_ns();
-        (*entry).generation = now;
         (*entry).established_ns = now;
         (*entry).netns = sock::netns::<Direct>(sock);
         (*entry).tcp = transport::TCP;
@@ -111,7 +108,7 @@ unsafe fn established(sock: *const u8, role: u8, scratch: u32) {
             (*entry).directions[OUTBOUND as usize].end = 0;
             connecting::established(sock as u64, entry);
         }
-        connection::insert(sock, entry);
+        connection::publish(sock, entry, now);
     }
 }
 
@@ -123,7 +120,7 @@ unsafe fn ended(sock: *const u8, old: i32, scratch: u32) {
     tcp_option::ended(key);
     // SAFETY: as promised; live map values.
     unsafe {
-        let Some(entry) = CONNECTIONS.get_ptr_mut(key) else { return };
+        let Some(entry) = connection::find(key) else { return };
         if let Some(closed) = SCRATCH_STATE.get_ptr_mut(scratch) {
             final_positions(sock, entry);
             let failed: i32 = Direct::read(sock, offset!(sock_err));
@@ -132,8 +129,8 @@ unsafe fn ended(sock: *const u8, old: i32, scratch: u32) {
         }
         opaque::ended(key, entry);
         connecting::broke(key, entry, old);
-        let _ = CONNECTIONS.remove(key);
         let _ = CONN_CONTROL.remove(key);
+        connection::end(key, entry);
     }
 }
 

@@ -20,7 +20,7 @@ use aya_ebpf::{
 use observer_abi::connection::{INBOUND, OUTBOUND, family};
 
 use crate::{
-    core::{connection::CONNECTIONS, retry, scratch::slot},
+    core::{connection, retry, scratch::slot},
     datagram::dns::{self, Name},
     kernel::{
         globals::offset,
@@ -220,7 +220,7 @@ macro_rules! accepted {
     ($name:ident, $result:literal) => {
         #[fexit(function = "inet_csk_accept")]
         pub(crate) fn $name(ctx: FExitContext) -> i32 {
-            if let Some(entry) = CONNECTIONS.get_ptr_mut(ctx.arg::<u64>($result)) {
+            if let Some(entry) = connection::find(ctx.arg::<u64>($result)) {
                 // SAFETY: a live map value; a helper without arguments.
                 unsafe { (*entry).accepted_ns = bpf_ktime_get_ns() };
             }

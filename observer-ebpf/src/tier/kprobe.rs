@@ -32,7 +32,7 @@ use observer_abi::connection::{INBOUND, OUTBOUND};
 
 use crate::{
     core::{
-        connection::{self, CONNECTIONS},
+        connection,
         retry,
         scratch::{self, slot},
     },
@@ -213,7 +213,7 @@ unsafe fn tcp_received(sock: *const u8, slot: u32) {
             // A record, whose plaintext is told elsewhere.
             return;
         }
-        let Some(entry) = connection::find_or_create::<Direct>(sock, Kind::Tcp, file, slot) else { return };
+        let Some(entry) = connection::find_or_create::<Direct>(sock, Kind::Tcp, file) else { return };
         let Some(tcp) = sock::tcp::<Direct>(sock) else { return };
         let Some(scratch) = scratch::at(slot) else { return };
         let this = &raw const (*entry).directions[INBOUND as usize];
@@ -384,7 +384,7 @@ pub(crate) fn kprobe_udp_destroyed(ctx: ProbeContext) -> u32 {
 /// The accept wait, as in the `fentry` tier.
 #[kretprobe]
 pub(crate) fn kprobe_accepted(ctx: RetProbeContext) -> u32 {
-    if let Some(entry) = CONNECTIONS.get_ptr_mut(ctx.ret::<u64>()) {
+    if let Some(entry) = connection::find(ctx.ret::<u64>()) {
         // SAFETY: a live map value; a helper without arguments.
         unsafe { (*entry).accepted_ns = bpf_ktime_get_ns() };
     }

@@ -31,7 +31,7 @@ use crate::{
     core::{
         call::Call,
         capture,
-        connection::{self, CONNECTIONS},
+        connection,
         policy, scratch,
     },
     kernel::{
@@ -173,7 +173,7 @@ unsafe fn plaintext<R: KernelRead>(sock: *const u8, slot: u32) -> Option<(*mut C
         if file.is_null() {
             return None;
         }
-        let entry = connection::find_or_create::<R>(sock, Kind::KernelTls, file, slot)?;
+        let entry = connection::find_or_create::<R>(sock, Kind::KernelTls, file)?;
         let tcp = sock::tcp::<R>(sock)?;
         if (*entry).tcp != transport::KERNEL_TLS {
             // By way of memory, which makes it a number.
@@ -192,7 +192,7 @@ pub(crate) extern "C" fn begin_plaintext(slot: u32, read: u32, written: u32) -> 
     // SAFETY: live map values; a connection's parts are integers only.
     unsafe {
         let sock = (*scratch).call.sock;
-        let Some(entry) = CONNECTIONS.get_ptr_mut(sock) else { return 0 };
+        let Some(entry) = connection::find(sock) else { return 0 };
         tcp_state::tell_end(sock, entry, scratch.cast(), 0);
         (*entry).records = [read, written];
         (*entry).generation = bpf_ktime_get_ns();
@@ -275,6 +275,8 @@ pub(crate) unsafe fn sending<R: KernelRead>(sock: *const u8, message: *const u8,
             pending: 1,
             blocking: 0,
             retry: 0,
+            place: 0,
+            reserved: 0,
             peer: record_at((*entry).outbound_base, sock::write_seq::<R>(tcp)),
         };
         let file = sock::file::<R>(sock);
@@ -296,7 +298,7 @@ pub(crate) unsafe fn sent<R: KernelRead>(sock: *const u8, message: *const u8, re
         if result <= 0 || has_control::<R>(message) {
             return;
         }
-        let Some(entry) = CONNECTIONS.get_ptr_mut(sock as u64) else { return };
+        let Some(entry) = connection::find(sock as u64) else { return };
         if (*entry).tcp != transport::KERNEL_TLS || (*entry).flags & flag::SEND_PENDING == 0 {
             return;
         }
@@ -351,7 +353,7 @@ pub(crate) unsafe fn record_received<R: KernelRead>(
             return None;
         }
         // Where it begins only now, the record is not known.
-        let known = match CONNECTIONS.get_ptr(sock as u64) {
+        let known = match connection::find(sock as u64) {
             Some(entry) => (*entry).tcp == transport::KERNEL_TLS && settings().tls_records() != 0,
             None => false,
         };

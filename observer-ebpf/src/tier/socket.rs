@@ -22,7 +22,7 @@ use crate::{
         buffer::{self, Source},
         call::Call,
         capture,
-        connection::{self, CONNECTIONS},
+        connection,
         policy, retry,
         scratch::{self, Scratch, slot},
     },
@@ -74,7 +74,7 @@ pub(crate) unsafe fn tcp_sending<R: KernelRead, const ONCE: bool>(sock: *const u
         if file.is_null() {
             return;
         }
-        let Some(entry) = connection::find_or_create::<R>(sock, Kind::Tcp, file, slot) else { return };
+        let Some(entry) = connection::find_or_create::<R>(sock, Kind::Tcp, file) else { return };
         if (*entry).tcp == transport::KERNEL_TLS {
             // Its records, whose plaintext is told elsewhere.
             return;
@@ -152,6 +152,8 @@ pub(crate) unsafe fn tcp_sending<R: KernelRead, const ONCE: bool>(sock: *const u
             pending,
             blocking: 0,
             retry: 1,
+            place: 0,
+            reserved: 0,
             peer: sock::NO_PEER,
         };
         let Some(scratch) = tell::<R>(&call, sock, Kind::Tcp, file, entry, slot) else { return };
@@ -216,7 +218,7 @@ pub(crate) unsafe fn tcp_sent_once<R: KernelRead>(sock: *const u8, result: i32, 
     unsafe {
         if result as i64 != wanted as i64 {
             // What is left of what it announced never comes.
-            if let Some(entry) = CONNECTIONS.get_ptr_mut(sock as u64) {
+            if let Some(entry) = connection::find(sock as u64) {
                 if (*entry).sender == task::pid_tgid() as u32 {
                     (*entry).sender = 0;
                 }
@@ -234,7 +236,7 @@ pub(crate) unsafe fn tcp_sent_once<R: KernelRead>(sock: *const u8, result: i32, 
 pub(crate) unsafe fn tcp_sent<R: KernelRead>(sock: *const u8) {
     // SAFETY: as promised.
     unsafe {
-        if let Some(entry) = CONNECTIONS.get_ptr_mut(sock as u64) {
+        if let Some(entry) = connection::find(sock as u64) {
             if (*entry).flags & flag::SEND_PENDING != 0 {
                 if let Some(tcp) = sock::tcp::<R>(sock) {
                     capture::send_done(entry, sock::write_seq::<R>(tcp), bpf_ktime_get_ns());
@@ -324,7 +326,7 @@ pub(crate) unsafe fn after_call<R: KernelRead>(sock: *const u8, kind: Kind, move
         if file.is_null() {
             return;
         }
-        let Some(entry) = connection::find_or_create::<R>(sock, kind, file, slot) else { return };
+        let Some(entry) = connection::find_or_create::<R>(sock, kind, file) else { return };
         let pid_tgid = task::pid_tgid();
         if (*entry).shape == shape::OPAQUE && kind == Kind::Tcp && ktls::is_half_on::<R>(sock, direction) {
             opaque::halved(entry);
@@ -388,6 +390,8 @@ pub(crate) unsafe fn after_call<R: KernelRead>(sock: *const u8, kind: Kind, move
             pending: 0,
             blocking,
             retry: 0,
+            place: 0,
+            reserved: 0,
             peer: if kind == Kind::KernelTls {
                 ktls::handoff(&*entry, moved)
             } else if direction == INBOUND {
@@ -448,10 +452,16 @@ pub(crate) unsafe fn tell<R: KernelRead>(
     let scratch = scratch::at(slot)?;
     // SAFETY: as promised; a Call is whole words.
     unsafe {
+        let generation = (*entry).generation;
+        if generation == 0 {
+            // It ended meanwhile.
+            return None;
+        }
         // Field by field: a copy of the whole would need it on the stack, which is short.
         let into = &raw mut (*scratch).call;
         (*into).sock = call.sock;
-        (*into).generation = (*entry).generation;
+        (*into).generation = generation;
+        (*into).place = (*entry).place;
         (*into).start = call.start;
         (*into).end = call.end;
         (*into).now = call.now;

@@ -126,6 +126,8 @@ pub(crate) const fn slot_of(slot: u32, is_spare: bool) -> u32 {
 macro_rules! spared {
     (#[$hook:meta] $name:ident, $spare:ident, $context:ty, $number:ident, |$ctx:ident, $is_spare:ident| $work:expr) => {
         #[$hook]
+        // One function with what the hook's macro makes around it, for the sake of the stack.
+        #[inline(always)]
         pub(crate) fn $name($ctx: $context) -> i32 {
             let $is_spare = false;
             // Not a closure: one that is not taken into the program has a stack of its own, and there is no room for that.
@@ -135,6 +137,7 @@ macro_rules! spared {
         }
 
         #[$hook]
+        #[inline(always)]
         pub(crate) fn $spare($ctx: $context) -> i32 {
             let $is_spare = true;
             if $crate::tier::spare::is_wanted($crate::tier::spare::program::$number) {

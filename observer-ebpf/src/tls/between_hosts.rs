@@ -8,7 +8,7 @@ use observer_abi::{
 
 use crate::{
     carry::tcp_option::{OPTION_CONNECTIONS, copy, leave},
-    core::{connection::{self, CONNECTIONS}, output::count, scratch},
+    core::{connection, output::count, scratch},
 };
 
 /// A client on an opaque connection writes for the request in its entry's context, from this position on.
@@ -19,7 +19,7 @@ pub(crate) extern "C" fn leave_for(slot: u32, from: u64) -> u32 {
     // SAFETY: live map values.
     unsafe {
         let sock = (*scratch).call.sock;
-        let Some(connection) = CONNECTIONS.get_ptr_mut(sock) else { return 0 };
+        let Some(connection) = connection::of(&(*scratch).call) else { return 0 };
         let Some(entry) = OPTION_CONNECTIONS.get_ptr_mut(sock) else { return 0 };
         if (*entry).phase == phase::CLIENT {
             let context = &raw const (*connection).context;

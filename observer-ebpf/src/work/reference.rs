@@ -9,7 +9,7 @@ use observer_abi::{
     context::RequestReference,
 };
 
-use crate::core::connection::CONNECTIONS;
+use crate::core::connection;
 
 pub(crate) const NOTHING: RequestReference = RequestReference { sock: 0, generation: 0, span_id: 0 };
 
@@ -59,7 +59,7 @@ pub(crate) fn resolve(request: &RequestReference) -> Option<*const Connection> {
     if request.sock == 0 {
         return None;
     }
-    let entry = CONNECTIONS.get_ptr(request.sock)?;
+    let entry = connection::find(request.sock)?;
     // SAFETY: a live map value.
     let open = unsafe {
         (*entry).generation == request.generation

@@ -180,6 +180,7 @@ impl Daemon {
         };
         let (mut threads, counters) = shards.start(rings, &mut kernel, &health)?;
         shared.feed.enable(true)?;
+        let places = kernel.places()?;
         let kernel = Arc::new(Mutex::new(kernel));
         let readings = Readings::new(Arc::clone(&kernel), map_bytes);
         let follower = Follower {
@@ -188,6 +189,7 @@ impl Daemon {
             registries,
             departures,
             leaving,
+            places,
             kernel: Arc::clone(&kernel),
         };
         threads.push(follower.start(&health)?);

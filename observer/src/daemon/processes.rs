@@ -21,12 +21,15 @@ use super::{
 };
 use crate::{
     config::Settings,
-    kernel::{Kernel, PolicyMaps, inject::Leaving},
+    kernel::{Kernel, Places, PolicyMaps, inject::Leaving},
     process::{Identifier, PolicyPlan, ProcFs, Selectors, Table},
 };
 
 /// Longest time without a sign of life: a look at all processes of a large host takes some seconds.
 const PULSE: Duration = Duration::from_secs(60);
+
+/// Time between two looks for places of connections that are gone.
+const RECLAIM_NS: u64 = 5 * HOUSEKEEPING_NS;
 
 /// Longest sleep.
 const PATIENCE: Duration = Duration::from_nanos(HOUSEKEEPING_NS);
@@ -70,6 +73,7 @@ pub(super) struct Follower {
     pub(super) registries: Arc<Registries>,
     pub(super) departures: Departures,
     pub(super) leaving: Option<Leaving>,
+    pub(super) places: Places,
     pub(super) kernel: Arc<Mutex<Kernel>>,
 }
 
@@ -116,6 +120,7 @@ impl Follower {
     fn run(mut self, pulse: &Pulse) {
         let mut looked = now_ns();
         let mut looked_for_tls = looked;
+        let mut reclaimed = looked;
         let mut pace = Pace::new(looked);
         while !self.stop.load(Ordering::Acquire) {
             pulse.beat();
@@ -133,6 +138,10 @@ impl Follower {
                 if let Ok(mut kernel) = self.kernel.try_lock() {
                     kernel.look_for_tls();
                 }
+            }
+            if now.saturating_sub(reclaimed) > RECLAIM_NS {
+                reclaimed = now;
+                self.places.reclaim(now);
             }
             if now.saturating_sub(looked) > 60 * HOUSEKEEPING_NS {
                 looked = now;

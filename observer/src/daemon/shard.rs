@@ -101,7 +101,7 @@ impl Shards<'_> {
 struct ShardState<'a> {
     shard: Shard,
     pipeline: Pipeline,
-    due: Vec<ConnectionKey>,
+    due: Vec<(ConnectionKey, Option<u32>)>,
     last_housekeeping: u64,
     published: &'a Mutex<StreamCounters>,
     pulse: &'a Pulse,
@@ -181,8 +181,8 @@ impl ShardState<'_> {
     fn settle(&mut self, now: u64) {
         self.due.clear();
         self.shard.due(now, &mut self.due);
-        for key in &self.due {
-            let entry = self.pipeline.maps.entry(*key);
+        for (key, place) in &self.due {
+            let entry = self.pipeline.maps.entry(*key, *place);
             self.shard
                 .observe(*key, entry.as_ref(), now, &mut self.pipeline);
         }

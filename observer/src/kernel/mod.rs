@@ -39,7 +39,7 @@ pub use self::{
     features::Features,
     ktls::KernelTls,
     load::{LoadOptions, ProtocolRows, try_tcp_option},
-    maps::{connections::ConnectionMaps, policy::PolicyMaps},
+    maps::{connections::ConnectionMaps, places::Places, policy::PolicyMaps},
     offsets::offsets,
     running::Kernel,
     statistics::ProgramStats,

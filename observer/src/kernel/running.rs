@@ -3,13 +3,19 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::Result;
-use aya::maps::{Array, HashMap, MapData, RingBuf};
+use aya::maps::{Array, HashMap, MapData, RingBuf, Stack};
 use observer_abi::{control::ControlBlock, loss::Counter, process::Runtime};
 
 use super::{
     attached::Attached,
     ktls::{KernelTls, TlsHooks},
-    maps::{self, RECORD_RINGS, connections::ConnectionMaps, duplicate, policy::PolicyMaps},
+    maps::{
+        self, RECORD_RINGS,
+        connections::ConnectionMaps,
+        duplicate,
+        places::{Entries, Places},
+        policy::PolicyMaps,
+    },
     programs::Programs,
     reader::RecordRing,
     statistics::ProgramStats,
@@ -22,6 +28,7 @@ pub struct Kernel {
     pub(super) attached: Attached,
     /// The object's programs, until all that are wanted are loaded.
     pub(super) not_loaded: Option<Programs>,
+    pub(super) entries: Entries,
     pub(super) tls: TlsHooks,
     pub(super) tier: Tier,
     pub(super) refused: Vec<(Tier, String)>,
@@ -100,11 +107,23 @@ impl Kernel {
     pub fn connections(&mut self, ring: u32) -> Result<ConnectionMaps> {
         let ebpf = &self.attached.ebpf;
         Ok(ConnectionMaps {
-            connections: HashMap::try_from(duplicate(ebpf, "CONNECTIONS")?)?,
+            entries: self.entries.clone(),
+            places: HashMap::try_from(duplicate(ebpf, "PLACES")?)?,
             control: HashMap::try_from(duplicate(ebpf, "CONN_CONTROL")?)?,
             controls_set: Array::try_from(duplicate(ebpf, "CONTROLS_SET")?)?,
             ring,
             set: 0,
+        })
+    }
+
+    /// Who has which connection's place, to give back those that nobody will use again.
+    pub fn places(&self) -> Result<Places> {
+        let ebpf = &self.attached.ebpf;
+        Ok(Places {
+            entries: self.entries.clone(),
+            connections: Array::try_from(duplicate(ebpf, "CONNECTIONS")?)?,
+            places: HashMap::try_from(duplicate(ebpf, "PLACES")?)?,
+            free: Stack::try_from(duplicate(ebpf, "FREE_PLACES")?)?,
         })
     }
 

@@ -54,6 +54,8 @@ pub(super) struct Connection {
     /// for the headers and first bytes of frames, that is.
     pub(super) framed: bool,
     pub(super) foreign: Foreign,
+    /// Where the kernel has its entry; `None` while that was not told.
+    pub(super) place: Option<u32>,
     /// Last sign of life, CLOCK_MONOTONIC ns.
     pub(super) last_ns: u64,
     /// Readings of the entry since the last record.
@@ -97,6 +99,7 @@ impl Connection {
             full: false,
             framed: false,
             foreign: Foreign::default(),
+            place: None,
             last_ns: header.time_ns,
             readings: 0,
             queued: false,
@@ -118,6 +121,7 @@ impl Connection {
 
     /// The addresses were told.
     pub(super) fn opened(&mut self, record: &ConnectionOpened) {
+        self.place = Some(record.place);
         self.learn_role(record.header.role);
         self.ends.netns = record.netns;
         self.ends.tls = record.header.flags & flag::KERNEL_TLS != 0;

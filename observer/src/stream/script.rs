@@ -390,7 +390,7 @@ impl Script {
             let mut due = Vec::new();
             self.shard.due(self.now, &mut due);
             read += due.len();
-            for key in due {
+            for (key, _) in due {
                 let entry = (key == self.key()).then_some(&self.entry);
                 self.shard.observe(key, entry, self.now, &mut self.seen);
             }

@@ -137,8 +137,9 @@ impl Shard {
     }
 
     /// Connections whose entry is to be read now and given to [`observe`](Self::observe): their last record is some
-    /// 20 ms old and has left an exchange open. Asked again later, where reading did not settle it.
-    pub fn due(&mut self, now_ns: u64, out: &mut Vec<ConnectionKey>) {
+    /// 20 ms old and has left an exchange open. With each its entry's place, where that is known. Asked again later, where
+    /// reading did not settle it.
+    pub fn due(&mut self, now_ns: u64, out: &mut Vec<(ConnectionKey, Option<u32>)>) {
         while let Some(key) = self.due.pop(now_ns) {
             let Some(connection) = find(&mut self.connections, key) else {
                 continue;
@@ -161,7 +162,7 @@ impl Shard {
             connection.readings = connection.readings.saturating_add(1);
             connection.queued = true;
             self.due.push(key, connection.readings, now_ns);
-            out.push(key);
+            out.push((key, connection.place));
         }
     }
 

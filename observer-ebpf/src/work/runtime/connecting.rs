@@ -18,7 +18,7 @@ use observer_abi::{
 
 use crate::{
     carry::inject,
-    core::connection::CONNECTIONS,
+    core::connection,
     kernel::{sock::state, task},
     work::{
         link, reference,
@@ -67,7 +67,7 @@ pub(crate) unsafe fn established(sock: u64, entry: *mut Connection) {
 /// The process closes a client's connection.
 #[inline(always)]
 pub(crate) fn closed(sock: *const u8) {
-    if let Some(entry) = CONNECTIONS.get_ptr(sock as u64) {
+    if let Some(entry) = connection::find(sock as u64) {
         // SAFETY: a live map value.
         unsafe {
             if (*entry).role == role::CLIENT && (*entry).runtime == runtime::EVENT_LOOP {

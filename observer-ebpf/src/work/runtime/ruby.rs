@@ -22,7 +22,7 @@ use observer_abi::{
 };
 
 use crate::{
-    core::connection::CONNECTIONS,
+    core::connection,
     kernel::{
         descriptor,
         globals::{offset, settings},
@@ -66,7 +66,7 @@ fn open_request(descriptor: u64) -> Option<RequestReference> {
         let file = descriptor::socket_file(descriptor::files(), descriptor)?;
         let socket: *const u8 = Probe::read(file, offset!(file_private));
         let sock: u64 = Probe::read(socket, offset!(socket_sk));
-        let entry = CONNECTIONS.get_ptr(sock)?;
+        let entry = connection::find(sock)?;
         let serves =
             (*entry).role == role::SERVER && (*entry).context.span_id != [0; 8] && reference::is_unanswered(entry);
         if serves { Some(reference::reference(sock, entry)) } else { None }

@@ -10,6 +10,8 @@ mod open;
 mod options;
 mod settings;
 mod sizes;
+#[cfg(test)]
+mod stack_tests;
 
 use std::time::Instant;
 
@@ -117,6 +119,7 @@ fn load_tier(candidate: &Candidate<'_>, options: &LoadOptions) -> Result<Kernel>
         bail!("kernel lockdown refuses kprobes");
     }
     let (mut ebpf, tcp_option) = open_with_option(candidate, options)?;
+    let entries = maps::entries(&ebpf)?;
     tracing::debug!(%tier, "maps are made");
     let programs = Programs::new(OBJECT, |name| maps::number_of(&ebpf, name))?;
     let loaded = load_all(&mut ebpf, &programs, &plan, candidate.types)?;
@@ -125,6 +128,7 @@ fn load_tier(candidate: &Candidate<'_>, options: &LoadOptions) -> Result<Kernel>
     let tls = TlsHooks::of(tier, features.preemptible, &ebpf)?;
     let mut kernel = Kernel {
         attached: Attached::new(ebpf, loaded, links),
+        entries,
         not_loaded: Some(programs),
         tls,
         tier,

@@ -1,7 +1,10 @@
 //! The object in the kernel: maps made, programs not yet loaded.
 
 use anyhow::{Result, anyhow};
-use aya::{Ebpf, EbpfError, EbpfLoader, maps::MapError};
+use aya::{
+    Ebpf, EbpfError, EbpfLoader,
+    maps::{MapError, Stack},
+};
 use ipnet::IpNet;
 
 use super::{
@@ -14,6 +17,7 @@ use super::{
 };
 use crate::kernel::{
     features::Features,
+    maps::{duplicate, places::Places},
     refusal::brief,
     tcp_option::{self, TcpOption},
     tier::Tier,
@@ -43,13 +47,16 @@ pub(super) fn open(candidate: &Candidate<'_>, options: &LoadOptions) -> Result<E
         loader.map_max_entries(name, entries);
     }
     let object = adapted(OBJECT, candidate.features, options.inject)?;
-    loader.load(&object).map_err(|error| match refused_map(&error) {
+    let ebpf = loader.load(&object).map_err(|error| match refused_map(&error) {
         Some(name) => anyhow!(
             "the kernel refused to make the map {name}: the limit of locked memory is too low for it and may not be \
              raised (before 5.11 maps count; ulimit -l unlimited, LimitMEMLOCK=infinity)"
         ),
         None => anyhow!(error).context("the kernel refused the object's maps or types"),
-    })
+    })?;
+    let mut free = Stack::try_from(duplicate(&ebpf, "FREE_PLACES")?)?;
+    Places::free_all(&mut free, options.connections)?;
+    Ok(ebpf)
 }
 
 /// The map that the kernel had no locked memory for.

@@ -6,9 +6,6 @@ use observer_abi::control::{SCRATCHES, SCRATCHES_TO_INJECT};
 use super::options::LoadOptions;
 use crate::kernel::{maps::RECORD_RINGS, tier::Tier};
 
-/// Room of programs, a scratch each.
-const ROOMS: [&str; 2] = ["SCRATCH", "SCRATCH_CREATE"];
-
 /// A ring that has no reader; the smallest that the kernel makes.
 const NO_RING: u32 = 4096;
 
@@ -33,7 +30,13 @@ pub(super) struct Needs {
 /// Each map's name and its entries (a ring's: bytes), in an order in which the last one of a name holds.
 pub(super) fn sizes(needs: Needs, options: &LoadOptions) -> Vec<(&'static str, u32)> {
     let mut sizes = Vec::new();
-    for name in ["CONNECTIONS", "CONN_CONTROL", "HANDOFF"] {
+    for name in [
+        "CONNECTIONS",
+        "PLACES",
+        "FREE_PLACES",
+        "CONN_CONTROL",
+        "HANDOFF",
+    ] {
         sizes.push((name, options.connections));
     }
     for name in ["POLICY", "RUNTIMES"] {
@@ -54,7 +57,8 @@ pub(super) fn sizes(needs: Needs, options: &LoadOptions) -> Vec<(&'static str, u
         sizes.push(("OPTION_CONNECTIONS", options.connections));
     }
     if needs.spares {
-        sizes.extend(ROOMS.map(|name| (name, 2 * SCRATCHES)));
+        // A scratch of their own.
+        sizes.push(("SCRATCH", 2 * SCRATCHES));
     } else {
         sizes.push(("SERVED", 1));
     }
@@ -151,7 +155,6 @@ mod tests {
         assert_eq!(sizes["OPTION_CONNECTIONS"], options.connections);
         assert_eq!(sizes["RECORDS_1"], options.ring_bytes);
         assert_eq!(sizes["SCRATCH"], SCRATCHES_TO_INJECT);
-        assert_eq!(sizes["SCRATCH_CREATE"], 2 * SCRATCHES);
     }
 
     #[test]

@@ -6,11 +6,13 @@ use observer_abi::{
     control::{ConnectionControl, shape, told_role},
 };
 
+use super::places::Entries;
 use crate::identity::ConnectionKey;
 
 /// The connections' entries, and what the daemon says of each.
 pub struct ConnectionMaps {
-    pub(in crate::kernel) connections: HashMap<MapData, u64, Connection>,
+    pub(in crate::kernel) entries: Entries,
+    pub(in crate::kernel) places: HashMap<MapData, u64, u32>,
     pub(in crate::kernel) control: HashMap<MapData, u64, ConnectionControl>,
     pub(in crate::kernel) controls_set: Array<MapData, u32>,
     /// Place in that.
@@ -20,12 +22,14 @@ pub struct ConnectionMaps {
 }
 
 impl ConnectionMaps {
-    /// The kernel's entry, if it is still the same connection's.
-    pub fn entry(&self, key: ConnectionKey) -> Option<Connection> {
-        self.connections
-            .get(&key.sock, 0)
-            .ok()
-            .filter(|entry| entry.generation == key.generation)
+    /// The kernel's entry, if it is still the same connection's. Read where it lies; its `place` is asked for where the
+    /// connection's announcement, which tells it, was lost.
+    pub fn entry(&self, key: ConnectionKey, place: Option<u32>) -> Option<Connection> {
+        let place = match place {
+            Some(place) => place,
+            None => self.places.get(&key.sock, 0).ok()?,
+        };
+        self.entries.read(place, key)
     }
 
     /// Tells the kernel how much of a connection to ship, one of [`shape`], and the number of its protocol; 0 leaves that as it

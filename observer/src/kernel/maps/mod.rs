@@ -4,6 +4,8 @@
 //! Owns: descriptors of its own, so that a view outlives the object it came from.
 
 pub(super) mod connections;
+mod mapped;
+pub(super) mod places;
 pub(super) mod policy;
 
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd};
@@ -14,6 +16,8 @@ use aya::{
     maps::{Map, MapData},
 };
 use observer_abi::control::MAX_RINGS;
+
+use self::{mapped::Mapped, places::Entries};
 
 /// The rings of records, one a shard.
 pub(super) const RECORD_RINGS: [&str; MAX_RINGS] =
@@ -28,6 +32,8 @@ pub(super) fn descriptor(map: &Map) -> Option<BorrowedFd<'_>> {
         | Map::PerCpuArray(data)
         | Map::RingBuf(data)
         | Map::LpmTrie(data)
+        | Map::Queue(data)
+        | Map::Stack(data)
         | Map::SockHash(data) => data,
         _ => return None,
     };
@@ -47,8 +53,24 @@ pub(super) fn duplicate(ebpf: &Ebpf, name: &str) -> Result<Map> {
     Ok(match map {
         Map::Array(_) => Map::Array(data),
         Map::LruHashMap(_) => Map::LruHashMap(data),
+        Map::Stack(_) => Map::Stack(data),
         _ => Map::HashMap(data),
     })
+}
+
+/// The connections' entries, in our memory.
+pub(super) fn entries(ebpf: &Ebpf) -> Result<Entries> {
+    let map = ebpf
+        .map("CONNECTIONS")
+        .ok_or_else(|| missing("CONNECTIONS"))?;
+    let Map::Array(data) = map else {
+        return Err(anyhow!("map CONNECTIONS has an unexpected type"));
+    };
+    let entries = data.info()?.max_entries();
+    Ok(Entries::new(Mapped::new(
+        data.fd().as_fd().try_clone_to_owned()?,
+        entries,
+    )?))
 }
 
 /// Takes a map out of the object.

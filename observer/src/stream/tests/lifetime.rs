@@ -137,7 +137,7 @@ fn an_exchange_whose_entry_is_gone_is_abandoned_only_after_its_close_had_time_to
         script.now += wait * MS;
         let mut due = Vec::new();
         script.shard.due(script.now, &mut due);
-        assert_eq!(due, [key]);
+        assert_eq!(due, [(key, None)]);
         script
             .shard
             .observe(key, None, script.now, &mut script.seen);
@@ -168,7 +168,7 @@ fn silent_connections_whose_end_was_lost_are_found() {
         script.now += 1000 * MS;
         script.shard.sweep(script.now, &mut script.seen);
         script.shard.due(script.now, &mut due);
-        for key in due.drain(..) {
+        for (key, _) in due.drain(..) {
             script
                 .shard
                 .observe(key, None, script.now, &mut script.seen);
