@@ -21,6 +21,13 @@ fn impossible_arguments_are_refused_with_exit_code_2_and_the_reason() {
         (&["run", "--config=/nonexistent.yaml"], "/nonexistent.yaml"),
         (&["run", "--no-such-flag"], "--no-such-flag"),
         (&["dance"], "dance"),
+        // It prints, and applies nothing.
+        (&["install", "kubernetes", "--image=o"], "--dry-run"),
+        (&["install", "kubernetes", "--dry-run"], "--image"),
+        (
+            &["install", "kubernetes", "--dry-run", "--image=a b"],
+            "image",
+        ),
     ] {
         let refused = refused(&environment, arguments);
         assert_eq!(refused.code, 2, "{arguments:?}: {}", refused.message);

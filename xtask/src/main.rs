@@ -4,6 +4,7 @@
 //! tests, a measured cost. Owns: everything below `target/` that is not cargo's, and the committed object.
 
 mod bench;
+mod chart;
 mod command;
 mod debian;
 mod ebpf;
@@ -32,6 +33,8 @@ enum Task {
     Ebpf(ebpf::Options),
     /// Measure what tracing costs nginx under load, and processes that are not traced
     Bench(bench::Options),
+    /// Check the Helm chart and render it, for examples and for clusters without Helm
+    Chart(chart::Options),
     /// Look for inputs that break the protocol parsers
     Fuzz(fuzz::Options),
     /// See whether the protocol parsers' tests notice mistakes
@@ -56,6 +59,7 @@ fn main() -> ExitCode {
     let result = match Cli::parse().task {
         Task::Ebpf(options) => ebpf::run(&options).map(|()| ExitCode::SUCCESS),
         Task::Bench(options) => bench::run(&options).map(|()| ExitCode::SUCCESS),
+        Task::Chart(options) => chart::run(&options).map(|()| ExitCode::SUCCESS),
         Task::Fuzz(options) => fuzz::run(&options).map(|()| ExitCode::SUCCESS),
         Task::Mutants(options) => mutants::run(&options).map(|()| ExitCode::SUCCESS),
         Task::Test(options) => test::run(&options).map(|()| ExitCode::SUCCESS),

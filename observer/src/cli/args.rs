@@ -4,7 +4,7 @@ use std::{env, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand};
 
-use super::{demo::service, manual};
+use super::{demo::service, install, manual};
 use crate::config::{
     Breakpoints, ConfigError, Dns, Endpoint, File, Glob, InjectHeaders, Listen, LogFormat,
     LogLevel, Network, OtlpProtocol, Pid, PortRange, Print, RoutePattern, RunFor, Settings,
@@ -35,6 +35,8 @@ pub enum Command {
     Demo(DemoArguments),
     /// Say what this kernel allows, what is degraded and why, and what to change
     Doctor(DoctorArguments),
+    /// Print what a cluster needs to run it
+    Install(install::InstallArguments),
     /// Write a completion script for a shell to standard output
     Completions(manual::CompletionsArguments),
     /// Write the manual pages (for packages)

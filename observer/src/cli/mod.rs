@@ -9,6 +9,7 @@ pub mod demo;
 pub mod doctor;
 mod duration;
 mod escape;
+pub mod install;
 mod log;
 mod manager;
 pub mod manual;
@@ -46,6 +47,7 @@ pub fn main(arguments: Arguments) -> ExitCode {
         },
         Command::Demo(demo) => demo::run(&demo),
         Command::Doctor(doctor) => doctor::run(doctor.json),
+        Command::Install(arguments) => install::run(&arguments),
         Command::Completions(arguments) => manual::completions(&arguments),
         Command::Manual(arguments) => manual::pages(&arguments),
         Command::DemoService(service) => demo::service::run(&service),
