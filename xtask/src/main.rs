@@ -7,8 +7,10 @@ mod bench;
 mod chart;
 mod command;
 mod debian;
+mod dist;
 mod ebpf;
 mod fuzz;
+mod image;
 mod mutants;
 mod test;
 mod truth;
@@ -35,6 +37,10 @@ enum Task {
     Bench(bench::Options),
     /// Check the Helm chart and render it, for examples and for clusters without Helm
     Chart(chart::Options),
+    /// Make the packages: .deb, .rpm, tarball, bill of materials, checksums
+    Dist(dist::Options),
+    /// Make an OCI image with nothing in it but the daemon; no container engine is needed
+    Image(image::Options),
     /// Look for inputs that break the protocol parsers
     Fuzz(fuzz::Options),
     /// See whether the protocol parsers' tests notice mistakes
@@ -60,6 +66,8 @@ fn main() -> ExitCode {
         Task::Ebpf(options) => ebpf::run(&options).map(|()| ExitCode::SUCCESS),
         Task::Bench(options) => bench::run(&options).map(|()| ExitCode::SUCCESS),
         Task::Chart(options) => chart::run(&options).map(|()| ExitCode::SUCCESS),
+        Task::Dist(options) => dist::run(&options).map(|()| ExitCode::SUCCESS),
+        Task::Image(options) => image::run(&options).map(|()| ExitCode::SUCCESS),
         Task::Fuzz(options) => fuzz::run(&options).map(|()| ExitCode::SUCCESS),
         Task::Mutants(options) => mutants::run(&options).map(|()| ExitCode::SUCCESS),
         Task::Test(options) => test::run(&options).map(|()| ExitCode::SUCCESS),

@@ -15,7 +15,7 @@ mod report;
 mod server;
 pub(crate) use http::Page;
 pub(crate) use observer::free_address;
-pub(crate) use server::terminate;
+pub(crate) use server::{Nginx, terminate};
 mod sink;
 mod statistics;
 mod tiers;

@@ -11,10 +11,10 @@ use anyhow::{Context, Result, bail};
 use super::observer::free_address;
 
 /// A running nginx; ended and its folder removed when dropped.
-pub(super) struct Nginx {
+pub(crate) struct Nginx {
     child: Child,
     folder: PathBuf,
-    pub(super) address: SocketAddr,
+    pub(crate) address: SocketAddr,
 }
 
 impl Nginx {
@@ -22,7 +22,7 @@ impl Nginx {
     ///
     /// # Errors
     /// When it can't be started; its own message goes to stderr.
-    pub(super) fn start() -> Result<Self> {
+    pub(crate) fn start() -> Result<Self> {
         let folder = std::env::temp_dir().join(format!("observer-bench-{}", std::process::id()));
         fs::create_dir_all(folder.join("html"))?;
         fs::write(folder.join("html/index.html"), page())?;
