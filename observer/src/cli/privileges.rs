@@ -87,6 +87,11 @@ impl Privileges {
         })
     }
 
+    /// It has CAP_SYS_ADMIN, which nothing needs on newer kernels.
+    pub fn is_administrator(&self) -> bool {
+        self.effective.contains(CapabilitySet::SYS_ADMIN)
+    }
+
     /// What tracing lacks, `None` when it may go ahead. CAP_SYS_ADMIN stands in for CAP_BPF and CAP_PERFMON, as the
     /// kernel has it.
     pub fn lacking(&self) -> Option<Lacking> {

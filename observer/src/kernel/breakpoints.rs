@@ -81,9 +81,49 @@ impl Kernel {
         let mut links = Vec::new();
         for offset in offsets {
             let link = program.attach(*offset, file, scope());
-            let link = link.with_context(|| format!("{name} at {offset:#x}"))?;
+            let link = link.map_err(|error| {
+                let error = anyhow::Error::from(error);
+                let place = format!("{name} at {offset:#x}");
+                match is_for_administrators(&error) {
+                    true => error.context(format!("{place} ({NEEDS_ADMIN})")),
+                    false => error.context(place),
+                }
+            })?;
             links.push(program.take_link(link)?);
         }
         Ok(Breakpoints::Each(links))
+    }
+}
+
+/// `perf_uprobe_event_init` of kernels with the fix of CVE-2025-38466 wants CAP_SYS_ADMIN, where CAP_PERFMON was enough.
+/// Links for many places (6.6) do not come by there.
+pub(crate) const NEEDS_ADMIN: &str = "before Linux 6.6 kernels with the fix of CVE-2025-38466 set breakpoints for CAP_SYS_ADMIN only";
+
+fn is_for_administrators(error: &anyhow::Error) -> bool {
+    let number = |cause: &(dyn std::error::Error + 'static)| {
+        cause.downcast_ref::<std::io::Error>()?.raw_os_error()
+    };
+    error.chain().find_map(number) == Some(libc::EACCES)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use aya::{programs::ProgramError, sys::SyscallError};
+
+    use super::*;
+
+    fn refused(number: i32) -> anyhow::Error {
+        let io_error = io::Error::from_raw_os_error(number);
+        let call = "perf_event_open";
+        ProgramError::SyscallError(SyscallError { call, io_error }).into()
+    }
+
+    #[test]
+    fn a_kernel_that_wants_an_administrator_is_told_from_others() {
+        assert!(is_for_administrators(&refused(libc::EACCES)));
+        assert!(!is_for_administrators(&refused(libc::EPERM)));
+        assert!(!is_for_administrators(&anyhow!("no such program")));
     }
 }

@@ -46,4 +46,5 @@ pub use self::{
     tier::Tier,
     types::{KernelTypes, TypesError},
 };
+pub(crate) use breakpoints::NEEDS_ADMIN;
 pub(crate) use refusal::brief;

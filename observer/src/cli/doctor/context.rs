@@ -2,14 +2,24 @@
 
 use super::{Finding, State};
 use crate::kernel::{
-    Features, Kernel, KernelTypes, LoadOptions, Tier, brief,
+    Features, Kernel, KernelTypes, LoadOptions, NEEDS_ADMIN, Tier, brief,
     inject::{self, Injection, Test},
     tcp_option, try_tcp_option,
 };
 
 /// Whether the parents of calls can be asked of the runtimes that make them.
-pub(super) fn parents(loaded: anyhow::Result<()>, features: &Features) -> Finding {
+pub(super) fn parents(
+    loaded: anyhow::Result<()>,
+    features: &Features,
+    is_administrator: bool,
+) -> Finding {
     match loaded {
+        Ok(()) if !features.many_uprobes && !is_administrator => Finding::lacking(
+            "parents of calls",
+            State::Degraded,
+            format!("perhaps of threads only: {NEEDS_ADMIN}, which this process lacks"),
+            "Linux 6.6 or later; observer's log says of each program whether it has breakpoints",
+        ),
         Ok(()) => {
             let how = match features.many_uprobes {
                 true => "one link a program",

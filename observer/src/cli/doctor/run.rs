@@ -102,7 +102,7 @@ fn probe() -> anyhow::Result<Report> {
         .find(|(tier, _)| chosen == Some(*tier));
     findings.extend(of_chosen.map(|(_, state)| kernel_tls(state)));
     if let Some(loaded) = breakpoints {
-        findings.push(parents(loaded, &features));
+        findings.push(parents(loaded, &features, read.is_administrator()));
     }
     injection(chosen, &types, &features, &mut findings);
     namespace(&mut findings);
