@@ -46,7 +46,6 @@ use crate::{
         sock::{self, state},
         task,
     },
-    tier::ktls,
 };
 
 /// Kernel: connections that trace context travels on in TCP options, by sock address.
@@ -146,7 +145,7 @@ pub(crate) extern "C" fn request_opened(slot: u32) -> u32 {
         let call = &(*scratch).call;
         let Some(connection) = connection::of(call) else { return 0 };
         let Some(entry) = OPTION_CONNECTIONS.get_ptr_mut(call.sock) else { return 0 };
-        let Some(position) = ktls::wire_position(call, &*connection) else { return 0 };
+        let Some(position) = call.wire_position(&*connection) else { return 0 };
         if (*entry).phase == phase::CLIENT && (*connection).role == role::CLIENT {
             let context = &raw const (*connection).context;
             let sequence = (*connection).outbound_base.wrapping_add(position as u32);

@@ -5,6 +5,7 @@ use observer_abi::{connection::OUTBOUND, loss::Counter, record::MAX_PAYLOAD};
 
 use crate::{
     core::{
+        call::retry,
         output::count,
         scratch::{self, Scratch},
     },
@@ -201,7 +202,7 @@ extern "C" fn copy_segment(slot: u32, wanted: u64) -> u32 {
 #[inline(always)]
 unsafe fn faulted(scratch: *const Scratch, copied: u64) {
     // SAFETY: a map value.
-    if copied != 0 || unsafe { (*scratch).call.retry } == 0 {
+    if copied != 0 || unsafe { (*scratch).call.retry } == retry::NO {
         count(Counter::CopyFault, 1);
     }
 }

@@ -25,10 +25,9 @@ use crate::{
     },
     core::{
         buffer,
-        call::Call,
+        call::{Call, retry},
         connection,
         output::{self, piece},
-        retry,
         scratch::{self, Scratch},
     },
     detect::{
@@ -39,7 +38,6 @@ use crate::{
         globals::settings,
         task::{self, Caller},
     },
-    tier::ktls,
     tls::opaque,
     work::{link, reference},
 };
@@ -111,8 +109,8 @@ pub(crate) extern "C" fn capture_data(slot: u32) -> u32 {
         let wanted = if length < u64::from(room) { length } else { u64::from(room) };
         let payload = payload_of(scratch);
         let mut copied = buffer::bounded(buffer::copy_payload(slot, 0, wanted));
-        if copied == 0 && call.retry != 0 && buffer::is_known(scratch) {
-            retry::note(call);
+        if copied == 0 && call.retry != retry::NO && buffer::is_known(scratch) {
+            (*scratch).call.retry = retry::WANTED;
             return 0;
         }
         if (*entry).generation != call.generation {
@@ -280,8 +278,8 @@ pub(crate) extern "C" fn capture_rest(slot: u32, opened: u32, is_last: u32) -> u
         }
         let payload = payload_of(scratch);
         let copied = buffer::bounded(buffer::copy_payload(slot, told, rest));
-        if is_tail && copied == 0 && call.retry != 0 && buffer::is_known(scratch) {
-            retry::note(call);
+        if is_tail && copied == 0 && call.retry != retry::NO && buffer::is_known(scratch) {
+            (*scratch).call.retry = retry::WANTED;
             return 0;
         }
         let left = rest.wrapping_sub(u64::from(copied));
@@ -539,7 +537,7 @@ pub(crate) extern "C" fn open_run(slot: u32, found: u32) -> u32 {
         (*opened).established_ns = 0;
         (*opened).accepted_ns = 0;
         if connection::is_request((*entry).role, direction) && table::is_request(found) {
-            let position = ktls::wire_position(call, &*entry);
+            let position = call.wire_position(&*entry);
             if (*entry).role == role::CLIENT {
                 context::open_client(call.sock, entry, &caller, position, call.now);
             } else {

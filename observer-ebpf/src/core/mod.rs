@@ -9,5 +9,4 @@ pub(crate) mod capture;
 pub(crate) mod connection;
 pub(crate) mod output;
 pub(crate) mod policy;
-pub(crate) mod retry;
 pub(crate) mod scratch;

@@ -30,6 +30,7 @@ use observer_abi::{
 use crate::{
     core::{
         buffer::{self, Source},
+        call::retry,
         output::{self, count},
         policy,
         scratch::{self, Scratch, slot},
@@ -278,7 +279,7 @@ pub(crate) unsafe fn moved<R: KernelRead>(
             (*call).start = 0;
             (*call).end = u64::from(length);
             (*call).direction = u32::from(direction);
-            (*call).retry = 0;
+            (*call).retry = retry::NO;
             match buffer {
                 // The segments' addresses can't be read: the call's arguments have them.
                 Buffer::Message(message)

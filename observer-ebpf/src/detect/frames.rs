@@ -20,10 +20,9 @@ use observer_abi::{
 use crate::{
     core::{
         buffer::{self, barrier},
-        call::Call,
+        call::{Call, retry},
         connection,
         output::count,
-        retry,
         scratch::{self, Scratch},
     },
     detect::table,
@@ -144,7 +143,7 @@ pub(crate) extern "C" fn frames_step(slot: u32, there: u32, ships: u32) -> u64 {
         let call = &raw const (*scratch).call;
         let Some(framed) = FRAMED.get_ptr_mut((*call).sock) else { return said::LOST };
         let walk = &mut *walk_of(framed, call);
-        if ships != 0 && there == 0 && (*call).retry != 0 && walk.wants() == (*call).start {
+        if ships != 0 && there == 0 && (*call).retry != retry::NO && walk.wants() == (*call).start {
             return said::LATER;
         }
         // So that the compiler does not take the row for the zeros that it was compiled with.
@@ -261,7 +260,7 @@ pub(crate) extern "C" fn frames_piece(slot: u32, opens: u32, said: u32) -> u32 {
         let Some(framed) = FRAMED.get_ptr_mut((*call).sock) else { return look::LAST };
         let walk = &mut *walk_of(framed, call);
         if said & (said::LATER >> 60) as u32 != 0 {
-            retry::note(&*call);
+            (*scratch).call.retry = retry::WANTED;
             return look::LAST;
         }
         let lost = said & (said::LOST >> 60) as u32 != 0;

@@ -20,7 +20,7 @@ use aya_ebpf::{
 use observer_abi::connection::{INBOUND, OUTBOUND, family};
 
 use crate::{
-    core::{connection, retry, scratch::slot},
+    core::{connection, scratch::slot},
     datagram::dns::{self, Name},
     kernel::{
         globals::offset,
@@ -29,6 +29,7 @@ use crate::{
         task,
     },
     tier::{
+        retry,
         socket::{self, Buffer, MSG_ERRQUEUE, MSG_PEEK, MSG_TRUNC, Moved},
         spare::{slot_of, spared},
     },

@@ -33,7 +33,6 @@ use observer_abi::connection::{INBOUND, OUTBOUND};
 use crate::{
     core::{
         connection,
-        retry,
         scratch::{self, slot},
     },
     datagram::dns::{self, Name},
@@ -45,7 +44,7 @@ use crate::{
         task,
     },
     tier::{
-        ktls,
+        ktls, retry,
         socket::{self, Buffer, MSG_PEEK, MSG_TRUNC, Moved},
         spare::{slot_of, spared},
     },

@@ -29,7 +29,7 @@ use observer_abi::{
 
 use crate::{
     core::{
-        call::Call,
+        call::{self, Call},
         capture,
         connection,
         policy, scratch,
@@ -221,18 +221,6 @@ fn record_at(base: u32, sequence: u32) -> HandoffKey {
     HandoffKey { pair: 1, position: u64::from(sequence.wrapping_sub(base)) }
 }
 
-/// Where in TCP's stream a call begins whose bytes a run opens with; `None` where that is not known.
-#[inline(always)]
-pub(crate) fn wire_position(call: &Call, entry: &Connection) -> Option<u64> {
-    if entry.tcp != transport::KERNEL_TLS {
-        Some(call.start)
-    } else if call.peer.pair != 0 {
-        Some(call.peer.position)
-    } else {
-        None
-    }
-}
-
 /// A send begins: `tls_sw_sendmsg`.
 ///
 /// # Safety
@@ -274,7 +262,7 @@ pub(crate) unsafe fn sending<R: KernelRead>(sock: *const u8, message: *const u8,
             direction: 1,
             pending: 1,
             blocking: 0,
-            retry: 0,
+            retry: call::retry::NO,
             place: 0,
             reserved: 0,
             peer: record_at((*entry).outbound_base, sock::write_seq::<R>(tcp)),

@@ -7,6 +7,7 @@ pub(crate) mod fentry;
 pub(crate) mod kprobe;
 pub(crate) mod ktls;
 pub(crate) mod ktls_hooks;
+pub(crate) mod retry;
 pub(crate) mod socket;
 pub(crate) mod spare;
 pub(crate) mod syscall;

@@ -20,10 +20,10 @@ use crate::{
     carry::{context, inject},
     core::{
         buffer::{self, Source},
-        call::Call,
+        call::{self, Call},
         capture,
         connection,
-        policy, retry,
+        policy,
         scratch::{self, Scratch, slot},
     },
     datagram::dns::{self, Name},
@@ -37,7 +37,7 @@ use crate::{
         task,
     },
     tier::{
-        ktls,
+        ktls, retry,
         spare::{slot_of, spared},
     },
     tls::opaque,
@@ -151,7 +151,7 @@ pub(crate) unsafe fn tcp_sending<R: KernelRead, const ONCE: bool>(sock: *const u
             direction: 1,
             pending,
             blocking: 0,
-            retry: 1,
+            retry: call::retry::POSSIBLE,
             place: 0,
             reserved: 0,
             peer: sock::NO_PEER,
@@ -160,6 +160,7 @@ pub(crate) unsafe fn tcp_sending<R: KernelRead, const ONCE: bool>(sock: *const u
         iterator::at_start::<R>(message, OUTBOUND, slot, scratch);
         let taken = capture::capture_data(slot);
         capture::take_rest(slot, taken);
+        retry::note_wanted(scratch);
     }
 }
 
@@ -389,7 +390,7 @@ pub(crate) unsafe fn after_call<R: KernelRead>(sock: *const u8, kind: Kind, move
             direction: u32::from(direction),
             pending: 0,
             blocking,
-            retry: 0,
+            retry: call::retry::NO,
             place: 0,
             reserved: 0,
             peer: if kind == Kind::KernelTls {

@@ -7,7 +7,7 @@ use aya_ebpf::{macros::map, maps::Array};
 use observer_abi::{connection::OUTBOUND, loss::Counter};
 
 use crate::{
-    core::{call::Call, output::count},
+    core::{call::retry, output::count, scratch::Scratch},
     kernel::{read::KernelRead, sock::Kind, task},
     tier::socket::{self, Buffer, Moved},
 };
@@ -36,13 +36,20 @@ fn place(tid: u32) -> Option<*mut Faulted> {
     FAULTED.get_ptr_mut(tid & (PLACES - 1))
 }
 
-/// To be read later.
+/// The call in the scratch is read later, where the core says that it is to be.
+///
+/// # Safety
+/// `scratch` is a map value.
 #[inline(always)]
-pub(crate) fn note(call: &Call) {
-    let tid = call.pid_tgid as u32;
-    if let Some(place) = place(tid) {
-        // SAFETY: a live map value.
-        unsafe {
+pub(crate) unsafe fn note_wanted(scratch: *const Scratch) {
+    // SAFETY: as promised; a live map value.
+    unsafe {
+        let call = &(*scratch).call;
+        if call.retry != retry::WANTED {
+            return;
+        }
+        let tid = call.pid_tgid as u32;
+        if let Some(place) = place(tid) {
             if (*place).tid != 0 {
                 count(Counter::CopyFault, 1);
             }
