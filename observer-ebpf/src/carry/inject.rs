@@ -29,7 +29,7 @@ use aya_ebpf::{
 };
 use observer_abi::{
     connection::{Connection, OUTBOUND, flag, role},
-    control::{INJECTED_LINE, InjectionControl, injection, shape},
+    control::{INJECTED_LINE, InjectionControl, injection},
     loss::Counter,
     record::MAX_PAYLOAD,
 };
@@ -37,8 +37,9 @@ use observer_abi::{
 use crate::{
     carry::head::{self, verdict},
     core::{
+        admission::{self, Verdict},
         buffer::{Source, barrier, bounded},
-        call::Call,
+        call::{self, Call},
         capture,
         connection,
         output::{add, count},
@@ -216,8 +217,7 @@ unsafe fn sending(msg: *mut sk_msg_md) -> u32 {
         let sequence = sock::write_seq::<Direct>(tcp);
         let sending = Sending { key, entry, tcp, sequence, size: u64::from((*msg).size), pid_tgid, own };
         let above: *const u8 = Direct::read(tcp, offset!(sock_protocol_above));
-        let ignored = (*entry).shape == shape::IGNORE || (*entry).flags & flag::OBSERVER != 0;
-        if !above.is_null() || (!own && (ignored || !policy::admitted(entry, tgid))) {
+        if !above.is_null() || (!own && admission::of(entry, tgid) != Verdict::Taken) {
             leave(&sending, 0, Counter::HeaderNotHttp);
             return sk_action::SK_PASS;
         }
@@ -359,25 +359,22 @@ unsafe fn capture(sending: &Sending, slot: u32, copied: u64, tail: u64) {
         }
         let start = catch_up(entry, sequence);
         let pending = u32::from(size as i64 > i64::from(sock::send_room::<Direct>(tcp)));
-        let Some(scratch) = scratch::at(slot) else { return };
-        // Field by field: there is no room for a call on the stack.
-        let call: *mut Call = &raw mut (*scratch).call;
-        let now = bpf_ktime_get_ns();
-        (*call).sock = sending.key;
-        (*call).generation = (*entry).generation;
-        (*call).place = (*entry).place;
-        (*call).start = start;
-        (*call).end = start.wrapping_add(size);
-        (*call).now = now;
-        (*call).pid_tgid = pid_tgid;
-        (*call).direction = u32::from(OUTBOUND);
-        (*call).pending = pending;
-        (*call).blocking = 0;
-        (*call).peer = sock::NO_PEER;
-        if (*entry).flags & flag::ANNOUNCED == 0 {
-            let tgid = (pid_tgid >> 32) as u32;
-            connection::announce::<Direct>(tcp, Kind::Tcp, file, entry, scratch.cast(), now, tgid);
-        }
+        let call = Call {
+            sock: sending.key,
+            generation: 0,
+            start,
+            end: start.wrapping_add(size),
+            now: bpf_ktime_get_ns(),
+            pid_tgid,
+            direction: u32::from(OUTBOUND),
+            pending,
+            blocking: sock::blocking::NO,
+            retry: call::retry::NO,
+            place: 0,
+            reserved: 0,
+            peer: sock::NO_PEER,
+        };
+        let Some(scratch) = capture::tell::<Direct>(&call, tcp, Kind::Tcp, file, entry, slot) else { return };
         if copied == 0 { Source::Unknown } else { Source::Copied(copied, tail) }.store(scratch);
         capture::capture_data(slot);
     }

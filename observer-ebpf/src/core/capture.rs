@@ -36,6 +36,8 @@ use crate::{
     },
     kernel::{
         globals::settings,
+        read::KernelRead,
+        sock::Kind,
         task::{self, Caller},
     },
     tls::opaque,
@@ -49,6 +51,49 @@ pub(crate) static CONN_CONTROL: LruHashMap<u64, ConnectionControl> = LruHashMap:
 /// Daemon: how often it has written there, by ring: a connection looks only where that has changed.
 #[map]
 pub(crate) static CONTROLS_SET: Array<u32> = Array::with_max_entries(MAX_RINGS as u32, 0);
+
+/// Announces the connection if that was not done yet, and leaves the call in the scratch.
+///
+/// # Safety
+/// `entry` is the live map value of `sock`.
+#[inline(always)]
+pub(crate) unsafe fn tell<R: KernelRead>(
+    call: &Call,
+    sock: *const u8,
+    kind: Kind,
+    file: *const u8,
+    entry: *mut Connection,
+    slot: u32,
+) -> Option<*mut Scratch> {
+    let scratch = scratch::at(slot)?;
+    // SAFETY: as promised; a Call is whole words.
+    unsafe {
+        let generation = (*entry).generation;
+        if generation == 0 {
+            // It ended meanwhile.
+            return None;
+        }
+        // Field by field: a copy of the whole would need it on the stack, which is short.
+        let into = &raw mut (*scratch).call;
+        (*into).sock = call.sock;
+        (*into).generation = generation;
+        (*into).place = (*entry).place;
+        (*into).start = call.start;
+        (*into).end = call.end;
+        (*into).now = call.now;
+        (*into).pid_tgid = call.pid_tgid;
+        (*into).direction = call.direction;
+        (*into).pending = call.pending;
+        (*into).blocking = call.blocking;
+        (*into).retry = call.retry;
+        (*into).peer.pair = call.peer.pair;
+        (*into).peer.position = call.peer.position;
+        if (*entry).flags & flag::ANNOUNCED == 0 {
+            connection::announce::<R>(sock, kind, file, entry, scratch.cast(), call.now, (call.pid_tgid >> 32) as u32);
+        }
+    }
+    Some(scratch)
+}
 
 /// Takes the bytes of the call that lies in the scratch of `slot`, with its buffer. Called in the context of the task
 /// that moves the data, after the connection was announced. Returns how many bytes lie in the scratch's payload, with

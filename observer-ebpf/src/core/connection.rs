@@ -98,13 +98,28 @@ pub(crate) unsafe fn find_or_create<R: KernelRead>(
     kind: Kind,
     file: *const u8,
 ) -> Option<*mut Connection> {
+    // SAFETY: passed on.
+    unsafe { found_or_created::<R>(find(sock as u64), sock, kind, file) }
+}
+
+/// The same where it was looked for already, and `found` is what [`find`] said.
+///
+/// # Safety
+/// As for [`find_or_create`].
+#[inline(always)]
+pub(crate) unsafe fn found_or_created<R: KernelRead>(
+    found: Option<*mut Connection>,
+    sock: *const u8,
+    kind: Kind,
+    file: *const u8,
+) -> Option<*mut Connection> {
     let unix = kind == Kind::Unix;
     // SAFETY: as promised; a live map value.
     unsafe {
         // No hook tells when a Unix socket ends: a recycled address shows as another inode.
         let inode = if unix { sock::inode::<R>(file) } else { 0 };
         let mut place = ANY_PLACE;
-        if let Some(entry) = find(sock as u64) {
+        if let Some(entry) = found {
             if (*entry).inode == inode && unix == ((*entry).tcp == transport::UNIX) {
                 return Some(entry);
             }

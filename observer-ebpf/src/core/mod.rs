@@ -3,6 +3,7 @@
 //! In: a call (sock, direction, byte range, buffer) from a tier. Out: runs in the rings, counters.
 //! Owns: connections' entries, scratches, rings, and who is captured.
 
+pub(crate) mod admission;
 pub(crate) mod buffer;
 pub(crate) mod call;
 pub(crate) mod capture;

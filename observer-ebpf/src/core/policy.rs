@@ -47,7 +47,7 @@ pub(crate) unsafe fn admitted(entry: *mut Connection, tgid: u32) -> bool {
         if (*entry).tgid == tgid && (*entry).policy_epoch == epoch {
             return (*entry).flags & flag::DENIED == 0;
         }
-        let allowed = may_be_captured(tgid);
+        let allowed = may_be_captured(&*control, tgid);
         (*entry).tgid = tgid;
         (*entry).policy_epoch = epoch;
         if allowed {
@@ -62,24 +62,35 @@ pub(crate) unsafe fn admitted(entry: *mut Connection, tgid: u32) -> bool {
     }
 }
 
+/// Whether the process was refused on this connection before, and nothing was said since.
+///
+/// # Safety
+/// `entry` is a live map value.
+#[inline(always)]
+pub(crate) unsafe fn is_denied(entry: *const Connection, tgid: u32) -> bool {
+    // SAFETY: live map values.
+    unsafe {
+        (*entry).flags & flag::DENIED != 0
+            && (*entry).tgid == tgid
+            && CONTROL_BLOCK.get_ptr(0).is_some_and(|control| (*control).policy_epoch == (*entry).policy_epoch)
+    }
+}
+
 /// What the policy says of a process.
 #[inline(always)]
-fn may_be_captured(tgid: u32) -> bool {
+fn may_be_captured(control: &ControlBlock, tgid: u32) -> bool {
     match POLICY.get_ptr(tgid) {
         // SAFETY: a live map value.
         Some(policy) => unsafe { (*policy).capture != 0 },
-        None => settings().selected_only() == 0 && !is_unknown_denied(),
+        None => settings().selected_only() == 0 && !is_unknown_denied(control),
     }
 }
 
 /// Whether there was no room once to say of a process that it is not captured, so that nothing said is no consent.
 #[inline(always)]
-fn is_unknown_denied() -> bool {
-    // SAFETY: live map values.
-    unsafe {
-        CONTROL_BLOCK.get_ptr(0).is_none_or(|control| (*control).unknown_denied != 0)
-            || REFUSED.get_ptr(0).is_none_or(|refused| *refused != 0)
-    }
+fn is_unknown_denied(control: &ControlBlock) -> bool {
+    // SAFETY: a live map value.
+    control.unknown_denied != 0 || unsafe { REFUSED.get_ptr(0).is_none_or(|refused| *refused != 0) }
 }
 
 /// What is said of the parent is said of the child, and nothing of an earlier process with its id.
@@ -105,5 +116,5 @@ pub(crate) fn inherit(parent: u32, child: u32) {
 pub(crate) fn is_selected(tgid: u32) -> bool {
     let Some(control) = CONTROL_BLOCK.get_ptr(0) else { return false };
     // SAFETY: a live map value.
-    unsafe { (*control).enabled != 0 && may_be_captured(tgid) }
+    unsafe { (*control).enabled != 0 && may_be_captured(&*control, tgid) }
 }

@@ -3,6 +3,7 @@
 //! In: addresses and typed pointers from hooks; offsets and settings from the daemon. Out: facts of tasks, socks and
 //! messages. Owns: the read-only globals.
 
+pub(crate) mod above;
 pub(crate) mod arch;
 pub(crate) mod descriptor;
 pub(crate) mod globals;

@@ -26,11 +26,12 @@ use crate::{
         output,
     },
     kernel::{
+        above,
         globals::offset,
         read::{Direct, KernelRead},
         sock::{self, Kind, state},
     },
-    tier::{ktls, spare::spared},
+    tier::spare::spared,
     tls::opaque,
     work::runtime::connecting,
 };
@@ -93,7 +94,7 @@ unsafe fn established(sock: *const u8, role: u8) {
             return;
         }
         let Some(tcp) = sock::tcp::<Direct>(sock) else { return };
-        ktls::learn(sock, tcp);
+        above::learn(sock, tcp);
         let Some(entry) = connection::take(connection::place_of(sock as u64)) else { return };
         let now = bpf_ktime_get_ns();
         (*entry).established_ns = now;

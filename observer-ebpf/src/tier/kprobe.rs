@@ -37,6 +37,7 @@ use crate::{
     },
     datagram::dns::{self, Name},
     kernel::{
+        above,
         globals::offset,
         iterator,
         read::{Direct, KernelRead, Probe},
@@ -44,7 +45,7 @@ use crate::{
         task,
     },
     tier::{
-        ktls, retry,
+        retry,
         socket::{self, Buffer, MSG_PEEK, MSG_TRUNC, Moved},
         spare::{slot_of, spared},
     },
@@ -208,7 +209,7 @@ unsafe fn tcp_received(sock: *const u8, slot: u32) {
         if file.is_null() {
             return;
         }
-        if ktls::is_on::<Direct>(sock, INBOUND) {
+        if above::is_on::<Direct>(sock, INBOUND) {
             // A record, whose plaintext is told elsewhere.
             return;
         }

@@ -11,16 +11,12 @@
 //! server's `copied_seq` before it reads, since a read takes whole records (from 6.0). A server's read that took less
 //! from TCP than it gave had bytes left from a record before, and finds nothing.
 //!
-//! Relies on: `struct proto`, `struct tcp_ulp_ops` (4.13), `TLS_GET_RECORD_TYPE` and `TLS_SET_RECORD_TYPE` messages for
+//! Relies on: what `kernel::above` does, `TLS_GET_RECORD_TYPE` and `TLS_SET_RECORD_TYPE` messages for
 //! records that are no data (4.17). Cost: for any other socket one pointer and one comparison a call, where a tier's
 //! hook sees both kinds. Limits: where a network card encrypts, the functions are others: only the `socket` and
 //! `syscall` tiers see such a connection, the others leave it alone.
 
-use aya_ebpf::{
-    helpers::generated::{bpf_ktime_get_ns, bpf_probe_read_user},
-    macros::map,
-    maps::Array,
-};
+use aya_ebpf::helpers::generated::{bpf_ktime_get_ns, bpf_probe_read_user};
 use observer_abi::{
     connection::{Connection, Direction, INBOUND, OUTBOUND, flag, transport},
     context::{Context, HandoffKey},
@@ -29,28 +25,23 @@ use observer_abi::{
 
 use crate::{
     core::{
+        admission::{self, Verdict},
         call::{self, Call},
         capture,
         connection,
-        policy, scratch,
+        scratch,
     },
     kernel::{
+        above,
         globals::{offset, settings},
         iterator,
-        read::{Direct, KernelRead},
+        read::KernelRead,
         sock::{self, Kind},
         task,
     },
     life::tcp_state,
     tier::socket::{self, Buffer, MSG_PEEK, MSG_TRUNC, Moved},
 };
-
-/// Kernel: what TCP's own `recvmsg` and `sendmsg` are, so that others (kernel TLS) show; and `tls_sw_sendmsg`.
-#[map]
-pub(crate) static PLAIN_CALLS: Array<[u64; 3]> = Array::with_max_entries(1, 0);
-
-/// `tcp_ulp_ops.name`, its first four bytes.
-const TLS: u32 = u32::from_ne_bytes(*b"tls\0");
 
 /// The least that a record is longer than its plaintext: header and tag (`TLS_HEADER_SIZE`, 16 bytes of every cipher).
 const OVERHEAD: u32 = 5 + 16;
@@ -66,107 +57,15 @@ mod record_type {
     pub(super) const DATA: u64 = 23;
 }
 
-/// Notes TCP's own calls, from a connection that nothing can have been put above yet.
-///
-/// # Safety
-/// `sock` is a typed sock that was just established, `tcp` the same, see [`sock::tcp`].
-#[inline(always)]
-pub(crate) unsafe fn learn(sock: *const u8, tcp: *const u8) {
-    // SAFETY: as promised; each null is checked before it is followed.
-    unsafe {
-        let above: *const u8 = Direct::read(tcp, offset!(sock_protocol_above));
-        let calls: *const u8 = Direct::read(sock, offset!(sock_prot));
-        if !above.is_null() || calls.is_null() {
-            return;
-        }
-        if let Some(plain) = PLAIN_CALLS.get_ptr_mut(0) {
-            (*plain)[INBOUND as usize] = Direct::read::<u64>(calls, offset!(proto_recvmsg));
-            (*plain)[OUTBOUND as usize] = Direct::read::<u64>(calls, offset!(proto_sendmsg));
-        }
-    }
-}
-
-/// Whether a direction's call is not TCP's own any more.
-#[inline(always)]
-unsafe fn is_replaced<R: KernelRead>(sock: *const u8, direction: u8) -> bool {
-    // SAFETY: as the callers promise.
-    unsafe {
-        let Some(plain) = PLAIN_CALLS.get_ptr(0) else { return false };
-        let calls: *const u8 = R::read(sock, offset!(sock_prot));
-        if calls.is_null() {
-            return false;
-        }
-        let (call, plain): (u64, u64) = if direction == INBOUND {
-            (R::read(calls, offset!(proto_recvmsg)), (*plain)[INBOUND as usize])
-        } else {
-            (R::read(calls, offset!(proto_sendmsg)), (*plain)[OUTBOUND as usize])
-        };
-        plain != 0 && call != plain
-    }
-}
-
-/// Whether the kernel decrypts what is read from a TCP sock, or encrypts what is written.
-///
-/// # Safety
-/// `sock` is a TCP sock, see [`KernelRead`].
-#[inline(always)]
-pub(crate) unsafe fn is_on<R: KernelRead>(sock: *const u8, direction: u8) -> bool {
-    // SAFETY: as promised; each null is checked before it is followed.
-    unsafe {
-        if !is_replaced::<R>(sock, direction) {
-            return false;
-        }
-        let Some(tcp) = sock::tcp::<R>(sock) else { return false };
-        let above: *const u8 = R::read(tcp, offset!(sock_protocol_above));
-        !above.is_null() && R::read::<u32>(above, offset!(ulp_name)) == TLS
-    }
-}
-
-/// Whether one direction of a sock whose other one is TCP's own is the kernel's: what passes that way is not seen there.
-///
-/// # Safety
-/// As for [`is_on`].
-#[inline(always)]
-pub(crate) unsafe fn is_half_on<R: KernelRead>(sock: *const u8, plain: u8) -> bool {
-    // SAFETY: as promised.
-    unsafe { is_on::<R>(sock, if plain == INBOUND { OUTBOUND } else { INBOUND }) }
-}
-
-/// Where [`PLAIN_CALLS`] keeps the call with which the kernel, not a network card, encrypts.
-const SOFTWARE: usize = 2;
-
-/// The sock's `sendmsg`.
-#[inline(always)]
-unsafe fn send_call<R: KernelRead>(sock: *const u8) -> u64 {
-    // SAFETY: as the callers promise; a null is checked before it is followed.
-    unsafe {
-        let calls: *const u8 = R::read(sock, offset!(sock_prot));
-        if calls.is_null() { 0 } else { R::read(calls, offset!(proto_sendmsg)) }
-    }
-}
-
-/// Whether this sock's sends are seen by hooks on `tls_sw_sendmsg`, as far as that is known. Else its requests would
-/// seem to have no answers.
-#[inline(always)]
-unsafe fn sends_in_software<R: KernelRead>(sock: *const u8) -> bool {
-    // SAFETY: as the callers promise.
-    unsafe {
-        match PLAIN_CALLS.get_ptr(0) {
-            Some(known) => (*known)[SOFTWARE] != 0 && (*known)[SOFTWARE] == send_call::<R>(sock),
-            None => false,
-        }
-    }
-}
-
 /// The entry of a sock whose plaintext passes both ways, and its TCP sock; `None` for any other.
 ///
 /// # Safety
-/// As for [`is_on`]; called in the context of the task that moves the data.
+/// As for [`above::is_on`]; called in the context of the task that moves the data.
 #[inline(always)]
 unsafe fn plaintext<R: KernelRead>(sock: *const u8, slot: u32) -> Option<(*mut Connection, *const u8)> {
     // SAFETY: as promised.
     unsafe {
-        if !is_replaced::<R>(sock, INBOUND) || !is_on::<R>(sock, OUTBOUND) {
+        if !above::is_replaced::<R>(sock, INBOUND) || !above::is_on::<R>(sock, OUTBOUND) {
             return None;
         }
         let file = sock::file::<R>(sock);
@@ -229,21 +128,19 @@ fn record_at(base: u32, sequence: u32) -> HandoffKey {
 pub(crate) unsafe fn sending<R: KernelRead>(sock: *const u8, message: *const u8, slot: u32) {
     // SAFETY: as promised.
     unsafe {
-        if let Some(known) = PLAIN_CALLS.get_ptr_mut(0) {
-            (*known)[SOFTWARE] = send_call::<R>(sock);
-        }
+        above::sends_here::<R>(sock);
         let Some((entry, tcp)) = plaintext::<R>(sock, slot) else { return };
-        if has_control::<R>(message) || (*entry).shape == shape::IGNORE || (*entry).flags & flag::OBSERVER != 0 {
+        if has_control::<R>(message) {
             return;
         }
         let pid_tgid = task::pid_tgid();
-        let tgid = (pid_tgid >> 32) as u32;
-        if tgid == settings().observer_tgid() {
-            (*entry).flags |= flag::OBSERVER;
-            return;
-        }
-        if !policy::admitted(entry, tgid) {
-            return;
+        match admission::of(entry, (pid_tgid >> 32) as u32) {
+            Verdict::Taken => {}
+            Verdict::Own => {
+                (*entry).flags |= flag::OBSERVER;
+                return;
+            }
+            Verdict::Ignored | Verdict::Denied => return,
         }
         let out = &raw const (*entry).directions[OUTBOUND as usize];
         let (start, count) = ((*out).end, iterator::remaining::<R>(message));
@@ -268,7 +165,7 @@ pub(crate) unsafe fn sending<R: KernelRead>(sock: *const u8, message: *const u8,
             peer: record_at((*entry).outbound_base, sock::write_seq::<R>(tcp)),
         };
         let file = sock::file::<R>(sock);
-        let Some(scratch) = socket::tell::<R>(&call, sock, Kind::KernelTls, file, entry, slot) else { return };
+        let Some(scratch) = capture::tell::<R>(&call, sock, Kind::KernelTls, file, entry, slot) else { return };
         iterator::at_start::<R>(message, OUTBOUND, slot, scratch);
         let taken = capture::capture_data(slot);
         capture::take_rest(slot, taken);
@@ -311,7 +208,7 @@ unsafe fn has_control<R: KernelRead>(message: *const u8) -> bool {
 /// not to be told.
 ///
 /// # Safety
-/// As for [`is_on`]; called in the context of the task that moves the data.
+/// As for [`above::is_on`]; called in the context of the task that moves the data.
 #[inline(always)]
 pub(crate) unsafe fn record_sent<R: KernelRead>(sock: *const u8, bytes: i32, is_data: bool, slot: u32) -> Option<u32> {
     // SAFETY: as promised.
@@ -364,7 +261,7 @@ pub(crate) unsafe fn record_received<R: KernelRead>(
 pub(crate) unsafe fn received<R: KernelRead>(sock: *const u8, message: *const u8, flags: i32, bytes: i32, slot: u32) {
     // SAFETY: as promised.
     unsafe {
-        if !sends_in_software::<R>(sock) {
+        if !above::sends_in_software::<R>(sock) {
             return;
         }
         let is_data = is_data::<R>(message);

@@ -11,24 +11,24 @@
 
 use aya_ebpf::{helpers::generated::bpf_ktime_get_ns, macros::btf_tracepoint, programs::BtfTracePointContext};
 use observer_abi::{
-    connection::{Connection, INBOUND, OUTBOUND, flag, role, transport},
-    control::shape,
+    connection::{INBOUND, OUTBOUND, flag, role},
     process::{runtime, strict},
 };
 
 use crate::{
     carry::{context, inject},
     core::{
+        admission::{self, Admitted, Verdict},
         buffer::{self, Source},
         call::{self, Call},
         capture,
         connection,
-        policy,
-        scratch::{self, Scratch, slot},
+        scratch::slot,
     },
     datagram::dns::{self, Name},
     detect::http1,
     kernel::{
+        above,
         arch::registers,
         globals::settings,
         iterator,
@@ -40,7 +40,6 @@ use crate::{
         ktls, retry,
         spare::{slot_of, spared},
     },
-    tls::opaque,
     uring::request,
     work::{link, reference, runtime::node, table, unit},
 };
@@ -70,32 +69,19 @@ spared! {
 pub(crate) unsafe fn tcp_sending<R: KernelRead, const ONCE: bool>(sock: *const u8, message: *const u8, slot: u32) {
     // SAFETY: as promised.
     unsafe {
-        let file = sock::file::<R>(sock);
-        if file.is_null() {
-            return;
-        }
-        let Some(entry) = connection::find_or_create::<R>(sock, Kind::Tcp, file) else { return };
-        if (*entry).tcp == transport::KERNEL_TLS {
-            // Its records, whose plaintext is told elsewhere.
-            return;
-        }
-        if (*entry).shape == shape::OPAQUE && ktls::is_half_on::<R>(sock, OUTBOUND) {
-            opaque::halved(entry);
-        }
-        if (*entry).shape == shape::IGNORE || (*entry).flags & flag::OBSERVER != 0 {
-            return;
-        }
         let pid_tgid = task::pid_tgid();
         let tgid = (pid_tgid >> 32) as u32;
-        if tgid != settings().observer_tgid() && !policy::admitted(entry, tgid) {
-            return;
-        }
+        let Some(Admitted { entry, file, verdict }) = admission::admit::<R>(sock, Kind::Tcp, OUTBOUND, tgid) else { return };
+        let own = match verdict {
+            Verdict::Taken => false,
+            Verdict::Own => true,
+            Verdict::Ignored | Verdict::Denied => return,
+        };
         let Some(tcp) = sock::tcp::<R>(sock) else { return };
         let base = (*entry).outbound_base;
         let out = &raw mut (*entry).directions[OUTBOUND as usize];
         let start = connection::extend((*out).end, base, sock::write_seq::<R>(tcp));
         let now = bpf_ktime_get_ns();
-        let own = tgid == settings().observer_tgid();
         if settings().inject() != 0 && !own && (*entry).flags & flag::SOCKET_MAP != 0 {
             if !iterator::is_in_pages::<R>(message) {
                 // It left the map.
@@ -156,7 +142,7 @@ pub(crate) unsafe fn tcp_sending<R: KernelRead, const ONCE: bool>(sock: *const u
             reserved: 0,
             peer: sock::NO_PEER,
         };
-        let Some(scratch) = tell::<R>(&call, sock, Kind::Tcp, file, entry, slot) else { return };
+        let Some(scratch) = capture::tell::<R>(&call, sock, Kind::Tcp, file, entry, slot) else { return };
         iterator::at_start::<R>(message, OUTBOUND, slot, scratch);
         let taken = capture::capture_data(slot);
         capture::take_rest(slot, taken);
@@ -188,7 +174,7 @@ unsafe fn sent(sock: *const u8, result: i32, slot: u32) {
             return;
         }
         let mut record = 0;
-        if kind == Kind::Tcp && ktls::is_on::<Direct>(sock, OUTBOUND) {
+        if kind == Kind::Tcp && above::is_on::<Direct>(sock, OUTBOUND) {
             match ktls::record_sent::<Direct>(sock, result, registers::is_data(OUTBOUND), slot) {
                 Some(found) => (kind, record) = (Kind::KernelTls, found),
                 None => return,
@@ -275,7 +261,7 @@ unsafe fn received(sock: *const u8, result: i32, flags: i32, slot: u32) {
             return;
         }
         let mut record = 0;
-        if kind == Kind::Tcp && ktls::is_on::<Direct>(sock, INBOUND) {
+        if kind == Kind::Tcp && above::is_on::<Direct>(sock, INBOUND) {
             match ktls::record_received::<Direct>(sock, result, flags, registers::is_data(INBOUND), slot) {
                 Some(found) => (kind, record) = (Kind::KernelTls, found),
                 None => return,
@@ -323,29 +309,23 @@ pub(crate) unsafe fn after_call<R: KernelRead>(sock: *const u8, kind: Kind, move
     // SAFETY: as promised.
     unsafe {
         let direction = moved.direction;
-        let file = sock::file::<R>(sock);
-        if file.is_null() {
-            return;
-        }
-        let Some(entry) = connection::find_or_create::<R>(sock, kind, file) else { return };
         let pid_tgid = task::pid_tgid();
-        if (*entry).shape == shape::OPAQUE && kind == Kind::Tcp && ktls::is_half_on::<R>(sock, direction) {
-            opaque::halved(entry);
-        }
-        if (*entry).shape == shape::IGNORE || (*entry).flags & flag::OBSERVER != 0 {
-            if (*entry).runtime == runtime::EVENT_LOOP && direction == INBOUND {
-                table::forget_thread(pid_tgid as u32);
-                node::other(pid_tgid as u32);
-            }
-            return;
-        }
         let tgid = (pid_tgid >> 32) as u32;
-        if tgid == settings().observer_tgid() {
-            (*entry).flags |= flag::OBSERVER;
-            return;
-        }
-        if !policy::admitted(entry, tgid) {
-            return;
+        let Some(Admitted { entry, file, verdict }) = admission::admit::<R>(sock, kind, direction, tgid) else { return };
+        match verdict {
+            Verdict::Taken => {}
+            Verdict::Own => {
+                (*entry).flags |= flag::OBSERVER;
+                return;
+            }
+            Verdict::Ignored => {
+                if (*entry).runtime == runtime::EVENT_LOOP && direction == INBOUND {
+                    table::forget_thread(pid_tgid as u32);
+                    node::other(pid_tgid as u32);
+                }
+                return;
+            }
+            Verdict::Denied => return,
         }
         let length = u64::from(moved.bytes);
         let now = bpf_ktime_get_ns();
@@ -401,7 +381,7 @@ pub(crate) unsafe fn after_call<R: KernelRead>(sock: *const u8, kind: Kind, move
                 sock::NO_PEER
             },
         };
-        let Some(scratch) = tell::<R>(&call, sock, kind, file, entry, slot) else { return };
+        let Some(scratch) = capture::tell::<R>(&call, sock, kind, file, entry, slot) else { return };
         match moved.buffer {
             Buffer::SystemCall => {
                 registers::of_system_call(direction).store(scratch);
@@ -435,47 +415,4 @@ pub(crate) unsafe fn after_call<R: KernelRead>(sock: *const u8, kind: Kind, move
         }
         capture::take_rest(slot, taken);
     }
-}
-
-/// Announces the connection if that was not done yet, and leaves the call in the scratch.
-///
-/// # Safety
-/// `entry` is the live map value of `sock`.
-#[inline(always)]
-pub(crate) unsafe fn tell<R: KernelRead>(
-    call: &Call,
-    sock: *const u8,
-    kind: Kind,
-    file: *const u8,
-    entry: *mut Connection,
-    slot: u32,
-) -> Option<*mut Scratch> {
-    let scratch = scratch::at(slot)?;
-    // SAFETY: as promised; a Call is whole words.
-    unsafe {
-        let generation = (*entry).generation;
-        if generation == 0 {
-            // It ended meanwhile.
-            return None;
-        }
-        // Field by field: a copy of the whole would need it on the stack, which is short.
-        let into = &raw mut (*scratch).call;
-        (*into).sock = call.sock;
-        (*into).generation = generation;
-        (*into).place = (*entry).place;
-        (*into).start = call.start;
-        (*into).end = call.end;
-        (*into).now = call.now;
-        (*into).pid_tgid = call.pid_tgid;
-        (*into).direction = call.direction;
-        (*into).pending = call.pending;
-        (*into).blocking = call.blocking;
-        (*into).retry = call.retry;
-        (*into).peer.pair = call.peer.pair;
-        (*into).peer.position = call.peer.position;
-        if (*entry).flags & flag::ANNOUNCED == 0 {
-            connection::announce::<R>(sock, kind, file, entry, scratch.cast(), call.now, (call.pid_tgid >> 32) as u32);
-        }
-    }
-    Some(scratch)
 }

@@ -34,6 +34,7 @@ use crate::{
     },
     datagram::dns::{self, Name},
     kernel::{
+        above,
         arch::registers::{self, call, register},
         descriptor,
         globals::offset,
@@ -223,7 +224,7 @@ unsafe fn left(registers: *const u8, result: i64, is_spare: bool) {
             return;
         }
         source.store(scratch);
-        if kind == Kind::Tcp && ktls::is_on::<Probe>(sock, direction) {
+        if kind == Kind::Tcp && above::is_on::<Probe>(sock, direction) {
             // The handshake's alerts and the like say so in a control message.
             let is_data = registers::is_data_of(registers, direction);
             let found = if sends {

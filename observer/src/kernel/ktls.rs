@@ -75,7 +75,7 @@ impl TlsHooks {
     }
 }
 
-/// Makes a connection, so that the programs learn TCP's own calls (`ktls::learn` in `observer-ebpf`): where kernel TLS
+/// Makes a connection, so that the programs learn TCP's own calls (`above::learn` in `observer-ebpf`): where kernel TLS
 /// is on, others are in their place.
 fn connect_to_itself() -> std::io::Result<()> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
