@@ -10,6 +10,10 @@ use crate::{
         Limits, RequestEvent, RequestKind, RequestParser, ResponseEvent, ResponseParser, Segment,
         detect,
     },
+    tls::{
+        Candidates, Connection, Event, Label, Outcome, Record, Secret, Side, Told, not_after,
+        records,
+    },
     trace_context::{TraceParent, join_trace_state, parse_traceparent},
 };
 
@@ -74,6 +78,118 @@ fn ids(parent: &TraceParent) -> (String, String) {
     let parent_id = u64::from_be_bytes(parent.parent_id);
     assert!(trace_id != 0 && parent_id != 0);
     (format!("{trace_id:032x}"), format!("{parent_id:016x}"))
+}
+
+/// Both sides of a TLS connection that mean no good: `data` is a script of records, parts of them, losses and secrets.
+pub fn tls(data: &[u8]) {
+    let _ = not_after(data);
+    let mut connection = Connection::new();
+    let mut candidates = Candidates::new(8, 4);
+    let mut at = [0u64; 2];
+    let mut said = [0u64; 2];
+    let mut left = data;
+    let mut now = 0;
+    // Some bytes of a record follow, or of a secret.
+    while let Some((&[choice, high, low], rest)) = left.split_first_chunk() {
+        let size = usize::from(u16::from_be_bytes([high & 0x0f, low]));
+        let (piece, rest) = rest.split_at(size.min(rest.len()));
+        left = rest;
+        now += 1;
+        let from = [Side::Client, Side::Server][usize::from(choice & 1)];
+        let side = usize::from(choice & 1);
+        match choice >> 1 & 7 {
+            0 => {
+                connection.lost(from, size as u64);
+                at[side] += size as u64;
+            }
+            1 => {
+                let length = if choice & 0x40 == 0 { 32 } else { 48 };
+                let labels = [
+                    Some(Label::Master),
+                    Some(Label::ServerHandshake),
+                    Some(Label::ClientTraffic),
+                    None,
+                ];
+                let told = Told {
+                    label: labels[usize::from(choice >> 4 & 3)],
+                    client_random: None,
+                    handshake: u64::from(high >> 6),
+                };
+                if let Some(secret) = piece.get(..length).and_then(Secret::new) {
+                    candidates.add(told, secret, now);
+                }
+                candidates.expire(now.saturating_sub(20), now.saturating_sub(40));
+                assert!(candidates.len() <= 12);
+            }
+            // The end of some record is all there is.
+            2 => {
+                let (first, last) = piece.split_at(piece.len() / 2);
+                let Some(record) = Record::new(at[side], first, last) else {
+                    continue;
+                };
+                at[side] = record.end();
+                offer(
+                    &mut connection,
+                    from,
+                    &record,
+                    &mut candidates,
+                    now,
+                    &mut said,
+                );
+            }
+            _ => {
+                for record in records(at[side], piece) {
+                    at[side] = record.end();
+                    offer(
+                        &mut connection,
+                        from,
+                        &record,
+                        &mut candidates,
+                        now,
+                        &mut said,
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// Offers a record and asserts what holds for what is said of it.
+fn offer(
+    connection: &mut Connection,
+    from: Side,
+    record: &Record<'_>,
+    candidates: &mut Candidates,
+    now: u64,
+    said: &mut [u64; 2],
+) {
+    assert!(record.first.len() <= record.length && record.last.len() <= record.length);
+    let mut events = 0;
+    let outcome = connection.record(from, record, candidates, now, &mut |event| {
+        events += 1;
+        let Event::Data {
+            from,
+            position,
+            plain,
+            ..
+        } = event
+        else {
+            return;
+        };
+        let said = &mut said[from as usize];
+        assert!(position >= *said, "the position went back");
+        *said = position + plain.length as u64;
+        assert!(plain.first.len() <= plain.last_at || plain.last.is_empty());
+        assert!(plain.first.len() <= plain.length && plain.length <= record.length);
+        assert!(plain.last_at + plain.last.len() <= plain.length);
+        assert!(!plain.proven || record.is_whole());
+    });
+    // A message is four bytes at least.
+    assert!(events <= record.length / 4 + 4, "events without end");
+    if outcome == Outcome::Waits {
+        assert_eq!(events, 0, "a record that waits says something");
+        connection.pass(from, record);
+    }
 }
 
 /// A parser of either direction.

@@ -1,4 +1,35 @@
-//! TLS: its records, which are never decrypted here.
+//! TLS read at the wire: comes in what each side sent, in [records](Record), and secrets that libraries told; goes out what was
+//! said, and how the handshake went. Owns: the keys, which are wiped when they are dropped.
+//!
+//! Nothing asks for these parts yet but tests: the daemon knows TLS by [`RECORDS`] alone.
+
+mod alert;
+mod candidates;
+mod certificate;
+mod connection;
+mod direction;
+mod event;
+mod hello;
+mod key;
+mod messages;
+mod record;
+mod schedule;
+mod secret;
+mod suite;
+#[cfg(test)]
+mod tests;
+mod wire;
+
+pub use alert::Alert;
+pub use candidates::{Candidates, Told};
+pub use certificate::not_after;
+pub use connection::{Connection, says_hello};
+pub use event::{Event, Outcome, Reason};
+pub use hello::{ClientHello, ServerHello, Version};
+pub use key::Plain;
+pub use record::{ContentType, HEADER, Record, Side, records};
+pub use secret::{Label, Secret};
+pub use suite::Suite;
 
 use crate::frames::{Form, Layout};
 

@@ -1,0 +1,4 @@
+//! A TLS connection of arbitrary records, parts, losses and secrets; see `observer_protocol::fuzzing`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| observer_protocol::fuzzing::tls(data));

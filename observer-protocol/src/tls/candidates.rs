@@ -1,0 +1,220 @@
+//! Secrets that libraries told and whose connection is not known, or that may serve another.
+//!
+//! Comes in: secrets, with or without their label. Goes out: the one that opens a record. Owns: a bounded number of secrets
+//! with their age; the eldest goes first.
+
+use std::collections::VecDeque;
+
+use super::secret::{Label, Secret};
+
+/// What is known about a secret besides its bytes.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Told {
+    /// What it is for; nothing where the library did not say.
+    pub label: Option<Label>,
+    /// The client's random bytes, where the library tells them. They only order the trials.
+    pub client_random: Option<[u8; 32]>,
+    /// A number that the secrets of one handshake share, as the address of its state; 0 is none. It may be used again by
+    /// another handshake, so it only orders the trials.
+    pub handshake: u64,
+}
+
+struct Candidate {
+    told: Told,
+    secret: Secret,
+    /// Counts up; the younger candidate has the higher one.
+    sequence: u64,
+    /// When it was told or last used, by the caller's clock.
+    at: u64,
+    /// It opened a record.
+    used: bool,
+}
+
+/// What a record may be opened with, and what orders the trials.
+pub(super) struct Wanted<'a> {
+    pub(super) labels: &'a [Label],
+    /// Bytes of the secret.
+    pub(super) length: usize,
+    pub(super) client_random: Option<[u8; 32]>,
+    pub(super) handshake: u64,
+    /// Those up to this sequence were tried.
+    pub(super) after: u64,
+}
+
+/// A secret that opened a record.
+pub(super) struct Found<T> {
+    pub(super) secret: Secret,
+    pub(super) label: Option<Label>,
+    pub(super) handshake: u64,
+    pub(super) opened: T,
+}
+
+/// A bounded number of secrets. Times are of a clock of the caller's, in any unit.
+pub struct Candidates {
+    traffic: VecDeque<Candidate>,
+    /// Labelled as TLS 1.2's, or proven to be. Resumptions tell nothing and need the old ones: these are kept longer.
+    masters: VecDeque<Candidate>,
+    limits: (usize, usize),
+    sequence: u64,
+    dropped: u64,
+    trials: u64,
+}
+
+impl Candidates {
+    /// Room for so many traffic secrets of TLS 1.3 (and secrets without a label), and so many master secrets of TLS 1.2.
+    pub fn new(traffic: usize, masters: usize) -> Self {
+        Self {
+            traffic: VecDeque::new(),
+            masters: VecDeque::new(),
+            limits: (traffic.max(1), masters.max(1)),
+            sequence: 0,
+            dropped: 0,
+            trials: 0,
+        }
+    }
+
+    /// Takes a secret. One that is known already, since both ends of a connection told it, is not kept twice; another label of
+    /// the same secret is not believed more than the first.
+    pub fn add(&mut self, told: Told, secret: Secret, now: u64) {
+        let (list, limit) = if told.label == Some(Label::Master) {
+            (&mut self.masters, self.limits.1)
+        } else {
+            (&mut self.traffic, self.limits.0)
+        };
+        if let Some(known) = list.iter_mut().find(|known| known.secret.is(&secret)) {
+            known.at = now;
+            known.told.label = known.told.label.or(told.label);
+            known.told.client_random = known.told.client_random.or(told.client_random);
+            return;
+        }
+        if list.len() >= limit {
+            list.pop_front();
+            self.dropped += 1;
+        }
+        self.sequence += 1;
+        list.push_back(Candidate {
+            told,
+            secret,
+            sequence: self.sequence,
+            at: now,
+            used: false,
+        });
+    }
+
+    /// Wipes the traffic secrets that were told or last used before `traffic`, and the master secrets before `masters`. Returns
+    /// how many of these opened no record.
+    pub fn expire(&mut self, traffic: u64, masters: u64) -> usize {
+        let mut unused = 0;
+        for (list, before) in [(&mut self.traffic, traffic), (&mut self.masters, masters)] {
+            list.retain(|candidate| {
+                let old = candidate.at < before;
+                unused += usize::from(old && !candidate.used);
+                !old
+            });
+        }
+        unused
+    }
+
+    /// How many secrets are kept.
+    pub fn len(&self) -> usize {
+        self.traffic.len() + self.masters.len()
+    }
+
+    /// No secret is kept.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How many secrets went because there was no room.
+    pub const fn dropped(&self) -> u64 {
+        self.dropped
+    }
+
+    /// How many secrets were tried on records.
+    pub const fn trials(&self) -> u64 {
+        self.trials
+    }
+
+    /// Number of the youngest secret.
+    pub(super) const fn youngest(&self) -> u64 {
+        self.sequence
+    }
+
+    /// The first secret that `open` says to be right. Tried first are those with the client's random, then those of the same
+    /// handshake, then those that opened nothing yet, from the eldest on, then the others from the youngest on.
+    pub(super) fn find<T>(
+        &mut self,
+        wanted: &Wanted<'_>,
+        now: u64,
+        mut open: impl FnMut(&Secret) -> Option<T>,
+    ) -> Option<Found<T>> {
+        let masters = wanted.labels.contains(&Label::Master);
+        let mut order = Vec::new();
+        let lists = [(false, &self.traffic), (true, &self.masters)];
+        for (of_masters, list) in lists {
+            if of_masters && !masters {
+                continue;
+            }
+            order.extend(list.iter().enumerate().filter_map(|(at, candidate)| {
+                let told = &candidate.told;
+                let fits = candidate.sequence > wanted.after
+                    && candidate.secret.bytes().len() == wanted.length
+                    && told
+                        .label
+                        .is_none_or(|label| wanted.labels.contains(&label));
+                let rank =
+                    if told.client_random.is_some() && told.client_random == wanted.client_random {
+                        0
+                    } else if told.handshake != 0 && told.handshake == wanted.handshake {
+                        1
+                    } else if !candidate.used {
+                        2
+                    } else {
+                        3
+                    };
+                let age = if rank == 3 {
+                    u64::MAX - candidate.sequence
+                } else {
+                    candidate.sequence
+                };
+                fits.then_some((rank, age, of_masters, at))
+            }));
+        }
+        order.sort_unstable();
+        for (_, _, of_masters, at) in order {
+            let list = if of_masters {
+                &mut self.masters
+            } else {
+                &mut self.traffic
+            };
+            let Some(candidate) = list.get_mut(at) else {
+                continue;
+            };
+            self.trials += 1;
+            let Some(opened) = open(&candidate.secret) else {
+                continue;
+            };
+            candidate.used = true;
+            candidate.at = now;
+            let found = Found {
+                secret: candidate.secret.copy(),
+                label: candidate.told.label,
+                handshake: candidate.told.handshake,
+                opened,
+            };
+            // A master secret without a label is kept as one from now on.
+            if masters
+                && !of_masters
+                && let Some(candidate) = self.traffic.remove(at)
+            {
+                if self.masters.len() >= self.limits.1 {
+                    self.masters.pop_front();
+                    self.dropped += 1;
+                }
+                self.masters.push_back(candidate);
+            }
+            return Some(found);
+        }
+        None
+    }
+}
