@@ -376,6 +376,7 @@ unsafe fn capture(sending: &Sending, slot: u32, copied: u64, tail: u64) {
         };
         let Some(scratch) = capture::tell::<Direct>(&call, tcp, Kind::Tcp, file, entry, slot) else { return };
         if copied == 0 { Source::Unknown } else { Source::Copied(copied, tail) }.store(scratch);
+        // There is no rest: the bytes are here.
         capture::capture_data(slot);
     }
 }

@@ -392,6 +392,12 @@ pub(crate) extern "C" fn capture_piece(slot: u32, piece: u32) -> u32 {
 /// Records that a call may be told in: with sixteen buffers in each, as many as an array of buffers may have (1,024).
 const RECORDS: u32 = 64;
 
+/// Takes all of the call in the scratch of `slot`, whose buffer lies there, too.
+#[inline(always)]
+pub(crate) fn take(slot: u32) {
+    take_rest(slot, capture_data(slot));
+}
+
 /// Tells what [`capture_data`], which returned `taken`, has left of the call.
 #[inline(always)]
 pub(crate) fn take_rest(slot: u32, taken: u32) {

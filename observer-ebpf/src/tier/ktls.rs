@@ -167,8 +167,7 @@ pub(crate) unsafe fn sending<R: KernelRead>(sock: *const u8, message: *const u8,
         let file = sock::file::<R>(sock);
         let Some(scratch) = capture::tell::<R>(&call, sock, Kind::KernelTls, file, entry, slot) else { return };
         iterator::at_start::<R>(message, OUTBOUND, slot, scratch);
-        let taken = capture::capture_data(slot);
-        capture::take_rest(slot, taken);
+        capture::take(slot);
     }
 }
 

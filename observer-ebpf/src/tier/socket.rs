@@ -144,8 +144,7 @@ pub(crate) unsafe fn tcp_sending<R: KernelRead, const ONCE: bool>(sock: *const u
         };
         let Some(scratch) = capture::tell::<R>(&call, sock, Kind::Tcp, file, entry, slot) else { return };
         iterator::at_start::<R>(message, OUTBOUND, slot, scratch);
-        let taken = capture::capture_data(slot);
-        capture::take_rest(slot, taken);
+        capture::take(slot);
         retry::note_wanted(scratch);
     }
 }
