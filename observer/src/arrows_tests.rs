@@ -10,14 +10,15 @@ use std::{
 /// them is a leaf.
 ///
 /// `exchange` stands before `stream`: what a connection carried is handed down, and a message knows no connection.
-const ORDER: [&[&str]; 14] = [
+const ORDER: [&[&str]; 15] = [
     // Leaves: they use nothing, each other neither.
-    &["identity"],
+    &["identity", "elf"],
     &["kernel"],
     &["process"],
     &["protocol"],
     &["exchange"],
     &["stream"],
+    &["tls"],
     &["trace"],
     &["metrics"],
     &["export"],

@@ -22,6 +22,7 @@ pub mod process;
 pub mod protocol;
 pub mod stream;
 mod thread_group;
+pub mod tls;
 pub mod trace;
 
 #[cfg(test)]

@@ -163,12 +163,17 @@ pub struct DemoArguments {
 /// `observer doctor`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Exits 0 where tracing works (perhaps degraded), 1 where nothing can be traced."
+    after_help = "Exits 0 where tracing works (perhaps degraded), 1 where nothing can be traced.
+With --tls: 0 where a key point is found, 1 where none is."
 )]
 pub struct DoctorArguments {
     /// One JSON object instead of text
     #[arg(long)]
     pub json: bool,
+    /// Only say where the TLS secrets of this program or library pass, or of all that a process has
+    /// loaded; nothing is attached
+    #[arg(long, value_name = "PATH|PID")]
+    pub tls: Option<String>,
 }
 
 impl RunArguments {

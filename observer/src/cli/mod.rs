@@ -46,7 +46,7 @@ pub fn main(arguments: Arguments) -> ExitCode {
             Err(error) => return usage(&error),
         },
         Command::Demo(demo) => demo::run(&demo),
-        Command::Doctor(doctor) => doctor::run(doctor.json),
+        Command::Doctor(doctor) => doctor::run(&doctor),
         Command::Install(arguments) => install::run(&arguments),
         Command::Completions(arguments) => manual::completions(&arguments),
         Command::Manual(arguments) => manual::pages(&arguments),

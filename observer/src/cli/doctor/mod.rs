@@ -9,6 +9,7 @@ mod render;
 mod rings;
 mod run;
 mod tax;
+mod tls;
 
 use serde::Serialize;
 

@@ -12,16 +12,19 @@ use super::{
     capture::{kernel_tls, lockdown, preemption, send_hook, syscall},
     context::{hand_over, injection, parents},
     process::{containers, namespace, privileges},
-    rings,
+    rings, tls,
 };
 use crate::{
-    cli::{exit, palette::Palette, privileges::Privileges},
+    cli::{args::DoctorArguments, exit, palette::Palette, privileges::Privileges},
     kernel::{Features, Kernel, KernelTypes, LoadOptions, Tier, brief, offsets, uprobes},
 };
 
 /// Runs `observer doctor`.
-pub fn run(json: bool) -> anyhow::Result<ExitCode> {
-    say(&probe()?, json)
+pub fn run(arguments: &DoctorArguments) -> anyhow::Result<ExitCode> {
+    match &arguments.tls {
+        Some(what) => tls::run(what, arguments.json),
+        None => say(&probe()?, arguments.json),
+    }
 }
 
 /// What this machine allows: every tier is really loaded and attached, then taken away again.

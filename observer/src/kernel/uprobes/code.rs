@@ -13,7 +13,7 @@ use iced_x86::{
     OpKind, Register,
 };
 
-use super::image::Image;
+use crate::elf::Image;
 
 /// Most instructions that are followed.
 const MOST_INSTRUCTIONS: usize = 2000;

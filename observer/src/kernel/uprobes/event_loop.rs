@@ -9,9 +9,9 @@ use observer_abi::process::{Runtime, runtime, strict};
 
 use super::{
     code,
-    image::Image,
     plan::{Plan, Probe},
 };
+use crate::elf::Image;
 
 struct Program {
     /// The executable's file name begins so.

@@ -9,7 +9,7 @@
 use std::{
     collections::HashMap,
     fs::File,
-    os::{fd::AsRawFd, unix::fs::MetadataExt},
+    os::fd::AsRawFd,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
 };
@@ -18,11 +18,11 @@ use anyhow::Result;
 use observer_abi::process::Runtime;
 
 use super::{
-    image::Image,
     plan::{Plan, Probe},
     ruby,
     text::{self, Text},
 };
+use crate::elf::{Executable, Image};
 use crate::kernel::{
     Kernel,
     breakpoints::{Breakpoints, Reach},
@@ -30,29 +30,6 @@ use crate::kernel::{
 
 /// Most executables that are known at a time.
 const MOST_EXECUTABLES: usize = 256;
-
-/// An executable as one mount shows it, whatever its name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Executable {
-    device: u64,
-    inode: u64,
-    changed_ns: i64,
-    /// When anything about it changed: an overlay that copies the file keeps all but this.
-    status_changed_ns: i64,
-}
-
-impl Executable {
-    pub(super) fn of(file: &File) -> Option<Self> {
-        let metadata = file.metadata().ok()?;
-        let ns = |seconds: i64, ns: i64| seconds.wrapping_mul(1_000_000_000).wrapping_add(ns);
-        metadata.is_file().then(|| Self {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-            changed_ns: ns(metadata.mtime(), metadata.mtime_nsec()),
-            status_changed_ns: ns(metadata.ctime(), metadata.ctime_nsec()),
-        })
-    }
-}
 
 /// What was found out about an executable.
 #[derive(Clone, Copy)]

@@ -7,10 +7,9 @@ use observer_abi::process::{Runtime, runtime};
 
 use super::{
     code,
-    functions::Functions,
-    image::Image,
     plan::{Plan, Probe},
 };
+use crate::elf::{Functions, Image};
 
 /// Most bytes of build information that are read for the version.
 const BUILD_INFORMATION: u64 = 1 << 20;

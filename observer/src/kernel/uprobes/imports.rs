@@ -3,7 +3,7 @@
 use iced_x86::{Decoder, DecoderOptions, FlowControl, Mnemonic, Register};
 use object::elf;
 
-use super::image::Image;
+use crate::elf::Image;
 
 /// Sections with stubs, each with the size of one. With `-z ibtplt` calls go to `.plt.sec`.
 const STUBS: [(&str, usize); 2] = [(".plt.sec", 16), (".plt", 16)];

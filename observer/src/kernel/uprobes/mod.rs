@@ -9,9 +9,7 @@
 mod code;
 mod event_loop;
 mod executables;
-mod functions;
 mod go;
-mod image;
 mod imports;
 mod node;
 mod plan;
@@ -39,11 +37,11 @@ use aya::maps::{HashMap as KernelMap, MapData};
 use observer_abi::process::{Runtime, strict};
 
 use self::{
-    executables::{Executable, Executables, Interpreter, Known},
-    image::Image,
+    executables::{Executables, Interpreter, Known},
     plan::Plan,
 };
 use super::Kernel;
+use crate::elf::{Executable, Image};
 use crate::thread_group;
 
 /// Kernel programs that are attached to executables.

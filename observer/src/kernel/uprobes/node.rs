@@ -11,9 +11,9 @@ use observer_abi::process::{Runtime, runtime, strict};
 
 use super::{
     code,
-    image::Image,
     plan::{Plan, Probe},
 };
+use crate::elf::Image;
 use crate::thread_group;
 
 /// The executable's file name.

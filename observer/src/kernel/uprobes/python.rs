@@ -15,9 +15,9 @@ use observer_abi::process::{Runtime, runtime};
 
 use super::{
     code,
-    image::Image,
     plan::{Plan, Probe},
 };
+use crate::elf::Image;
 use crate::thread_group;
 
 /// In `_PyRuntime`: `interpreters.main`, `gilstate.autoTSSkey`.

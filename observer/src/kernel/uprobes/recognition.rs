@@ -2,7 +2,8 @@
 
 use observer_abi::process::{Runtime, runtime};
 
-use super::{event_loop, go, image::Image, node, plan::Plan, tokio};
+use super::{event_loop, go, node, plan::Plan, tokio};
+use crate::elf::Image;
 
 /// The plan for an executable with this file name; `None` for one that is no runtime of ours.
 pub(super) fn of_executable(name: &str, image: &Image<'_>) -> Option<Plan> {

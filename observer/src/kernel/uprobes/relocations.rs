@@ -2,7 +2,7 @@
 
 use object::{Endianness, elf, pod};
 
-use super::image::Image;
+use crate::elf::Image;
 use crate::elf::bytes_at;
 
 impl Image<'_> {

@@ -17,10 +17,10 @@ use object::elf;
 use observer_abi::process::{Runtime, runtime};
 
 use super::{
-    image::Image,
     imports,
     plan::{Plan, Probe},
 };
+use crate::elf::Image;
 use crate::thread_group;
 
 /// The execution context of the thread's current fiber.

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use iced_x86::{Decoder, DecoderOptions, FlowControl, Instruction, Mnemonic, OpKind, Register};
 
-use super::image::Image;
+use crate::elf::Image;
 
 /// Where, from the thread pointer, what has this offset in an executable's thread-local storage lies.
 pub(super) fn offset(image: &Image<'_>, within: u64) -> i64 {

@@ -15,10 +15,10 @@ use iced_x86::{Decoder, DecoderOptions, FlowControl, OpKind, Register};
 use observer_abi::process::{Runtime, runtime};
 
 use super::{
-    image::Image,
     plan::{Plan, Probe},
     thread_local,
 };
+use crate::elf::Image;
 
 /// The thread-local variable, in both manglings.
 const CONTEXT: &[u8] = b"5tokio7runtime7context7CONTEXT";

@@ -4,6 +4,10 @@
 //! Only the header, the two tables of headers and the names of the sections are read at once, each up to a limit; of a
 //! section what is asked for. Anything that does not fit is `None`.
 
+mod executable;
+mod functions;
+mod image;
+
 use std::{fs::File, os::unix::fs::FileExt as _};
 
 use object::{
@@ -13,6 +17,8 @@ use object::{
         elf::{FileHeader as _, ProgramHeader as _, SectionHeader as _},
     },
 };
+
+pub(crate) use self::{executable::Executable, functions::Functions, image::Image};
 
 /// Most sections and segments.
 const MOST_HEADERS: usize = 512;
@@ -35,6 +41,8 @@ pub(crate) struct Elf<'a> {
 pub(crate) struct Segment {
     /// `p_type`.
     pub(crate) kind: u32,
+    /// `p_flags`.
+    flags: u32,
     pub(crate) address: u64,
     pub(crate) offset: u64,
     /// Bytes in the file.
@@ -42,6 +50,16 @@ pub(crate) struct Segment {
     /// Bytes in memory.
     pub(crate) memory: u64,
     pub(crate) alignment: u64,
+}
+
+impl Segment {
+    pub(crate) fn is_executable(&self) -> bool {
+        self.flags & elf::PF_X != 0
+    }
+
+    pub(crate) fn is_writable(&self) -> bool {
+        self.flags & elf::PF_W != 0
+    }
 }
 
 /// A named part of the file.
@@ -69,6 +87,7 @@ impl<'a> Elf<'a> {
         let segments = head.program_headers(endian, data).ok()?;
         let segments = segments.iter().map(|program| Segment {
             kind: program.p_type(endian),
+            flags: program.p_flags(endian),
             address: program.p_vaddr(endian),
             offset: program.p_offset(endian),
             size: program.p_filesz(endian),

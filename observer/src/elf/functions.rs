@@ -8,9 +8,8 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
-use super::image::Image;
+use super::Image;
 
-const SECTIONS: [&str; 2] = [".gopclntab", ".data.rel.ro.gopclntab"];
 /// Most bytes of a table that are read.
 const MOST_TABLE: u64 = 128 << 20;
 /// 1.18 and 1.20 onward.
@@ -18,7 +17,7 @@ const MAGIC: [u32; 2] = [0xffff_fff0, 0xffff_fff1];
 const LONGEST_NAME: usize = 512;
 
 /// All functions of a program.
-pub(super) struct Functions {
+pub(crate) struct Functions {
     table: Vec<u8>,
     code: u64,
     count: usize,
@@ -27,8 +26,11 @@ pub(super) struct Functions {
 }
 
 impl Functions {
-    pub(super) fn read(image: &Image<'_>) -> Option<Self> {
-        let table = SECTIONS
+    /// Sections that the table is in.
+    pub(crate) const SECTIONS: [&str; 2] = [".gopclntab", ".data.rel.ro.gopclntab"];
+
+    pub(crate) fn read(image: &Image<'_>) -> Option<Self> {
+        let table = Self::SECTIONS
             .iter()
             .find_map(|name| image.section_bytes(name, MOST_TABLE))?;
         let word = |index: usize| {
@@ -70,12 +72,13 @@ impl Functions {
         let start = self.names.checked_add(name)?;
         let bytes = self
             .table
-            .get(start..self.table.len().min(start + LONGEST_NAME))?;
+            .get(start..self.table.len().min(start.saturating_add(LONGEST_NAME)))?;
         bytes.split(|byte| *byte == 0).next()
     }
 
     fn start(&self, index: usize) -> Option<u64> {
-        Some(self.code + u64::from(self.number(self.functions + 8 * index)?))
+        self.code
+            .checked_add(u64::from(self.number(self.functions + 8 * index)?))
     }
 
     fn addresses(&self, index: usize) -> Option<Range<u64>> {
@@ -83,7 +86,7 @@ impl Functions {
     }
 
     /// Addresses of the functions with these names.
-    pub(super) fn find(&self, names: &[&'static str]) -> HashMap<&'static str, Range<u64>> {
+    pub(crate) fn find(&self, names: &[&'static str]) -> HashMap<&'static str, Range<u64>> {
         let wanted: HashMap<&[u8], &'static str> =
             names.iter().map(|name| (name.as_bytes(), *name)).collect();
         (0..self.count)
@@ -95,7 +98,7 @@ impl Functions {
     }
 
     /// Names and addresses of all functions, in the order of their addresses.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&[u8], Range<u64>)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&[u8], Range<u64>)> {
         (0..self.count).filter_map(|index| Some((self.name(index)?, self.addresses(index)?)))
     }
 }

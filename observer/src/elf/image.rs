@@ -10,25 +10,25 @@ use std::{
 
 use object::{Endianness, elf, pod};
 
-use crate::elf::{Elf, Section, Segment, bytes_at};
+use super::{Elf, Section, Segment, bytes_at};
 
 /// Most bytes of one symbol or string table; Node has some tens of MB.
 const MOST_TABLE: u64 = 192 << 20;
 
 /// A 64-bit ELF file of this machine's byte order.
-pub(super) struct Image<'a> {
+pub(crate) struct Image<'a> {
     elf: Elf<'a>,
     /// It may be loaded anywhere.
-    pub(super) relocatable: bool,
+    pub(crate) relocatable: bool,
     /// Bytes of thread-local storage.
-    pub(super) thread_local: u64,
+    pub(crate) thread_local: u64,
     /// What it is aligned to.
-    pub(super) thread_local_alignment: u64,
+    pub(crate) thread_local_alignment: u64,
 }
 
 impl<'a> Image<'a> {
     /// Reads the headers; `None` for what is no x86-64 ELF file.
-    pub(super) fn read(file: &'a File) -> Option<Self> {
+    pub(crate) fn read(file: &'a File) -> Option<Self> {
         let elf = Elf::read(file).filter(|elf| elf.machine == elf::EM_X86_64)?;
         let of_threads = || {
             let segments = elf.segments.iter();
@@ -47,43 +47,70 @@ impl<'a> Image<'a> {
     }
 
     /// The segments that are loaded.
-    fn loaded(&self) -> impl Iterator<Item = &Segment> {
+    pub(crate) fn loaded(&self) -> impl Iterator<Item = &Segment> {
         let segments = self.elf.segments.iter();
         segments.filter(|segment| segment.kind == elf::PT_LOAD)
     }
 
     /// Where in the file the byte at an address lies.
-    pub(super) fn file_offset(&self, address: u64) -> Option<u64> {
+    pub(crate) fn file_offset(&self, address: u64) -> Option<u64> {
         self.loaded().find_map(|segment| {
             let within = address.checked_sub(segment.address)?;
             (within < segment.size).then(|| segment.offset.wrapping_add(within))
         })
     }
 
+    /// The same for an address that is loaded to be executed, and by one segment only.
+    pub(crate) fn code_offset(&self, address: u64) -> Option<u64> {
+        let mut around = self.loaded().filter(|segment| {
+            let within = address.checked_sub(segment.address);
+            within.is_some_and(|within| within < segment.memory.max(segment.size))
+        });
+        let only = around.next().filter(|segment| segment.is_executable())?;
+        if around.next().is_some() {
+            return None;
+        }
+        let within = address - only.address;
+        (within < only.size).then(|| only.offset.checked_add(within))?
+    }
+
+    /// The first segment of a kind.
+    pub(crate) fn segment(&self, kind: u32) -> Option<&Segment> {
+        self.elf
+            .segments
+            .iter()
+            .find(|segment| segment.kind == kind)
+    }
+
+    /// Exactly `size` bytes at an offset of the file; callers bound it.
+    pub(crate) fn part(&self, offset: u64, size: u64) -> Option<Vec<u8>> {
+        self.elf.bytes(offset, size)
+    }
+
     /// The lowest address that is loaded.
-    pub(super) fn lowest_address(&self) -> u64 {
+    pub(crate) fn lowest_address(&self) -> u64 {
         let addresses = self.loaded().map(|segment| segment.address);
         addresses.min().unwrap_or(0) & !0xfff
     }
 
     /// `size` bytes at an address.
-    pub(super) fn bytes(&self, address: u64, size: u64) -> Option<Vec<u8>> {
+    pub(crate) fn bytes(&self, address: u64, size: u64) -> Option<Vec<u8>> {
         self.elf
             .bytes(self.file_offset(address)?, size.min(MOST_TABLE))
     }
 
     /// A section's address.
-    pub(super) fn section_address(&self, name: &str) -> Option<u64> {
+    pub(crate) fn section_address(&self, name: &str) -> Option<u64> {
         Some(self.section(name)?.address)
     }
 
     /// A section's bytes, if they are not more than `limit`.
-    pub(super) fn section_bytes(&self, name: &str, limit: u64) -> Option<Vec<u8>> {
+    pub(crate) fn section_bytes(&self, name: &str, limit: u64) -> Option<Vec<u8>> {
         self.elf.whole(self.section(name)?, limit)
     }
 
     /// Addresses of the symbols with these names that are defined, from the full table or the dynamic one.
-    pub(super) fn symbols(&self, wanted: &[&str]) -> HashMap<String, u64> {
+    pub(crate) fn symbols(&self, wanted: &[&str]) -> HashMap<String, u64> {
         let wanted: HashSet<&[u8]> = wanted.iter().map(|name| name.as_bytes()).collect();
         let mut found = HashMap::new();
         self.each_symbol(|name, addresses| {
@@ -95,7 +122,7 @@ impl<'a> Image<'a> {
     }
 
     /// The same with where each ends; none without a size.
-    pub(super) fn extents(&self, wanted: &[&str]) -> HashMap<String, Range<u64>> {
+    pub(crate) fn extents(&self, wanted: &[&str]) -> HashMap<String, Range<u64>> {
         let wanted: HashSet<&[u8]> = wanted.iter().map(|name| name.as_bytes()).collect();
         let mut found = HashMap::new();
         self.each_symbol(|name, addresses| {
@@ -107,7 +134,7 @@ impl<'a> Image<'a> {
     }
 
     /// Whether a defined symbol's name begins like this.
-    pub(super) fn has_symbol_like(&self, prefix: &str) -> bool {
+    pub(crate) fn has_symbol_like(&self, prefix: &str) -> bool {
         let mut found = false;
         self.each_symbol(|name, _| found |= name.starts_with(prefix.as_bytes()));
         found
@@ -127,9 +154,18 @@ impl<'a> Image<'a> {
     fn each_entry(
         &self,
         is_wanted: impl Fn(&elf::Sym64<Endianness>) -> bool,
+        each: impl FnMut(&[u8], &elf::Sym64<Endianness>),
+    ) {
+        self.each_entry_of(&[".symtab", ".dynsym"], is_wanted, each);
+    }
+
+    fn each_entry_of(
+        &self,
+        tables: &[&str],
+        is_wanted: impl Fn(&elf::Sym64<Endianness>) -> bool,
         mut each: impl FnMut(&[u8], &elf::Sym64<Endianness>),
     ) {
-        for name in [".symtab", ".dynsym"] {
+        for name in tables {
             let Some(section) = self.section(name) else {
                 continue;
             };
@@ -157,7 +193,7 @@ impl<'a> Image<'a> {
     }
 
     /// Thread-local symbols that are defined: name, offset, size.
-    pub(super) fn each_thread_local(&self, mut each: impl FnMut(&[u8], u64, u64)) {
+    pub(crate) fn each_thread_local(&self, mut each: impl FnMut(&[u8], u64, u64)) {
         let is_wanted = |entry: &elf::Sym64<Endianness>| entry.st_type() == elf::STT_TLS;
         self.each_entry(is_wanted, |name, entry| {
             each(
@@ -169,9 +205,18 @@ impl<'a> Image<'a> {
     }
 
     /// Functions that are defined: name, address, size.
-    pub(super) fn each_function(&self, mut each: impl FnMut(&[u8], u64, u64)) {
+    pub(crate) fn each_function(&self, each: impl FnMut(&[u8], u64, u64)) {
+        self.each_function_of(&[".symtab", ".dynsym"], each);
+    }
+
+    /// The same of the dynamic table alone, which is small.
+    pub(crate) fn each_exported_function(&self, each: impl FnMut(&[u8], u64, u64)) {
+        self.each_function_of(&[".dynsym"], each);
+    }
+
+    fn each_function_of(&self, tables: &[&str], mut each: impl FnMut(&[u8], u64, u64)) {
         let is_wanted = |entry: &elf::Sym64<Endianness>| entry.st_type() == elf::STT_FUNC;
-        self.each_entry(is_wanted, |name, entry| {
+        self.each_entry_of(tables, is_wanted, |name, entry| {
             each(
                 name,
                 entry.st_value.get(Endianness::Little),
@@ -181,7 +226,7 @@ impl<'a> Image<'a> {
     }
 
     /// A thread-local symbol's offset in what the file keeps for each thread.
-    pub(super) fn thread_local_symbol(&self, wanted: &str) -> Option<u64> {
+    pub(crate) fn thread_local_symbol(&self, wanted: &str) -> Option<u64> {
         let mut found = None;
         self.each_thread_local(|name, offset, _| {
             if name == wanted.as_bytes() {
@@ -192,22 +237,22 @@ impl<'a> Image<'a> {
     }
 
     /// The section with the names of another one's symbols.
-    pub(super) fn names_of(&self, section: &Section) -> Option<&Section> {
+    pub(crate) fn names_of(&self, section: &Section) -> Option<&Section> {
         self.elf.linked(section)
     }
 
     /// A section with its address.
-    pub(super) fn placed_section(&self, name: &str) -> Option<(u64, Vec<u8>)> {
+    pub(crate) fn placed_section(&self, name: &str) -> Option<(u64, Vec<u8>)> {
         let section = self.section(name)?;
         Some((section.address, self.whole(section)?))
     }
 
     /// All bytes of a section, if they are not too many.
-    pub(super) fn whole(&self, section: &Section) -> Option<Vec<u8>> {
+    pub(crate) fn whole(&self, section: &Section) -> Option<Vec<u8>> {
         self.elf.whole(section, MOST_TABLE)
     }
 
-    pub(super) fn section(&self, name: &str) -> Option<&Section> {
+    pub(crate) fn section(&self, name: &str) -> Option<&Section> {
         self.elf.section(name)
     }
 }

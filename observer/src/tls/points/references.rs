@@ -1,0 +1,60 @@
+//! Which instructions name a label: candidates, found by their bytes alone.
+
+use memchr::{memchr_iter, memmem::Finder};
+
+use super::{LabelString, Unknown, segments};
+use crate::elf::Image;
+
+/// Most places that may name a label.
+const MOST: usize = 512;
+/// `lea`, behind its REX prefix.
+const LEA: u8 = 0x8d;
+
+/// Addresses of bytes inside of instructions that may load the address of a label. Others are among them: whether an
+/// instruction begins there shows when its function is decoded.
+pub(super) fn find(image: &Image<'_>, labels: &[LabelString]) -> Result<Vec<u64>, Unknown> {
+    let is_label = |address: u64| {
+        labels
+            .binary_search_by_key(&address, |label| label.address)
+            .is_ok()
+    };
+    // A program that is loaded where it says may name addresses as they are: mov $address, %esi.
+    let absolute: Vec<_> = labels
+        .iter()
+        .filter(|_| !image.relocatable)
+        .filter_map(|label| u32::try_from(label.address).ok())
+        .map(|address| Finder::new(&address.to_le_bytes()).into_owned())
+        .collect();
+    let mut found = Vec::new();
+    segments::each(
+        image,
+        |segment| segment.is_executable(),
+        |address, bytes| {
+            for at in memchr_iter(LEA, bytes) {
+                // lea distance(%rip), %register
+                let Some([mode, a, b, c, d]) = bytes.get(at + 1..at + 6) else {
+                    continue;
+                };
+                if mode & 0xc7 != 0x05 {
+                    continue;
+                }
+                let distance = i64::from(i32::from_le_bytes([*a, *b, *c, *d]));
+                let place = address.wrapping_add(at as u64);
+                if is_label(place.wrapping_add(6).wrapping_add_signed(distance)) {
+                    found.push(place);
+                }
+            }
+            for finder in &absolute {
+                let places = finder.find_iter(bytes);
+                found.extend(places.map(|at| address.wrapping_add(at as u64)));
+            }
+            found.sort_unstable();
+            found.dedup();
+            if found.len() > MOST {
+                return Err(Unknown::TooMany("places that name a label of a key log"));
+            }
+            Ok(())
+        },
+    )?;
+    Ok(found)
+}
