@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 use crate::{command, debian, workspace};
 
 /// Programs that the tests start, and the Debian package of each.
-const PROGRAMS: [(&str, &str); 15] = [
+const PROGRAMS: [(&str, &str); 16] = [
     ("ab", "apache2-utils"),
     ("bpftool", "bpftool"),
     ("curl", "curl"),
@@ -27,6 +27,7 @@ const PROGRAMS: [(&str, &str); 15] = [
     ("setpriv", "util-linux"),
     ("systemd-analyze", "systemd"),
     ("unshare", "util-linux"),
+    ("wget", "wget"),
     ("wrk", "wrk"),
 ];
 
