@@ -1,6 +1,6 @@
 //! Loss and other events that are counted per CPU where they happen.
 
-/// Indices into the per-CPU counter array `COUNTERS`.
+/// Places in the one value per CPU of the map `COUNTERS`.
 #[repr(u32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Counter {
@@ -91,6 +91,9 @@ pub enum Counter {
 
 /// Number of counters.
 pub const COUNTERS: u32 = 40;
+/// Room for counters in the kernel's map: a power of two.
+pub const COUNTER_ROOM: usize = 64;
+const _: () = assert!(COUNTERS as usize <= COUNTER_ROOM);
 
 impl Counter {
     /// Every counter with the name under which the daemon exports it.

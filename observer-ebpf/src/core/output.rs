@@ -24,9 +24,12 @@ const LARGEST: u64 = (size_of::<RunOpened>() + MAX_PAYLOAD) as u64;
 #[map]
 pub(crate) static SLEEPING: Array<u32> = Array::with_max_entries(MAX_RINGS as u32, 0);
 
-/// Kernel: counters per CPU, indexed by `loss::Counter`.
+/// Kernel: all counters in one value per CPU, in the order of `loss::Counter`.
 #[map]
-pub(crate) static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(loss::COUNTERS, 0);
+pub(crate) static COUNTERS: PerCpuArray<Counters> = PerCpuArray::with_max_entries(1, 0);
+
+/// See [`COUNTERS`].
+type Counters = [u64; loss::COUNTER_ROOM];
 
 /// Records, one ring a shard.
 #[map]
@@ -44,20 +47,19 @@ pub(crate) static RECORDS_3: RingBuf = RingBuf::with_byte_size(4096, 0);
 /// Adds to a counter of this CPU.
 #[inline(always)]
 pub(crate) fn count(counter: Counter, by: u64) {
-    if let Some(value) = COUNTERS.get_ptr_mut(counter as u32) {
-        // SAFETY: a live map value.
-        unsafe { add(value, by) };
+    if let Some(counters) = COUNTERS.get_ptr_mut(0) {
+        // Which one may be known at run time only: the verifier wants a bound.
+        let index = barrier(u64::from(counter as u32)) & (loss::COUNTER_ROOM as u64 - 1);
+        // SAFETY: a live map value, which has so many.
+        unsafe { add(counters.cast::<u64>().add(index as usize), by) };
     }
 }
 
-/// What a counter of this CPU says.
+/// Where a counter of this CPU lies.
 #[inline(always)]
-fn counted(counter: Counter) -> u64 {
-    match COUNTERS.get_ptr(counter as u32) {
-        // SAFETY: a live map value.
-        Some(value) => unsafe { value.read_volatile() },
-        None => 0,
-    }
+unsafe fn at(counters: *mut Counters, counter: Counter) -> *mut u64 {
+    // SAFETY: as the callers promise, a live map value, which has them all.
+    unsafe { counters.cast::<u64>().add(counter as usize) }
 }
 
 /// Adds in one instruction: an interrupt, or another task of the same CPU, between a load and a store would lose what it
@@ -85,7 +87,10 @@ pub(crate) fn ring_of(generation: u64) -> u32 {
 #[inline(always)]
 pub(crate) unsafe fn send(generation: u64, data: *const u8, length: u64) -> bool {
     // SAFETY: passed on.
-    unsafe { send_looking(generation, data, length, true) }
+    unsafe {
+        let Some(counters) = COUNTERS.get_ptr_mut(0) else { return false };
+        send_looking(counters, generation, data, length, true)
+    }
 }
 
 /// Which of the records of a run lies in a scratch.
@@ -112,15 +117,23 @@ pub(crate) extern "C" fn send_run(slot: u32, which: u32, copied: u32) -> u32 {
         };
         let length = head as u64 + u64::from(copied);
         let generation = (*record.cast::<RunData>()).header.generation;
-        let looks = settings().wake_bytes() < SMALL || length >= LARGE || counted(Counter::Records) % EVERY == 0;
-        u32::from(send_looking(generation, record, length, looks))
+        let Some(counters) = COUNTERS.get_ptr_mut(0) else { return 0 };
+        let records = at(counters, Counter::Records).read_volatile();
+        let looks = settings().wake_bytes() < SMALL || length >= LARGE || records % EVERY == 0;
+        u32::from(send_looking(counters, generation, record, length, looks))
     }
 }
 
 /// # Safety
-/// As for [`send`].
+/// As for [`send`]; `counters` are those of this CPU.
 #[inline(always)]
-unsafe fn send_looking(generation: u64, data: *const u8, length: u64, looks: bool) -> bool {
+unsafe fn send_looking(
+    counters: *mut Counters,
+    generation: u64,
+    data: *const u8,
+    length: u64,
+    looks: bool,
+) -> bool {
     let shard = ring_of(generation);
     // SAFETY: passed on.
     let sent = unsafe {
@@ -131,11 +144,14 @@ unsafe fn send_looking(generation: u64, data: *const u8, length: u64, looks: boo
             _ => send_to(&RECORDS_3, 3, data, length, looks),
         }
     };
-    if sent {
-        count(Counter::Records, 1);
-        count(Counter::RecordBytes, length);
-    } else {
-        count(Counter::RingFull, 1);
+    // SAFETY: a live map value.
+    unsafe {
+        if sent {
+            add(at(counters, Counter::Records), 1);
+            add(at(counters, Counter::RecordBytes), length);
+        } else {
+            add(at(counters, Counter::RingFull), 1);
+        }
     }
     sent
 }
@@ -158,11 +174,7 @@ unsafe fn send_to(ring: &RingBuf, shard: u32, data: *const u8, length: u64, look
     // SAFETY: a map of the ring type, and as above.
     unsafe {
         let filling = looks && bpf_ringbuf_query(map, BPF_RB_AVAIL_DATA as u64) > u64::from(settings().wake_bytes());
-        let sleeps = match SLEEPING.get_ptr(shard) {
-            Some(sleeps) => *sleeps != 0,
-            None => false,
-        };
-        let flags = if sleeps || filling { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP };
+        let flags = if filling || SLEEPING.get_ptr(shard).is_some_and(|sleeps| *sleeps != 0) { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP };
         // Here, since before 5.16 the verifier forgets the bounds of what lay on the stack meanwhile.
         let length = barrier(length);
         let length = if length > LARGEST { LARGEST } else { length };

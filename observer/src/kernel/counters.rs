@@ -27,11 +27,12 @@ pub(super) fn sums(ebpf: &Ebpf) -> Result<Vec<(Counter, &'static str, u64)>> {
     let map = ebpf
         .map("COUNTERS")
         .ok_or_else(|| maps::missing("COUNTERS"))?;
-    let counters: PerCpuArray<_, u64> = PerCpuArray::try_from(map)?;
+    let counters: PerCpuArray<_, [u64; loss::COUNTER_ROOM]> = PerCpuArray::try_from(map)?;
+    let values = counters.get(&0, 0)?;
     let mut sums = Vec::with_capacity(loss::COUNTERS as usize);
     for (counter, name) in Counter::ALL {
-        let values = counters.get(&(counter as u32), 0)?;
-        sums.push((counter, name, values.iter().sum()));
+        let sum = values.iter().map(|of_cpu| of_cpu[counter as usize]).sum();
+        sums.push((counter, name, sum));
     }
     Ok(sums)
 }
