@@ -47,12 +47,14 @@ pub fn parse_traceparent(value: &str) -> Option<TraceParent> {
     let (high, low) = (word(&fixed[3..19])?, word(&fixed[19..35])?);
     let parent = word(&fixed[36..52])?;
     let flags = hex(&fixed[53..55])?;
-    if high | low == 0 || parent == 0 {
+    if (high, low) == (0, 0) || parent == 0 {
         return None;
     }
-    let trace = u128::from(high) << 64 | u128::from(low);
+    let mut trace_id = [0; 16];
+    trace_id[..8].copy_from_slice(&high.to_be_bytes());
+    trace_id[8..].copy_from_slice(&low.to_be_bytes());
     Some(TraceParent {
-        trace_id: trace.to_be_bytes(),
+        trace_id,
         parent_id: parent.to_be_bytes(),
         flags,
     })
@@ -65,7 +67,7 @@ fn word(digits: &[u8]) -> Option<u64> {
     for digit in digits {
         let nibble = NIBBLES[usize::from(*digit)];
         unlike |= nibble > 15;
-        value = value << 4 | u64::from(nibble & 15);
+        value = value * 16 + u64::from(nibble % 16);
     }
     (!unlike).then_some(value)
 }

@@ -127,6 +127,14 @@ fn an_id_of_zeros_is_none_and_one_bit_is_enough() {
 }
 
 #[test]
+fn a_trace_id_whose_halves_are_equal_is_one() {
+    let value = "00-0123456789abcdef0123456789abcdef-00f067aa0ba902b7-01";
+    let half = [0x01, 0x23, 0x45, 0x67, 0x89, 0xab, 0xcd, 0xef];
+    let read = parse_traceparent(value).unwrap();
+    assert_eq!(read.trace_id, [half, half].concat()[..]);
+}
+
+#[test]
 fn every_prefix_is_none() {
     for whole in [VALID, &VALID.replacen("00", "cc", 1)] {
         for cut in 0..VALID.len() {
