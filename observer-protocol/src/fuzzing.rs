@@ -10,15 +10,15 @@ use crate::{
         Limits, RequestEvent, RequestKind, RequestParser, ResponseEvent, ResponseParser, Segment,
         detect,
     },
-    tls::{
-        Candidates, Connection, Event, Label, Outcome, Record, Secret, Side, Told, not_after,
-        records,
-    },
+    tls::{Candidates, Event, Label, Reading, Record, Secret, Side, Told, not_after, records},
     trace_context::{TraceParent, join_trace_state, parse_traceparent},
 };
 
 /// Most of the head that the parsers keep here: small, so that short inputs reach the limit.
 const HEAD_BYTES: usize = 512;
+
+/// Most ciphertext of a TLS connection that waits here.
+const HELD: usize = 2048;
 
 /// A DNS message from a name server that means no good.
 pub fn dns(bytes: &[u8]) {
@@ -83,7 +83,7 @@ fn ids(parent: &TraceParent) -> (String, String) {
 /// Both sides of a TLS connection that mean no good: `data` is a script of records, parts of them, losses and secrets.
 pub fn tls(data: &[u8]) {
     let _ = not_after(data);
-    let mut connection = Connection::new();
+    let mut reading = Reading::new(HELD);
     let mut candidates = Candidates::new(8, 4);
     let mut at = [0u64; 2];
     let mut said = [0u64; 2];
@@ -99,7 +99,7 @@ pub fn tls(data: &[u8]) {
         let side = usize::from(choice & 1);
         match choice >> 1 & 7 {
             0 => {
-                connection.lost(from, size as u64);
+                reading.lost(from, size as u64);
                 at[side] += size as u64;
             }
             1 => {
@@ -128,26 +128,12 @@ pub fn tls(data: &[u8]) {
                     continue;
                 };
                 at[side] = record.end();
-                offer(
-                    &mut connection,
-                    from,
-                    &record,
-                    &mut candidates,
-                    now,
-                    &mut said,
-                );
+                offer(&mut reading, from, &record, &mut candidates, now, &mut said);
             }
             _ => {
                 for record in records(at[side], piece) {
                     at[side] = record.end();
-                    offer(
-                        &mut connection,
-                        from,
-                        &record,
-                        &mut candidates,
-                        now,
-                        &mut said,
-                    );
+                    offer(&mut reading, from, &record, &mut candidates, now, &mut said);
                 }
             }
         }
@@ -156,7 +142,7 @@ pub fn tls(data: &[u8]) {
 
 /// Offers a record and asserts what holds for what is said of it.
 fn offer(
-    connection: &mut Connection,
+    reading: &mut Reading,
     from: Side,
     record: &Record<'_>,
     candidates: &mut Candidates,
@@ -164,9 +150,7 @@ fn offer(
     said: &mut [u64; 2],
 ) {
     assert!(record.first.len() <= record.length && record.last.len() <= record.length);
-    let mut events = 0;
-    let outcome = connection.record(from, record, candidates, now, &mut |event| {
-        events += 1;
+    let mut say = |event| {
         let Event::Data {
             from,
             position,
@@ -180,16 +164,13 @@ fn offer(
         assert!(position >= *said, "the position went back");
         *said = position + plain.length as u64;
         assert!(plain.first.len() <= plain.last_at || plain.last.is_empty());
-        assert!(plain.first.len() <= plain.length && plain.length <= record.length);
+        assert!(plain.first.len() <= plain.length);
         assert!(plain.last_at + plain.last.len() <= plain.length);
-        assert!(!plain.proven || record.is_whole());
-    });
-    // A message is four bytes at least.
-    assert!(events <= record.length / 4 + 4, "events without end");
-    if outcome == Outcome::Waits {
-        assert_eq!(events, 0, "a record that waits says something");
-        connection.pass(from, record);
-    }
+        assert!(!plain.proven || plain.first.len() == plain.length);
+    };
+    reading.record(from, record, candidates, now, &mut say);
+    reading.expire(now.saturating_sub(10), candidates, now, &mut say);
+    assert!(reading.held() <= HELD, "too much waits");
 }
 
 /// A parser of either direction.

@@ -128,7 +128,7 @@ impl Connection {
         }
     }
 
-    /// Gives up a record that waited; it is counted.
+    /// Gives up a record that [waited](Outcome::Waits); it is counted.
     pub fn pass(&mut self, from: Side, record: &Record<'_>) {
         self.direction_mut(from).pass(record);
     }
@@ -313,23 +313,81 @@ impl Connection {
         Some((Key::of_traffic_secret(suite, &secret)?, secret))
     }
 
-    /// What was captured of a record that is not whole, where its key and number are known.
+    /// What was captured of a record that is not whole, where its key and number are known. Else it waits for one behind it
+    /// that proves them.
     fn part(&mut self, from: Side, record: &Record<'_>) -> Opened {
         let direction = self.direction_mut(from);
-        let unproven = Outcome::Unopened(Reason::Unproven);
-        let key = direction.key.as_ref().ok_or(unproven)?;
-        // The handshake may have ended where nobody saw it, and the key with it.
-        if direction.stage != Stage::Application && direction.messages.is_lost() {
-            return Err(unproven);
-        }
-        if direction.slack > 0 && !key.reads_without_number() {
-            return Err(unproven);
+        let key = direction.key.as_ref().ok_or(Outcome::Waits)?;
+        if direction.number >= direction.certain {
+            // The handshake may have ended where nobody saw it, and the key with it.
+            let ended = direction.stage != Stage::Application && direction.messages.is_lost();
+            if ended || (direction.slack > 0 && !key.reads_without_number()) {
+                return Err(Outcome::Waits);
+            }
         }
         let plain = key
             .part(direction.number, record)
             .ok_or(Outcome::Unopened(Reason::Malformed))?;
         direction.number = direction.number.saturating_add(1);
         Ok(plain)
+    }
+
+    /// The record has a number under its side's key: in TLS 1.3, what is not encrypted has none.
+    pub(super) fn is_counted(&self, record: &Record<'_>) -> bool {
+        !self.is_13() || record.content_type == ContentType::ApplicationData
+    }
+
+    /// Looks at a whole record before `ahead` others of its side, that wait, are taken: if it proves their key and their
+    /// numbers, they can be offered again.
+    pub(super) fn look_ahead(
+        &mut self,
+        from: Side,
+        ahead: u64,
+        record: &Record<'_>,
+        candidates: &mut Candidates,
+        now: u64,
+        say: &mut impl FnMut(Event),
+    ) -> bool {
+        let (Some(suite), true) = (self.suite, record.is_whole()) else {
+            return false;
+        };
+        let direction = self.direction(from);
+        if direction.is_given_up() || direction.stage == Stage::Clear {
+            return false;
+        }
+        let next = direction.number;
+        let looked = Some((record.at, next.saturating_add(ahead)));
+        let present = direction.key.as_ref().and_then(|key| {
+            if direction.looked == looked {
+                return None;
+            }
+            let (_, number) = direction.search(key, next.saturating_add(ahead), record)?;
+            Some((number, next))
+        });
+        self.direction_mut(from).looked = looked;
+        let direction = self.direction(from);
+        let found = match present {
+            Some(found) => Some(found),
+            None if self.is_13()
+                && (direction.key.is_none() || direction.stage != Stage::Application) =>
+            {
+                let bound = self.bind_13(from, ahead, record, suite, candidates, now, say);
+                bound.map(|(_, number)| (number, 0))
+            }
+            None if !self.is_13() && direction.key.is_none() => {
+                let bound = self.bind_12(from, ahead, record, candidates, now, say);
+                bound.ok().map(|(_, number)| (number, 0))
+            }
+            None => None,
+        };
+        let Some((number, next)) = found else {
+            return false;
+        };
+        let lost = self.direction_mut(from).certain(number, ahead, next);
+        if lost > 0 {
+            say(Event::Found { from, lost });
+        }
+        true
     }
 
     /// Opens with the present key.
@@ -358,7 +416,10 @@ impl Connection {
         if !record.is_whole() {
             return self.part(from, record);
         }
-        if let Some(plain) = self.present(from, record, say) {
+        // The present key was tried before the secrets were.
+        if after(self.direction(from), record, 0) == 0
+            && let Some(plain) = self.present(from, record, say)
+        {
             return Ok(plain);
         }
         let stage = self.direction(from).stage;
@@ -376,7 +437,26 @@ impl Connection {
             self.direction_mut(from).proven(key, Some(secret), number);
             return Ok(plain);
         }
-        let labels: &[Label] = match (from, stage) {
+        let bound = self.bind_13(from, 0, record, suite, candidates, now, say);
+        bound.map(|(plain, _)| plain).ok_or(Outcome::Waits)
+    }
+
+    /// Looks for the secret that opens a record of TLS 1.3 which has at least the number `least`; says its number.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "what a record is offered with, and its number"
+    )]
+    fn bind_13(
+        &mut self,
+        from: Side,
+        least: u64,
+        record: &Record<'_>,
+        suite: &'static Suite,
+        candidates: &mut Candidates,
+        now: u64,
+        say: &mut impl FnMut(Event),
+    ) -> Option<(Plain, u64)> {
+        let labels: &[Label] = match (from, self.direction(from).stage) {
             (Side::Server, Stage::Application) => &[Label::ServerTraffic],
             (Side::Client, Stage::Application) => &[Label::ClientTraffic],
             (Side::Server, _) => &[Label::ServerHandshake, Label::ServerTraffic],
@@ -393,15 +473,15 @@ impl Connection {
             length: suite.hash.length(),
             client_random: self.client_random,
             handshake: self.handshake,
-            after: after(direction, record),
+            after: after(direction, record, least),
         };
         let found = candidates.find(&wanted, now, |secret| {
             let key = Key::of_traffic_secret(suite, secret)?;
-            let (plain, number) = direction.search(&key, 0, record)?;
+            let (plain, number) = direction.search(&key, least, record)?;
             Some((key, plain, number))
         });
-        self.direction_mut(from).tried = (record.at, candidates.youngest());
-        let found = found.ok_or(Outcome::Waits)?;
+        self.direction_mut(from).tried = (record.at, least, candidates.youngest());
+        let found = found?;
         if found.handshake != 0 {
             self.handshake = found.handshake;
         }
@@ -415,7 +495,7 @@ impl Connection {
         };
         direction.proven(key, Some(found.secret), number);
         say(Event::Bound { from });
-        Ok(plain)
+        Some((plain, number))
     }
 
     fn open_12(
@@ -445,19 +525,33 @@ impl Connection {
             self.direction_mut(from).searched_in_vain();
             return Err(Outcome::Unopened(Reason::Lost));
         }
+        let bound = self.bind_12(from, 0, record, candidates, now, say);
+        bound.map(|(plain, _)| plain)
+    }
+
+    /// Looks for the secret that opens a record of TLS 1.2 which has at least the number `least`; says its number.
+    fn bind_12(
+        &mut self,
+        from: Side,
+        least: u64,
+        record: &Record<'_>,
+        candidates: &mut Candidates,
+        now: u64,
+        say: &mut impl FnMut(Event),
+    ) -> Result<(Plain, u64), Outcome> {
         // A new handshake may have begun already on the other side, so its hellos say nothing of this key.
         let direction = self.direction(from);
         if let Some((plain, number)) = direction
             .prepared
             .as_ref()
-            .and_then(|key| direction.search(key, 0, record))
+            .and_then(|key| direction.search(key, least, record))
         {
             let direction = self.direction_mut(from);
             if let Some(key) = direction.prepared.take() {
                 direction.proven(key, None, number);
             }
             say(Event::Bound { from });
-            return Ok(plain);
+            return Ok((plain, number));
         }
         if !self.answered {
             return Err(Outcome::Waits);
@@ -471,7 +565,7 @@ impl Connection {
             length: 48,
             client_random: self.client_random,
             handshake: self.handshake,
-            after: after(direction, record),
+            after: after(direction, record, least),
         };
         let other = match from {
             Side::Client => Side::Server,
@@ -479,11 +573,11 @@ impl Connection {
         };
         let found = candidates.find(&wanted, now, |secret| {
             let key = Key::of_master_secret(&agreed, secret, from)?;
-            let (plain, number) = direction.search(&key, 0, record)?;
+            let (plain, number) = direction.search(&key, least, record)?;
             let prepared = Key::of_master_secret(&agreed, secret, other);
             Some((key, prepared, plain, number))
         });
-        self.direction_mut(from).tried = (record.at, candidates.youngest());
+        self.direction_mut(from).tried = (record.at, least, candidates.youngest());
         let found = found.ok_or(Outcome::Waits)?;
         if found.handshake != 0 {
             self.handshake = found.handshake;
@@ -492,7 +586,7 @@ impl Connection {
         self.direction_mut(other).prepared = prepared;
         self.direction_mut(from).proven(key, None, number);
         say(Event::Bound { from });
-        Ok(plain)
+        Ok((plain, number))
     }
 
     /// A record's content.
@@ -543,10 +637,12 @@ impl Connection {
 }
 
 /// Which secrets were tried on this record already.
-fn after(direction: &Direction, record: &Record<'_>) -> u64 {
-    match direction.tried {
-        (at, sequence) if at == record.at => sequence,
-        _ => 0,
+fn after(direction: &Direction, record: &Record<'_>, least: u64) -> u64 {
+    let (at, as_least, sequence) = direction.tried;
+    if (at, as_least) == (record.at, least) {
+        sequence
+    } else {
+        0
     }
 }
 

@@ -42,8 +42,12 @@ pub(super) struct Direction {
     pub(super) number: u64,
     /// if none was lost; at most so many were.
     pub(super) slack: u64,
-    /// Which record was tried last, and with which secrets.
-    pub(super) tried: (u64, u64),
+    /// Records before this number are under `key` for certain, since that one was proven to be.
+    pub(super) certain: u64,
+    /// Which record was tried last, as at least which number, and with which secrets.
+    pub(super) tried: (u64, u64, u64),
+    /// Which record was last looked for under the present key in vain, and from which number on.
+    pub(super) looked: Option<(u64, u64)>,
     /// Bytes that the application said.
     pub(super) position: u64,
     searches: u32,
@@ -59,7 +63,9 @@ impl Direction {
             messages: Messages::default(),
             number: 0,
             slack: 0,
-            tried: (0, 0),
+            certain: 0,
+            tried: (0, 0, 0),
+            looked: None,
             position: 0,
             searches: 0,
         }
@@ -73,7 +79,22 @@ impl Direction {
         self.messages = Messages::default();
         self.number = 0;
         self.slack = 0;
-        self.tried = (0, 0);
+        self.certain = 0;
+        self.tried = (0, 0, 0);
+        self.looked = None;
+    }
+
+    /// A record that comes later is the `number`th under the present key, and `ahead` others stand before it that were not
+    /// taken yet: these are under this key, too. Says how many were lost before these.
+    pub(super) fn certain(&mut self, number: u64, ahead: u64, next: u64) -> u64 {
+        let lost = number.saturating_sub(ahead).saturating_sub(next);
+        if lost > 0 {
+            self.messages.lose();
+        }
+        self.number = number.saturating_sub(ahead);
+        self.slack = 0;
+        self.certain = number;
+        lost
     }
 
     /// A key that opened the record of that number.

@@ -68,6 +68,17 @@ pub enum Event {
         /// The content.
         plain: Plain,
     },
+    /// A record stays closed. (Said by a [`Reading`](super::Reading).)
+    Unopened {
+        /// Whose.
+        from: Side,
+        /// Position of the record's header in the stream of its direction.
+        at: u64,
+        /// Bytes behind the header.
+        length: usize,
+        /// Why.
+        reason: Reason,
+    },
     /// A side warns or ends the connection.
     Alert {
         /// Who.
@@ -84,8 +95,9 @@ pub enum Event {
 pub enum Outcome {
     /// It was understood.
     Taken,
-    /// No secret opens it yet. The caller keeps it and what follows in its direction, and offers it again when the other side
-    /// said something or a secret was told; or gives it up with [`pass`](super::Connection::pass).
+    /// No secret opens it yet, or it is not whole and nothing proves its key or number. The caller keeps it and what follows in
+    /// its direction, and offers it again when the other side said something or a secret was told; or gives it up with
+    /// [`pass`](super::Connection::pass). A [`Reading`](super::Reading) does.
     Waits,
     /// It stays closed, and was counted.
     Unopened(Reason),
@@ -100,6 +112,8 @@ pub enum Reason {
     Suite(u16),
     /// The version is not read here.
     Version(u16),
+    /// No secret opened it.
+    NoKey,
     /// It is not whole, and nothing proves its key or its number.
     Unproven,
     /// Its number was not found after a loss.
