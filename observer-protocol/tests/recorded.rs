@@ -2,7 +2,11 @@
 //! come, whatever of the records is there.
 #![allow(clippy::unwrap_used, reason = "tests panic, they don't return errors")]
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    fs,
+    path::Path,
+};
 
 use observer_protocol::tls::{
     Alert, Candidates, Event, Label, Plain, RECORDS, Reading, Reason, Record, Secret, Side, Told,
@@ -612,5 +616,88 @@ fn what_waits_for_a_secret_is_bounded() {
     assert_eq!(
         (run.reading.held(), run.unopened().len()),
         (0, closed.len())
+    );
+}
+
+/// xorshift64*: what fails once fails each time.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: usize) -> usize {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        ((self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) as usize) % bound.max(1)
+    }
+}
+
+#[test]
+fn whatever_is_lost_or_cut_or_late_no_byte_is_wrong() {
+    let mut random = Random(1);
+    let (mut opened, mut closed) = (0, 0);
+    for recording in recordings() {
+        let mut all = run(&recording, Secrets::Told, recording.records());
+        all.pass();
+        let all = all.data();
+        for round in 0..2 {
+            let name = format!("{} round {round}", recording.name);
+            let mut run = Run::new();
+            let mut keys: Vec<_> = recording.keys.iter().collect();
+            let losses = random.below(4);
+            let mut sides = [VecDeque::new(), VecDeque::new()];
+            for mut record in recording.records() {
+                let length = record.bytes.len();
+                match random.below(12) {
+                    0..3 if losses > 0 => {
+                        record.lost = random.below(4) < losses;
+                    }
+                    3..6 => {
+                        let last = random.below(length.min(60));
+                        record.last = record.bytes[length - last..].to_vec();
+                        record.bytes.truncate(5 + random.below(length - 5));
+                    }
+                    // A bit is another; parts have no tag that would tell.
+                    6 if losses > 2 => record.bytes[5 + random.below(length - 5)] ^= 4,
+                    _ => {}
+                }
+                sides[record.from as usize].push_back((record, length));
+            }
+            while sides.iter().any(|side| !side.is_empty()) || !keys.is_empty() {
+                if random.below(3) == 0 && !keys.is_empty() {
+                    let (label, _, secret) = keys.remove(random.below(keys.len()));
+                    let told = Told {
+                        label: (random.below(2) == 0).then_some(*label),
+                        ..Told::default()
+                    };
+                    run.tell(told, secret);
+                }
+                if let Some((record, length)) = sides[random.below(2)].pop_front() {
+                    if record.lost {
+                        run.reading.lost(record.from, length as u64);
+                    } else {
+                        run.record(&record);
+                    }
+                }
+                if random.below(40) == 0 {
+                    run.pass();
+                }
+            }
+            run.pass();
+            let data = run.data();
+            opened += data.len();
+            closed += all.len() - data.len();
+            for (at, part) in data {
+                let full = &all[&at];
+                assert_eq!(part.content_type, full.content_type, "{name} {at:?}");
+                assert_eq!(part.first, full.first[..part.first.len()], "{name} {at:?}");
+                let tail = &full.first[part.last_at.min(full.length)..];
+                assert_eq!(part.last, tail[..part.last.len()], "{name} {at:?}");
+                assert!(!part.exact || part.length == full.length, "{name} {at:?}");
+            }
+        }
+    }
+    assert!(
+        opened > 100 && closed > 100,
+        "{opened} opened, {closed} closed"
     );
 }

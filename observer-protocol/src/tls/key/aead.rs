@@ -85,10 +85,6 @@ impl Aead {
         })
     }
 
-    pub(super) fn reads_without_number(&self) -> bool {
-        self.explicit != 0
-    }
-
     /// The nonce of a record, whose first bytes may hold a part of it.
     fn nonce(&self, number: u64, record: &Record<'_>) -> Option<[u8; 12]> {
         let mut nonce = *self.iv;

@@ -156,15 +156,24 @@ impl Cbc {
         };
         // One byte says how long the padding is; that much is always there.
         let mut length = blocks.checked_sub(inside + 1)?;
-        let mut exact = false;
-        if !self.encrypt_then_mac
+        let padding = if first.len() == blocks {
+            first.last().copied()
+        } else if !self.encrypt_then_mac
             && let Some((rest, last)) = record.last.split_last_chunk::<BLOCK>()
             && let Some((_, before)) = rest.split_last_chunk::<BLOCK>()
         {
             let mut last = *last;
             self.decrypt(before, &mut last);
-            length = length.checked_sub(usize::from(last[BLOCK - 1]))?;
-            exact = true;
+            last.last().copied()
+        } else {
+            None
+        };
+        let exact = padding.is_some();
+        if let Some(padding) = padding {
+            length = length.checked_sub(usize::from(padding))?;
+        } else {
+            // What may be padding already is not said.
+            first.truncate(length.saturating_sub(255));
         }
         first.truncate(length);
         Some(Plain {

@@ -171,12 +171,4 @@ impl Key {
             Self::Cbc(key) => key.part(record),
         }
     }
-
-    /// The record's number is no part of what encrypts it, so a part can be read without.
-    pub(crate) fn reads_without_number(&self) -> bool {
-        match self {
-            Self::Aead(key) => key.reads_without_number(),
-            Self::Cbc(_) => true,
-        }
-    }
 }
