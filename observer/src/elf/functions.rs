@@ -66,10 +66,14 @@ impl Functions {
         ))
     }
 
-    fn name(&self, index: usize) -> Option<&[u8]> {
+    fn name_start(&self, index: usize) -> Option<usize> {
         let record = self.number(self.functions + 8 * index + 4)? as usize;
         let name = self.number(self.functions + record + 4)? as usize;
-        let start = self.names.checked_add(name)?;
+        self.names.checked_add(name)
+    }
+
+    fn name(&self, index: usize) -> Option<&[u8]> {
+        let start = self.name_start(index)?;
         let bytes = self
             .table
             .get(start..self.table.len().min(start.saturating_add(LONGEST_NAME)))?;
@@ -85,13 +89,23 @@ impl Functions {
         Some(self.start(index)?..self.start(index + 1)?)
     }
 
+    /// Whether a function has this name; its end is not looked for.
+    fn is_called(&self, index: usize, name: &str) -> bool {
+        let named = || {
+            let behind = self
+                .table
+                .get(self.name_start(index)?..)?
+                .strip_prefix(name.as_bytes())?;
+            behind.first().copied()
+        };
+        named() == Some(0)
+    }
+
     /// Addresses of the functions with these names.
     pub(crate) fn find(&self, names: &[&'static str]) -> HashMap<&'static str, Range<u64>> {
-        let wanted: HashMap<&[u8], &'static str> =
-            names.iter().map(|name| (name.as_bytes(), *name)).collect();
         (0..self.count)
             .filter_map(|index| {
-                let name = wanted.get(self.name(index)?)?;
+                let name = names.iter().find(|name| self.is_called(index, name))?;
                 Some((*name, self.addresses(index)?))
             })
             .collect()

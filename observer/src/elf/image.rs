@@ -87,6 +87,11 @@ impl<'a> Image<'a> {
         self.elf.bytes(offset, size)
     }
 
+    /// As many bytes at an offset of the file as there is room for.
+    pub(crate) fn fill(&self, offset: u64, room: &mut [u8]) -> Option<()> {
+        self.elf.fill(offset, room)
+    }
+
     /// The lowest address that is loaded.
     pub(crate) fn lowest_address(&self) -> u64 {
         let addresses = self.loaded().map(|segment| segment.address);

@@ -22,6 +22,8 @@ pub(crate) use self::{executable::Executable, functions::Functions, image::Image
 
 /// Most sections and segments.
 const MOST_HEADERS: usize = 512;
+/// Longest name, bytes.
+const LONGEST_TEXT: usize = 4096;
 /// Most bytes of section names.
 const MOST_NAMES: u64 = 64 << 10;
 
@@ -147,8 +149,13 @@ impl<'a> Elf<'a> {
             return None;
         }
         let mut bytes = vec![0; usize::try_from(size).ok()?];
-        self.file.read_exact_at(&mut bytes, offset).ok()?;
+        self.fill(offset, &mut bytes)?;
         Some(bytes)
+    }
+
+    /// As many bytes of the file as there is room for.
+    fn fill(&self, offset: u64, room: &mut [u8]) -> Option<()> {
+        self.file.read_exact_at(room, offset).ok()
     }
 }
 
@@ -158,9 +165,13 @@ fn text_at(bytes: &[u8], start: usize) -> Option<String> {
     Some(text.to_owned())
 }
 
-/// The bytes from a position to the next NUL.
+/// The bytes from a position to the next NUL, or to the end; none where they are too many. A crafted table has millions of
+/// entries that all name the same megabytes.
 pub(crate) fn bytes_at(bytes: &[u8], start: usize) -> Option<&[u8]> {
-    bytes.get(start..)?.split(|byte| *byte == 0).next()
+    let rest = bytes.get(start..)?;
+    let near = &rest[..rest.len().min(LONGEST_TEXT + 1)];
+    let end = memchr::memchr(0, near).unwrap_or(near.len());
+    (end <= LONGEST_TEXT).then(|| &near[..end])
 }
 
 #[cfg(test)]
@@ -222,6 +233,19 @@ mod tests {
             assert!(elf.section(".text").is_none());
             assert!(!elf.segments.is_empty());
         });
+    }
+
+    #[test]
+    fn a_text_ends_with_a_nul_or_the_table_and_is_not_endless() {
+        assert_eq!(bytes_at(b"ab\0cd", 1), Some(&b"b"[..]));
+        assert_eq!(bytes_at(b"ab\0cd", 3), Some(&b"cd"[..]));
+        assert_eq!(bytes_at(b"ab", 2), Some(&b""[..]));
+        assert_eq!(bytes_at(b"ab", 3), None);
+        let mut long = vec![1; LONGEST_TEXT];
+        assert_eq!(bytes_at(&long, 0), Some(&long[..]));
+        long.push(1);
+        assert_eq!(bytes_at(&long, 0), None);
+        assert_eq!(bytes_at(&long, 1), Some(&long[1..]));
     }
 
     #[test]

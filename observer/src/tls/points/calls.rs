@@ -12,6 +12,8 @@ use crate::elf::Image;
 
 /// Longest function that is read, bytes.
 const LONGEST: u64 = 256 << 10;
+/// Most bytes of all functions that are read.
+const MOST: u64 = 8 << 20;
 /// So many different labels that lead to one function are certain, whatever else one of them leads to.
 const CERTAIN: usize = 3;
 
@@ -23,7 +25,12 @@ pub(super) fn point(image: &Image<'_>, labels: &[LabelString]) -> Result<KeyPoin
         index.ok().map(|index| labels[index].label)
     };
     let mut led: BTreeMap<u64, BTreeSet<Label>> = BTreeMap::new();
-    for extent in frames::containing(image, &candidates) {
+    let mut size = 0;
+    for extent in frames::containing(image, &candidates)? {
+        size += extent.end.saturating_sub(extent.start).min(LONGEST);
+        if size > MOST {
+            return Err(Unknown::TooMany("functions that name a label of a key log"));
+        }
         let Some(mut function) = decode(image, &extent) else {
             continue;
         };
@@ -33,7 +40,7 @@ pub(super) fn point(image: &Image<'_>, labels: &[LabelString]) -> Result<KeyPoin
         }
     }
     let (address, labels) = choose(&led)?;
-    let begins = frames::containing(image, &[address])
+    let begins = frames::containing(image, &[address])?
         .into_iter()
         .find(|extent| extent.start == address)
         .and_then(|extent| decode(image, &extent))
@@ -49,6 +56,9 @@ pub(super) fn point(image: &Image<'_>, labels: &[LabelString]) -> Result<KeyPoin
 
 fn decode(image: &Image<'_>, extent: &Range<u64>) -> Option<Function> {
     let size = extent.end.checked_sub(extent.start)?;
+    // What is not executed was not searched: any number of labels may be named there.
+    image.code_offset(extent.start)?;
+    image.code_offset(extent.end.checked_sub(1)?)?;
     let bytes = (size <= LONGEST).then(|| image.bytes(extent.start, size))?;
     Some(Function::decode(&bytes?, extent.start))
 }

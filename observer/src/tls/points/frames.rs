@@ -5,30 +5,38 @@ use std::{collections::HashMap, ops::Range};
 
 use object::elf;
 
+use super::Unknown;
 use crate::elf::Image;
 
 /// Bytes that are read at once.
-const WINDOW: u64 = 1 << 20;
+const WINDOW: u64 = 256 << 10;
 /// Most bytes of the table.
 const MOST: u64 = 128 << 20;
 /// Most kinds of records (CIEs) that are remembered.
 const MOST_KINDS: usize = 4096;
 
-/// Extents of the functions that contain one of these addresses, which are sorted.
-pub(super) fn containing(image: &Image<'_>, addresses: &[u64]) -> Vec<Range<u64>> {
+/// Extents of the functions that contain one of these addresses, which are sorted. Functions don't overlap: more than there
+/// are addresses are none.
+pub(super) fn containing(image: &Image<'_>, addresses: &[u64]) -> Result<Vec<Range<u64>>, Unknown> {
     let mut found = Vec::new();
     each(image, |function| {
+        if found.len() > addresses.len() {
+            return;
+        }
         let first = addresses.partition_point(|address| *address < function.start);
         if addresses
             .get(first)
             .is_some_and(|address| *address < function.end)
+            && !found.contains(&function)
         {
             found.push(function);
         }
     });
     found.sort_unstable_by_key(|function| (function.start, function.end));
-    found.dedup();
-    found
+    if found.len() > addresses.len() {
+        return Err(Unknown::TooMany("functions that overlap"));
+    }
+    Ok(found)
 }
 
 /// Calls `each` with every function's extent; with none where there is no such table.

@@ -3,8 +3,8 @@
 use super::Unknown;
 use crate::elf::{Image, Segment};
 
-/// Bytes of a window.
-const WINDOW: u64 = 1 << 20;
+/// Bytes of a window: what a processor keeps near.
+const WINDOW: u64 = 256 << 10;
 /// Bytes that a window shares with the one before: no text or instruction that is looked for is longer.
 const OVERLAP: u64 = 64;
 /// Most bytes that are looked at, all segments together.
@@ -24,14 +24,16 @@ pub(super) fn each(
     if total > MOST {
         return Err(Unknown::TooLarge(total >> 20));
     }
+    let mut room = vec![0; WINDOW as usize];
     for segment in segments() {
         let mut at = 0;
         while at < segment.size {
             let size = WINDOW.min(segment.size - at);
             let offset = segment.offset.checked_add(at).ok_or(Unknown::Cut)?;
             let address = segment.address.checked_add(at).ok_or(Unknown::Cut)?;
-            let bytes = image.part(offset, size).ok_or(Unknown::Cut)?;
-            each(address, &bytes)?;
+            let bytes = &mut room[..size as usize];
+            image.fill(offset, bytes).ok_or(Unknown::Cut)?;
+            each(address, bytes)?;
             if at + size == segment.size {
                 break;
             }
