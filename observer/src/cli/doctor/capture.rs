@@ -1,7 +1,10 @@
 //! How the kernel is asked for bytes, and what limits that.
 
 use super::{Finding, State, TierReport, tax};
-use crate::kernel::{Features, KernelTls, KernelTypes, LoadOptions, Tier};
+use crate::{
+    kernel::{Features, KernelTls, KernelTypes, LoadOptions, Tier},
+    protocol,
+};
 
 pub(super) fn lockdown(features: &Features, findings: &mut Vec<Finding>) {
     findings.push(match features.lockdown.as_deref() {
@@ -32,6 +35,7 @@ pub(super) fn syscall(
     let options = LoadOptions {
         connections: 64,
         ring_bytes: 64 << 10,
+        detection: protocol::rows(),
         ..LoadOptions::default()
     };
     let detail = match tax::measure(Tier::Syscall, types, features, &options) {

@@ -1,10 +1,13 @@
 //! How a call finds the request that it is made for: breakpoints, the TCP option, injected headers.
 
 use super::{Finding, State};
-use crate::kernel::{
-    Features, Kernel, KernelTypes, LoadOptions, NEEDS_ADMIN, Tier, brief,
-    inject::{self, Injection, Test},
-    tcp_option, try_tcp_option,
+use crate::{
+    kernel::{
+        Features, Kernel, KernelTypes, LoadOptions, NEEDS_ADMIN, Tier, brief,
+        inject::{self, Injection, Test},
+        tcp_option, try_tcp_option,
+    },
+    protocol,
 };
 
 /// Whether the parents of calls can be asked of the runtimes that make them.
@@ -87,6 +90,7 @@ pub(super) fn injection(
         ring_bytes: 64 << 10,
         observer_tgid: std::process::id(),
         inject: true,
+        detection: protocol::rows(),
         ..LoadOptions::default()
     };
     let tried = inject::precondition(features).and_then(|()| {

@@ -17,6 +17,7 @@ use super::{
 use crate::{
     cli::{args::DoctorArguments, exit, palette::Palette, privileges::Privileges},
     kernel::{Features, Kernel, KernelTypes, LoadOptions, Tier, brief, offsets, uprobes},
+    protocol,
 };
 
 /// Runs `observer doctor`.
@@ -72,6 +73,7 @@ fn probe() -> anyhow::Result<Report> {
                 tier: Some(tier),
                 connections: 64,
                 ring_bytes: 64 << 10,
+                detection: protocol::rows(),
                 ..LoadOptions::default()
             };
             let tried = Kernel::try_tier(tier, &types, &features, &options);
