@@ -311,10 +311,8 @@ pub trait Protocol: Sized {
     /// Takes an input of one direction.
     fn feed(&mut self, side: Side, input: Input<'_>, out: &mut impl Steps<Self>);
 
-    /// The same as [`Input::RunStart`], which comes with each run: for who only notes it.
-    fn run_started(&mut self, side: Side, at: u64, out: &mut impl Steps<Self>) {
-        self.feed(side, Input::RunStart { at }, out);
-    }
+    /// The same as [`Input::RunStart`], which comes with each run: for who only notes it. Others feed it.
+    fn run_started(&mut self, side: Side, at: u64, out: &mut impl Steps<Self>);
 
     /// When the answer that is being read ends.
     fn ending(&self) -> Ending;

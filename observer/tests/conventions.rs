@@ -4,10 +4,9 @@
 
 #![allow(clippy::expect_used)] // Every function here is a test's; clippy sees only those with the attribute.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+mod sources;
+
+use std::fs;
 
 /// Attributes and metrics that have another name in 1.45, of what this daemon tells or may tell (`schemas/1.45.0`, and the
 /// change logs for HTTP and for RPC, whose changes the schemas leave out).
@@ -52,18 +51,6 @@ const RENAMED: &[&str] = &[
     "tls.client.server_name",
 ];
 
-/// Rust sources below a folder.
-fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(folder).expect("a folder") {
-        let path = entry.expect("an entry").path();
-        if path.is_dir() {
-            sources(&path, found);
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            found.push(path);
-        }
-    }
-}
-
 /// The renamed names that stand in a text, each in quotes.
 fn renamed(text: &str) -> Vec<&'static str> {
     let stands = |name: &&&str| text.contains(&format!("\"{name}\""));
@@ -72,9 +59,7 @@ fn renamed(text: &str) -> Vec<&'static str> {
 
 #[test]
 fn no_name_is_one_that_the_conventions_renamed() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let mut files = Vec::new();
-    sources(&root, &mut files);
+    let (_, files) = sources::sources();
     assert!(files.len() > 100, "only {} sources were found", files.len());
     let mut found = Vec::new();
     for file in files {

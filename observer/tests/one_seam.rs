@@ -5,10 +5,9 @@
 
 #![allow(clippy::expect_used)] // Every function here is a test's; clippy sees only those with the attribute.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+mod sources;
+
+use std::fs;
 
 /// What gives a protocol away.
 const NAMES: &[&str] = &[
@@ -23,18 +22,6 @@ const NAMES: &[&str] = &[
     "\"dns.",
     "\"url.",
 ];
-
-/// Rust sources below a folder.
-fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(folder).expect("a folder") {
-        let path = entry.expect("an entry").path();
-        if path.is_dir() {
-            sources(&path, found);
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            found.push(path);
-        }
-    }
-}
 
 /// A file that only tests read.
 fn is_test(path: &str) -> bool {
@@ -51,9 +38,7 @@ fn without_tests(text: &str) -> &str {
 
 #[test]
 fn no_protocol_is_told_apart_outside_its_own_files() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let mut files = Vec::new();
-    sources(&root, &mut files);
+    let (root, files) = sources::sources();
     let mut read = 0;
     let mut told = Vec::new();
     for file in files {

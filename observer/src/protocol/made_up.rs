@@ -282,6 +282,10 @@ impl Protocol for MadeUp {
         }
     }
 
+    fn run_started(&mut self, side: Side, at: u64, out: &mut impl Steps<Self>) {
+        self.feed(side, Input::RunStart { at }, out);
+    }
+
     fn ending(&self) -> Ending {
         // What comes behind a frame's first bytes may only be counted.
         let is_in_frame = self.directions.iter().any(|side| side.current.is_some());

@@ -119,6 +119,10 @@ impl Protocol for Turns {
         }
     }
 
+    fn run_started(&mut self, side: Side, at: u64, out: &mut impl Steps<Self>) {
+        self.feed(side, Input::RunStart { at }, out);
+    }
+
     fn ending(&self) -> Ending {
         Ending::AskEntry
     }

@@ -45,15 +45,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     debian::install(&[("rpmbuild", "rpm"), ("objdump", "binutils")])?;
     let source = Source::read()?;
     let binary = executable::daemon(options.binary.as_deref(), Linking::Dynamic)?;
-    let out = match &options.out {
-        Some(folder) => std::path::absolute(folder)?,
-        None => workspace::target().join("dist-packages"),
-    };
-    if out.exists() {
-        fs::remove_dir_all(&out)?;
-    }
-    let work = out.join("work");
-    fs::create_dir_all(&work)?;
+    let (out, work) = tree::emptied(options.out.as_deref(), "dist-packages")?;
 
     let components = components::of_daemon()?;
     let bill = sbom::document(&source, &binary, &components)?;

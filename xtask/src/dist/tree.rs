@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context, Result};
 
 use super::source::Source;
-use crate::command;
+use crate::{command, workspace};
 
 /// One file of a package.
 #[derive(Clone)]
@@ -51,6 +51,23 @@ impl File {
             content: Content::Written(content.into()),
         }
     }
+}
+
+/// The folder that is asked for, else the one of that name in the build's: emptied, with the folder `work` in it.
+///
+/// # Errors
+/// When what is there can't be removed, or there is no room.
+pub(crate) fn emptied(asked: Option<&Path>, name: &str) -> Result<(PathBuf, PathBuf)> {
+    let out = match asked {
+        Some(folder) => std::path::absolute(folder)?,
+        None => workspace::target().join(name),
+    };
+    if out.exists() {
+        fs::remove_dir_all(&out)?;
+    }
+    let work = out.join("work");
+    fs::create_dir_all(&work)?;
+    Ok((out, work))
 }
 
 /// Lays all files below `root`, with their modes and the source's time.

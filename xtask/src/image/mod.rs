@@ -48,15 +48,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     }
     let source = Source::read()?;
     let binary = executable::daemon(options.binary.as_deref(), Linking::Static)?;
-    let out = match &options.out {
-        Some(folder) => std::path::absolute(folder)?,
-        None => workspace::target().join("image"),
-    };
-    if out.exists() {
-        fs::remove_dir_all(&out)?;
-    }
-    let work = out.join("work");
-    fs::create_dir_all(&work)?;
+    let (out, work) = tree::emptied(options.out.as_deref(), "image")?;
 
     let mut components = components::of_daemon()?;
     components.extend(components::linked_statically()?);

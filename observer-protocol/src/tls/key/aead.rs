@@ -142,15 +142,7 @@ impl Aead {
             Protection::Aes128Cbc(_) | Protection::Aes256Cbc(_) => return None,
         }
         .ok()?;
-        let mut plain = Plain {
-            content_type: Some(record.content_type),
-            length: content.len(),
-            last_at: content.len(),
-            first: content,
-            last: Vec::new(),
-            exact: true,
-            proven: true,
-        };
+        let mut plain = Plain::whole(record.content_type, content);
         if self.version == Version::TLS_13 {
             let end = plain.first.iter().rposition(|&byte| byte != 0);
             plain.content_type = end.and_then(|end| ContentType::of(plain.first[end]));

@@ -128,15 +128,7 @@ impl Cbc {
             }
             content.truncate(end);
         }
-        Some(Plain {
-            content_type: Some(record.content_type),
-            length: content.len(),
-            last_at: content.len(),
-            first: content,
-            last: Vec::new(),
-            exact: true,
-            proven: true,
-        })
+        Some(Plain::whole(record.content_type, content))
     }
 
     /// The first blocks, and the padding's length where the last two blocks are there. No last bytes are read: MAC and padding

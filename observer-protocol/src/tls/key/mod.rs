@@ -36,6 +36,19 @@ pub struct Plain {
 }
 
 impl Plain {
+    /// All of a record whose tag is right.
+    fn whole(content_type: ContentType, content: Vec<u8>) -> Self {
+        Self {
+            content_type: Some(content_type),
+            length: content.len(),
+            last_at: content.len(),
+            first: content,
+            last: Vec::new(),
+            exact: true,
+            proven: true,
+        }
+    }
+
     /// TLS 1.3's content ends before its type, the last byte that is not zero (RFC 8446 section 5.4). Where that was not
     /// captured, neither type nor length are known.
     fn end_at_type(&mut self) {
