@@ -39,6 +39,9 @@ pub mod flag {
     /// Bytes between what the direction's last record told and this one's first were counted, as the connection's shape wants it:
     /// none of them was lost.
     pub const COUNTED: u8 = 1 << 6;
+    /// The connection is TLS that is read at the wire: positions and bytes are those of the ciphertext, which is shipped as frames
+    /// are. Never with [`KERNEL_TLS`].
+    pub const TLS: u8 = 1 << 7;
 }
 
 /// The head of each record.

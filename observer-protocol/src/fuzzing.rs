@@ -150,7 +150,7 @@ fn offer(
     said: &mut [u64; 2],
 ) {
     assert!(record.first.len() <= record.length && record.last.len() <= record.length);
-    let mut say = |event| {
+    let mut say = |_, event| {
         let Event::Data {
             from,
             position,

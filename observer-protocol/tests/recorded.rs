@@ -160,7 +160,7 @@ impl Run {
         let Self {
             reading, events, ..
         } = self;
-        reading.told(&mut self.candidates, 1, &mut |event| events.push(event));
+        reading.told(&mut self.candidates, 1, &mut |_, event| events.push(event));
     }
 
     fn record(&mut self, shipped: &Shipped) {
@@ -171,7 +171,7 @@ impl Run {
         let Self {
             reading, events, ..
         } = self;
-        let mut say = |event| events.push(event);
+        let mut say = |_, event| events.push(event);
         reading.record(shipped.from, &record, &mut self.candidates, 1, &mut say);
     }
 
@@ -181,7 +181,7 @@ impl Run {
         let Self {
             reading, events, ..
         } = self;
-        let mut say = |event| events.push(event);
+        let mut say = |_, event| events.push(event);
         reading.expire(2, &mut self.candidates, 2, &mut say);
         assert_eq!(reading.held(), 0);
         self.unopened().len() - before

@@ -9,7 +9,7 @@ use std::{
 /// The folders of `observer/src`, in the order of the flow. Each may use those before it, and none behind it. A file beside
 /// them is a leaf.
 ///
-/// `exchange` stands before `stream`: what a connection carried is handed down, and a message knows no connection.
+/// `exchange` and `tls` stand before `stream`: what a connection carried is handed down, and a message knows no connection.
 const ORDER: [&[&str]; 15] = [
     // Leaves: they use nothing, each other neither.
     &["identity", "elf"],
@@ -17,8 +17,8 @@ const ORDER: [&[&str]; 15] = [
     &["process"],
     &["protocol"],
     &["exchange"],
-    &["stream"],
     &["tls"],
+    &["stream"],
     &["trace"],
     &["metrics"],
     &["export"],

@@ -3,7 +3,7 @@
 //! Comes in: secrets, with or without their label. Goes out: the one that opens a record. Owns: a bounded number of secrets
 //! with their age; the eldest goes first.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, fmt};
 
 use super::secret::{Label, Secret};
 
@@ -58,6 +58,16 @@ pub struct Candidates {
     sequence: u64,
     dropped: u64,
     trials: u64,
+}
+
+/// How many there are, and nothing of them.
+impl fmt::Debug for Candidates {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Candidates")
+            .field("traffic", &self.traffic.len())
+            .field("masters", &self.masters.len())
+            .finish_non_exhaustive()
+    }
 }
 
 impl Candidates {

@@ -148,6 +148,11 @@ impl Connection {
         self.retried || self.version() == Some(Version::TLS_13)
     }
 
+    /// Bytes that the application of a side said, see [`Event::Data`].
+    pub(super) fn position(&self, side: Side) -> u64 {
+        self.direction(side).position
+    }
+
     fn direction(&self, side: Side) -> &Direction {
         match side {
             Side::Client => &self.client,

@@ -93,22 +93,40 @@ impl Reading {
         &self.connection
     }
 
+    /// Position of the first record of a side that waits.
+    pub fn waits_at(&self, from: Side) -> Option<u64> {
+        let waiting = &self.waiting[from as usize];
+        waiting
+            .iter()
+            .find_map(|waiting| Some(waiting.record()?.at))
+    }
+
+    /// Bytes that the application of a side said, as far as its records were taken; see [`Event::Data`].
+    pub fn position(&self, from: Side) -> u64 {
+        self.connection.position(from)
+    }
+
     /// How many bytes wait.
     pub const fn held(&self) -> usize {
         self.held
     }
 
-    /// Takes the next record of a side. What can be said of it and of what waited for it is said, in the order of each side.
+    /// Takes the next record of a side. What can be said of it and of what waited for it is said, in the order of each side, with
+    /// the position of the record that says it.
     pub fn record(
         &mut self,
         from: Side,
         record: &Record<'_>,
         candidates: &mut Candidates,
         now: u64,
-        say: &mut impl FnMut(Event),
+        say: &mut impl FnMut(u64, Event),
     ) {
         if self.waiting[from as usize].is_empty() {
-            let outcome = self.connection.record(from, record, candidates, now, say);
+            let outcome = self
+                .connection
+                .record(from, record, candidates, now, &mut |event| {
+                    say(record.at, event);
+                });
             if outcome != Outcome::Waits {
                 told(from, record, outcome, say);
                 return self.told(candidates, now, say);
@@ -142,7 +160,12 @@ impl Reading {
     }
 
     /// Tries again what waits: to be called when `candidates` were told another secret.
-    pub fn told(&mut self, candidates: &mut Candidates, now: u64, say: &mut impl FnMut(Event)) {
+    pub fn told(
+        &mut self,
+        candidates: &mut Candidates,
+        now: u64,
+        say: &mut impl FnMut(u64, Event),
+    ) {
         while self.turn(Side::Client, candidates, now, say)
             | self.turn(Side::Server, candidates, now, say)
         {}
@@ -154,7 +177,7 @@ impl Reading {
         before: u64,
         candidates: &mut Candidates,
         now: u64,
-        say: &mut impl FnMut(Event),
+        say: &mut impl FnMut(u64, Event),
     ) {
         for side in [Side::Client, Side::Server] {
             while let Some(Waiting::Record { since, .. }) = self.waiting[side as usize].front()
@@ -178,7 +201,7 @@ impl Reading {
     }
 
     /// Gives up the first record of a side that waits; false where none does.
-    fn pass_one(&mut self, from: Side, say: &mut impl FnMut(Event)) -> bool {
+    fn pass_one(&mut self, from: Side, say: &mut impl FnMut(u64, Event)) -> bool {
         while let Some(waiting) = self.next(from) {
             match (&waiting, waiting.record()) {
                 (_, Some(record)) => {
@@ -204,14 +227,18 @@ impl Reading {
         from: Side,
         candidates: &mut Candidates,
         now: u64,
-        say: &mut impl FnMut(Event),
+        say: &mut impl FnMut(u64, Event),
     ) -> bool {
         let (mut any, mut looked) = (false, false);
         while let Some(waiting) = self.waiting[from as usize].front() {
             if let Waiting::Lost(bytes) = waiting {
                 self.connection.lost(from, *bytes);
             } else if let Some(record) = waiting.record() {
-                let outcome = self.connection.record(from, &record, candidates, now, say);
+                let outcome =
+                    self.connection
+                        .record(from, &record, candidates, now, &mut |event| {
+                            say(record.at, event);
+                        });
                 if outcome == Outcome::Waits {
                     if looked || record.is_whole() || !self.look_ahead(from, candidates, now, say) {
                         return any;
@@ -233,7 +260,7 @@ impl Reading {
         from: Side,
         candidates: &mut Candidates,
         now: u64,
-        say: &mut impl FnMut(Event),
+        say: &mut impl FnMut(u64, Event),
     ) -> bool {
         let records = self.waiting[from as usize]
             .iter()
@@ -242,19 +269,22 @@ impl Reading {
         let first = (0..).zip(records).find(|(_, record)| record.is_whole());
         first.is_some_and(|(ahead, record)| {
             self.connection
-                .look_ahead(from, ahead, &record, candidates, now, say)
+                .look_ahead(from, ahead, &record, candidates, now, &mut |event| {
+                    say(record.at, event);
+                })
         })
     }
 }
 
 /// Says of a record that it stays closed.
-fn told(from: Side, record: &Record<'_>, outcome: Outcome, say: &mut impl FnMut(Event)) {
+fn told(from: Side, record: &Record<'_>, outcome: Outcome, say: &mut impl FnMut(u64, Event)) {
     if let Outcome::Unopened(reason) = outcome {
-        say(Event::Unopened {
+        let event = Event::Unopened {
             from,
             at: record.at,
             length: record.length,
             reason,
-        });
+        };
+        say(record.at, event);
     }
 }

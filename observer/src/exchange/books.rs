@@ -1,6 +1,13 @@
 //! What all connections of a shard share, and where results go.
 
+use observer_protocol::tls::Candidates;
+
 use super::{Ids, StreamCounters, slab::Slab};
+
+/// Secrets of TLS 1.3's connections that are kept: those of 3,000 handshakes. Nearly all are used within a second.
+const TRAFFIC_SECRETS: usize = 16 * 1024;
+/// Master secrets of TLS 1.2 that are kept, for resumptions.
+const MASTER_SECRETS: usize = 8 * 1024;
 
 /// Shared by the connections of a shard.
 #[derive(Debug)]
@@ -9,6 +16,7 @@ pub(crate) struct Books {
     pub(crate) counters: StreamCounters,
     pub(crate) opens: Slab,
     pub(crate) held: Held,
+    pub(crate) secrets: Candidates,
 }
 
 impl Books {
@@ -22,6 +30,7 @@ impl Books {
                 bytes: 0,
                 most: held_bytes,
             },
+            secrets: Candidates::new(TRAFFIC_SECRETS, MASTER_SECRETS),
         }
     }
 
@@ -32,6 +41,7 @@ impl Books {
             counters: &mut self.counters,
             opens: &mut self.opens,
             held: &mut self.held,
+            secrets: &mut self.secrets,
         }
     }
 }
@@ -43,6 +53,7 @@ pub(crate) struct Output<'a, S> {
     pub(crate) counters: &'a mut StreamCounters,
     pub(crate) opens: &'a mut Slab,
     pub(crate) held: &'a mut Held,
+    pub(crate) secrets: &'a mut Candidates,
 }
 
 /// Bytes of unfinished heads that all connections of a shard keep.

@@ -1,6 +1,6 @@
 //! What a shard counts, of connections and of exchanges: every way in which bytes or exchanges are lost has a name here.
 
-use super::Incomplete;
+use super::{Incomplete, TlsCounters};
 
 /// Counts since the shard began, except where a field says "now". Plain numbers: the owner of the shard publishes them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -63,6 +63,8 @@ pub struct StreamCounters {
     pub not_dns: u64,
     /// DNS answers whose query was not seen, or which came late or twice: dropped.
     pub answers_without_query: u64,
+    /// What became of TLS.
+    pub tls: TlsCounters,
 }
 
 impl StreamCounters {
@@ -112,6 +114,7 @@ impl StreamCounters {
         self.lookups += other.lookups;
         self.not_dns += other.not_dns;
         self.answers_without_query += other.answers_without_query;
+        self.tls.add(&other.tls);
     }
 
     /// Every count by name, less those that have a metric of their own.

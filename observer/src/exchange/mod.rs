@@ -14,6 +14,7 @@ mod lookups;
 mod open;
 mod sink;
 mod slab;
+mod tls_counters;
 
 pub(crate) use books::{Books, Output};
 pub use counters::StreamCounters;
@@ -23,6 +24,7 @@ pub(crate) use lookups::Lookups;
 pub(crate) use open::{Call, Ends};
 pub use sink::{HeaderContext, Sink, Started};
 pub(crate) use slab::Slab;
+pub use tls_counters::TlsCounters;
 
 pub use crate::protocol::exchange::{
     Common, Exchange, Incomplete, InferredLink, LinkMethod, ParentMethod, Times, TraceContext,

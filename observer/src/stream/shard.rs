@@ -2,6 +2,7 @@
 
 use foldhash::{HashMap, HashSet};
 use observer_abi::{connection, record::RecordHeader};
+use observer_protocol::tls::{Secret, Told};
 
 use super::{
     Sink, StreamConfig, StreamCounters,
@@ -19,6 +20,11 @@ use crate::{
 const MAX_PROCESSES: usize = 16 * 1024;
 /// Least time between two looks at all connections, ns.
 const SWEEP_NS: u64 = 10_000_000_000;
+
+/// How long a secret of TLS 1.3 is kept that opens nothing, ns.
+const TRAFFIC_SECRET_NS: u64 = 30_000_000_000;
+/// How long a master secret of TLS 1.2 is kept behind its last use, ns: a resumption tells none.
+const MASTER_SECRET_NS: u64 = 3_600_000_000_000;
 
 /// Turns the records of one ring into exchanges. Owns everything about its connections: no other thread takes part.
 #[derive(Debug)]
@@ -136,6 +142,14 @@ impl Shard {
         self.books.counters.connections = self.connections.len() as u64;
     }
 
+    /// A library told a secret at `now_ns`. Whose it is shows when it opens a record: of this shard's connections or of others', so
+    /// each shard is told.
+    pub fn told(&mut self, told: Told, secret: Secret, now_ns: u64, sink: &mut impl Sink) {
+        let _ = sink;
+        self.books.counters.tls.secrets += 1;
+        self.books.secrets.add(told, secret, now_ns);
+    }
+
     /// Connections whose entry is to be read now and given to [`observe`](Self::observe): their last record is some
     /// 20 ms old and has left an exchange open. With each its entry's place, where that is known. Asked again later, where
     /// reading did not settle it.
@@ -210,6 +224,11 @@ impl Shard {
             return;
         }
         self.swept_ns = now_ns;
+        let unused = out.secrets.expire(
+            now_ns.saturating_sub(TRAFFIC_SECRET_NS),
+            now_ns.saturating_sub(MASTER_SECRET_NS),
+        );
+        out.counters.tls.secrets_unused += unused as u64;
         for connection in self.connections.values_mut() {
             connection.expire(now_ns, &mut out);
             if now_ns.saturating_sub(connection.last_ns) >= self.config.idle_check_ns {

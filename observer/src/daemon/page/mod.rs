@@ -81,6 +81,16 @@ impl Page {
                 .into_iter()
                 .map(|(name, value)| (name.to_owned(), value as f64)),
         ));
+        families.push(Family::by(
+            "observer_tls",
+            "TLS that is read at the wire, by kind.",
+            Kind::Counter,
+            "event",
+            sum.tls
+                .named()
+                .into_iter()
+                .map(|(name, value)| (name.to_owned(), value as f64)),
+        ));
     }
 
     fn traces(&self, families: &mut Vec<Family>) {
