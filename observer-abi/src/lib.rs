@@ -18,6 +18,7 @@ pub mod offsets;
 pub mod option;
 pub mod process;
 pub mod record;
+pub mod secret;
 
 /// Asserts at compile time that a struct has the size that its fields add up to, so that no padding byte, which
 /// the verifier would refuse to read uninitialised, hides in it.

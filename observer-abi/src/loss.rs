@@ -87,10 +87,19 @@ pub enum Counter {
     FramesReceived = 38,
     /// How often it was not known any more where the next frame begins.
     FrameGap = 39,
+    /// Entries of functions that TLS secrets pass through, in captured processes.
+    KeyPointHit = 40,
+    /// TLS secrets that were told.
+    SecretTold = 41,
+    /// TLS secrets lost because no slot was free.
+    SecretDropped = 42,
+    /// What passed through such a function and was no secret that opens anything: another length, a label that is not known,
+    /// memory that could not be read.
+    SecretRefused = 43,
 }
 
 /// Number of counters.
-pub const COUNTERS: u32 = 40;
+pub const COUNTERS: u32 = 44;
 /// Room for counters in the kernel's map: a power of two.
 pub const COUNTER_ROOM: usize = 64;
 const _: () = assert!(COUNTERS as usize <= COUNTER_ROOM);
@@ -138,5 +147,9 @@ impl Counter {
         (Counter::FramesSent, "frames_sent"),
         (Counter::FramesReceived, "frames_received"),
         (Counter::FrameGap, "frame_gaps"),
+        (Counter::KeyPointHit, "tls_key_point_hits"),
+        (Counter::SecretTold, "tls_secrets"),
+        (Counter::SecretDropped, "tls_secrets_dropped"),
+        (Counter::SecretRefused, "tls_secrets_refused"),
     ];
 }

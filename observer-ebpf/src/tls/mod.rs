@@ -7,5 +7,6 @@ mod between_hosts;
 mod client;
 mod handshake;
 mod hello;
+pub(crate) mod keys;
 pub(crate) mod opaque;
 mod server;

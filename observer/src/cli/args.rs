@@ -8,7 +8,7 @@ use super::{demo::service, install, manual};
 use crate::config::{
     Breakpoints, ConfigError, Dns, Endpoint, File, Glob, InjectHeaders, Listen, LogFormat,
     LogLevel, Network, OtlpProtocol, Pid, PortRange, Print, RoutePattern, RunFor, Settings,
-    SpanRate, Tier,
+    SpanRate, Tier, Tls,
 };
 
 /// Traces services that carry no instrumentation.
@@ -121,6 +121,9 @@ pub struct RunArguments {
     /// DNS lookups (UDP) of traced processes: on or off [default: on]
     #[arg(long, value_name = "CHOICE")]
     pub dns: Option<Dns>,
+    /// What traced processes say over TLS, read with the secrets of their TLS libraries: on or off [default: on]
+    #[arg(long, value_name = "CHOICE")]
+    pub tls: Option<Tls>,
     /// Put a traceparent line into HTTP/1 requests of traced processes that carry none: off, auto (where a self-test shows
     /// that the kernel does it without harm) or force [default: off]. What force breaks where auto ends up off (so far
     /// everywhere): blocking receives may end with EAGAIN; programs that ask how many bytes wait (FIONREAD: nginx) may stall
@@ -217,6 +220,7 @@ impl RunArguments {
         );
         value(&mut settings.spans.rate, self.span_rate);
         value(&mut settings.dns, self.dns);
+        value(&mut settings.tls, self.tls);
         value(&mut settings.inject_headers, self.inject_headers);
         value(&mut settings.spans.breakpoints, self.breakpoints);
         value(&mut settings.log.level, self.log_level);

@@ -94,6 +94,16 @@ choice! {
 }
 
 choice! {
+    /// Whether what is said over TLS is read.
+    Tls, "a choice about TLS", "on or off";
+    /// It is, where the library is known.
+    #[default]
+    On = "on",
+    /// It is not: nothing is attached to a library, and no secret is known here.
+    Off = "off",
+}
+
+choice! {
     /// How much observer says about itself on standard error.
     LogLevel, "a log level", "error, warn, info, debug or trace";
     /// Failures.

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use super::{
     Breakpoints, ByteSize, ConnectionLimit, Dns, Endpoint, Glob, InferredLinks, InjectHeaders,
     Instrumented, Listen, LogFormat, LogLevel, Network, OtlpProtocol, Pid, PortRange, Print,
-    RingSize, RoutePattern, RunFor, SeriesLimit, SpanRate, Tier,
+    RingSize, RoutePattern, RunFor, SeriesLimit, SpanRate, Tier, Tls,
 };
 
 /// The largest file that is read, bytes.
@@ -30,6 +30,7 @@ pub struct File {
     pub(super) spans: Option<SpansSection>,
     pub(super) metrics: Option<MetricsSection>,
     pub(super) dns: Option<Dns>,
+    pub(super) tls: Option<Tls>,
     pub(super) inject_headers: Option<InjectHeaders>,
     pub(super) tcp_option: Option<TcpOptionSection>,
     pub(super) resource: Option<BTreeMap<String, String>>,

@@ -54,6 +54,7 @@ impl Settings {
         set(&mut settings.metrics.routes, metrics.routes);
         set(&mut settings.metrics.max_series, metrics.max_series);
         set(&mut settings.dns, file.dns);
+        set(&mut settings.tls, file.tls);
         set(&mut settings.inject_headers, file.inject_headers);
         let tcp_option = file.tcp_option.unwrap_or_default();
         set(&mut settings.tcp_option.peers, tcp_option.peers);
@@ -113,7 +114,7 @@ mod tests {
 
     #[test]
     fn the_example_shows_every_key() {
-        let all = "select: {pids: , exe: , exclude_exe: , ports: }\ntier:\nduration:\nprint:\nprometheus:\notlp: {endpoint: , protocol: , headers: }\nspans: {rate: , instrumented: , breakpoints: , inferred_links: }\nmetrics: {routes: , max_series: }\ndns:\ninject_headers:\ntcp_option: {peers: }\nresource:\nlimits: {ring_bytes: , max_connections: , queue_bytes: }\nlog: {level: , format: }\n";
+        let all = "select: {pids: , exe: , exclude_exe: , ports: }\ntier:\nduration:\nprint:\nprometheus:\notlp: {endpoint: , protocol: , headers: }\nspans: {rate: , instrumented: , breakpoints: , inferred_links: }\nmetrics: {routes: , max_series: }\ndns:\ntls:\ninject_headers:\ntcp_option: {peers: }\nresource:\nlimits: {ring_bytes: , max_connections: , queue_bytes: }\nlog: {level: , format: }\n";
         File::parse(Path::new("all"), all).unwrap();
         for key in all
             .split(['{', '}', ',', '\n'])

@@ -22,7 +22,7 @@ mod value;
 pub use address::{Endpoint, Listen};
 pub use choices::{
     Breakpoints, Dns, InferredLinks, InjectHeaders, Instrumented, LogFormat, LogLevel,
-    OtlpProtocol, Print, Tier,
+    OtlpProtocol, Print, Tier, Tls,
 };
 pub use file::{ConfigError, File};
 pub use network::Network;

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, env, net::SocketAddr, time::Duration};
 use super::{
     Breakpoints, ByteSize, ConnectionLimit, Dns, InferredLinks, InjectHeaders, Instrumented,
     Listen, LogFormat, LogLevel, Network, OtlpProtocol, Print, RingSize, RoutePattern, Selection,
-    SeriesLimit, SpanRate, Tier,
+    SeriesLimit, SpanRate, Tier, Tls,
 };
 
 /// Everything a person may decide, complete and checked. [`Settings::default`] is the one place of defaults.
@@ -29,6 +29,8 @@ pub struct Settings {
     pub metrics: Metrics,
     /// DNS lookups.
     pub dns: Dns,
+    /// What is said over TLS.
+    pub tls: Tls,
     /// Whether `traceparent` is injected into HTTP/1 requests.
     pub inject_headers: InjectHeaders,
     /// Trace context in TCP options.
@@ -64,6 +66,7 @@ impl Default for Settings {
                 max_series: SeriesLimit(2000),
             },
             dns: Dns::On,
+            tls: Tls::On,
             inject_headers: InjectHeaders::Off,
             tcp_option: TcpOption::default(),
             resource: BTreeMap::new(),

@@ -9,10 +9,10 @@ use super::{choices, injection, memory, tcp_option};
 use crate::{
     config::{self, Settings},
     kernel::{
-        self, Features, Kernel, KernelTypes, LoadOptions, PolicyMaps, inject::Leaving,
+        self, Features, Kernel, KernelTypes, LoadOptions, PolicyMaps, SecretSlots, inject::Leaving,
         reader::RecordRing,
     },
-    process, protocol,
+    process, protocol, tls,
 };
 
 /// Programs that are attached and tell nothing yet: capture is off until the policy switches it on.
@@ -26,6 +26,8 @@ pub(super) struct Capture {
     pub(super) leaving: Option<Leaving>,
     /// Whether executables can get breakpoints.
     pub(super) breakpoints: bool,
+    /// Where TLS secrets come; none where TLS is not read.
+    pub(super) secrets: Option<SecretSlots>,
     /// Kernel memory of each map.
     pub(super) map_bytes: BTreeMap<String, u64>,
     /// What the programs were told.
@@ -48,6 +50,7 @@ impl Capture {
         let can_adopt = kernel::tcp_option::can_adopt(&types);
         let breakpoints =
             settings.spans.breakpoints == config::Breakpoints::On && load_breakpoints(&mut kernel);
+        let tls = settings.tls == config::Tls::On && load_key_points(&mut kernel);
         // Takes maps out of the object, which programs that are loaded need to find there.
         let leaving = injection.begin(&mut kernel)?;
         drop(types);
@@ -68,6 +71,7 @@ impl Capture {
             policy: kernel.policy()?,
             rings: kernel.take_rings(options.rings, options.ring_bytes)?,
             process_events: kernel.take_process_events()?,
+            secrets: tls.then(|| kernel.take_secrets()).transpose()?,
             kernel,
             leaving,
             breakpoints,
@@ -110,8 +114,23 @@ fn options(settings: &Settings, private: bool, inject: bool) -> LoadOptions {
         inferred_links: settings.spans.breakpoints == config::Breakpoints::On
             && settings.spans.inferred_links == config::InferredLinks::On,
         dns: settings.dns == config::Dns::On,
+        tls: settings.tls == config::Tls::On,
         detection: protocol::rows(),
         ..LoadOptions::default()
+    }
+}
+
+/// Loads the programs for key points of TLS libraries; says why there are none.
+fn load_key_points(kernel: &mut Kernel) -> bool {
+    match kernel.load_uprobes(tls::PROGRAMS) {
+        Ok(()) => true,
+        Err(error) => {
+            tracing::info!(
+                error = kernel::brief(&error),
+                "no breakpoints: what is said over TLS is not read"
+            );
+            false
+        }
     }
 }
 

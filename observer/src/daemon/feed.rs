@@ -19,7 +19,7 @@ use aya::maps::{MapData, RingBuf};
 use observer_abi::process::{ProcessEvent, event};
 use rustix::event::{EventfdFlags, eventfd};
 
-use super::identities::Finder;
+use super::{identities::Finder, key_points::Begun};
 use crate::{
     kernel::{PolicyMaps, reader},
     process::{PolicyPlan, Table},
@@ -63,7 +63,11 @@ struct Decisions {
     policy: PolicyMaps,
     undecided: Receiver<ProcessEvent>,
     begun: SyncSender<u32>,
+    /// Who arms key points.
+    mapping: Option<Begun>,
     verdicts: Vec<(u32, bool)>,
+    /// Processes that called exec, until that is decided on.
+    executed: Vec<u32>,
     rescanned_ns: u64,
     swept_ns: u64,
 }
@@ -75,6 +79,7 @@ impl Feed {
         policy: PolicyMaps,
         finder: Finder,
         begun: SyncSender<u32>,
+        mapping: Option<Begun>,
         now_ns: u64,
     ) -> Self {
         let (undecided, to_decide) = sync_channel(UNDECIDED);
@@ -95,7 +100,9 @@ impl Feed {
                 policy,
                 undecided: to_decide,
                 begun,
+                mapping,
                 verdicts: Vec::new(),
+                executed: Vec::new(),
                 rescanned_ns: now_ns,
                 swept_ns: now_ns,
             }),
@@ -145,6 +152,9 @@ impl Feed {
         let decisions = &mut *decisions;
         while let Ok(event) = decisions.undecided.try_recv() {
             decisions.verdicts.extend(decisions.plan.on_event(&event));
+            if event.kind == event::EXEC {
+                decisions.executed.push(event.tgid);
+            }
         }
         if self.overflowed.swap(false, Ordering::AcqRel) {
             decisions.rescan();
@@ -170,6 +180,9 @@ impl Feed {
     pub(super) fn nudge(&self) {
         signal(self.waker.as_ref());
         let _ = lock(&self.events).begun.try_send(0);
+        if let Some(mapping) = &lock(&self.decisions).mapping {
+            mapping.tell(0);
+        }
     }
 
     /// What is due every so often; not for a shard's thread, since it reads `/proc`.
@@ -224,6 +237,7 @@ impl Decisions {
             Ok(changed) => {
                 for (pid, _) in changed.iter().filter(|(_, capture)| *capture) {
                     let _ = self.begun.try_send(*pid);
+                    self.executed.push(*pid);
                 }
                 self.verdicts.extend(changed);
             }
@@ -232,11 +246,16 @@ impl Decisions {
     }
 
     fn apply(&mut self) {
-        if self.verdicts.is_empty() {
-            return;
-        }
-        if let Err(error) = self.policy.apply(self.verdicts.drain(..)) {
+        if !self.verdicts.is_empty()
+            && let Err(error) = self.policy.apply(self.verdicts.drain(..))
+        {
             tracing::warn!(%error, "a process's policy could not be written");
+        }
+        // Only now: who is not captured is not looked at.
+        for pid in self.executed.drain(..) {
+            if let Some(mapping) = &self.mapping {
+                mapping.tell(pid);
+            }
         }
     }
 }

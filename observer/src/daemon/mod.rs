@@ -3,7 +3,8 @@
 //! In: [`Settings`](crate::config::Settings) and, for what is shown on this machine, a [`SpanSink`].
 //! Out: spans and metrics at the exporters until it is stopped.
 //! Owns: the threads. One reads each ring and takes its records all the way to metrics and spans; one follows
-//! processes; one looks at executables; one feeds the sink; one serves the page; the exporters share a small runtime. Each
+//! processes; one looks at executables; one arms key
+//! points, and one takes TLS secrets to the shards; one feeds the sink; one serves the page; the exporters share a small runtime. Each
 //! has a pulse, so that one that is gone is not missed silently ([`health`]).
 
 mod capture;
@@ -15,6 +16,7 @@ mod flow;
 mod health;
 mod identities;
 mod injection;
+mod key_points;
 mod lineage;
 mod memory;
 mod outlets;
@@ -25,6 +27,7 @@ mod recognition;
 mod registries;
 mod rehearsal;
 mod runtimes;
+mod secrets;
 mod server;
 mod shard;
 mod show;
@@ -56,12 +59,14 @@ use self::{
     feed::Feed,
     health::{Health, Stage},
     identities::Finder,
+    key_points::{Armer, Begun},
     outlets::Outlets,
-    page::{Page, Readings},
+    page::{Page, Readings, SecretCounts},
     pipeline::Shared,
     processes::Follower,
     registries::{Collect, Registries},
     runtimes::Looker,
+    secrets::Distributor,
     server::PageServer,
     shard::Shards,
     signals::Signals,
@@ -74,6 +79,7 @@ use crate::{
     kernel::{Kernel, Tier},
     metrics::Snapshot,
     process,
+    tls::ArmedCounts,
     trace::{Clock, Sampler, SamplerConfig},
 };
 
@@ -126,21 +132,27 @@ impl Daemon {
             mut policy,
             leaving,
             breakpoints,
+            secrets,
             map_bytes,
             options,
         } = Capture::begin(settings)?;
         let tier = kernel.tier();
+        if secrets.is_some() {
+            secrets::keep_to_ourselves();
+        }
         // Processes first: a shard's first record must find the table filled and the policy written.
         let (table, plan) = processes::look(settings, selectors, &mut policy)?;
         let table = Arc::new(table);
         let finder = Finder::start(Arc::clone(&table), &health)?;
         let (begun, to_look_at) = sync_channel(runtimes::QUEUE);
+        let (mapping, mapped) = secrets.is_some().then(Begun::new).transpose()?.unzip();
         let feed = Feed::new(
             process_events,
             plan,
             policy,
             finder.clone(),
             begun,
+            mapping,
             now_ns(),
         );
         let own_port = server.as_ref().map(|server| server.address().port());
@@ -178,7 +190,16 @@ impl Daemon {
             outlets: &outlets,
             config: shard::config(settings, &options),
         };
-        let (mut threads, counters) = shards.start(rings, &mut kernel, &health)?;
+        let (distributor, inlets) = secrets
+            .map(|slots| Distributor::new(slots, rings.len()))
+            .transpose()?
+            .unzip();
+        let (mut threads, counters) =
+            shards.start(rings, inlets.unwrap_or_default(), &mut kernel, &health)?;
+        let secrets_dropped = distributor.as_ref().map(Distributor::dropped);
+        if let Some(distributor) = distributor {
+            threads.push(distributor.start(Arc::clone(&stop), &health)?);
+        }
         shared.feed.enable(true)?;
         let places = kernel.places()?;
         let kernel = Arc::new(Mutex::new(kernel));
@@ -202,6 +223,18 @@ impl Daemon {
             };
             threads.push(looker.start(&health)?);
         }
+        let armed = Arc::new(ArmedCounts::default());
+        if let Some(begun) = mapped {
+            let armer = Armer {
+                stop: Arc::clone(&stop),
+                shared: Arc::clone(&shared),
+                kernel: Arc::clone(&kernel),
+                begun,
+                counts: Arc::clone(&armed),
+                selective: settings.selection.is_selective(),
+            };
+            threads.push(armer.start(&health)?);
+        }
         let page = Arc::new(Page {
             collect: Arc::clone(&collect),
             readings,
@@ -210,6 +243,7 @@ impl Daemon {
             sampler,
             exporter: outlets.exporter.clone(),
             local_dropped: outlets.local_dropped(),
+            secrets: secrets_dropped.map(|dropped| SecretCounts { dropped, armed }),
             tier,
         });
         report_own(&outlets, &page)?;

@@ -14,6 +14,7 @@ use super::{
     outlets::Outlets,
     pipeline::{Pipeline, Shared},
     registries::Registries,
+    secrets::Inlet,
     threads::spawn,
     time::{HOUSEKEEPING_NS, now_ns},
 };
@@ -67,10 +68,13 @@ impl Shards<'_> {
     pub(super) fn start(
         &self,
         rings: Vec<RecordRing>,
+        secrets: Vec<Inlet>,
         kernel: &mut Kernel,
         health: &Arc<Health>,
     ) -> Result<(Vec<JoinHandle<()>>, Vec<Published>)> {
         let (mut threads, mut counters) = (Vec::new(), Vec::new());
+        // None where TLS is not read.
+        let mut secrets = secrets.into_iter();
         for ((ring, registry), index) in rings.into_iter().zip(self.registries.shards()).zip(0..) {
             let exporter = self.outlets.exporter.clone();
             let exporter = exporter.filter(OtlpExporter::exports_spans);
@@ -89,9 +93,14 @@ impl Shards<'_> {
             let published = Published::default();
             counters.push(Arc::clone(&published));
             let stop = Arc::clone(self.stop);
+            let secrets = secrets.next();
+            let ring = match &secrets {
+                Some(inlet) => ring.woken_by(Arc::clone(&inlet.news)),
+                None => ring,
+            };
             let name = format!("observer-shard{index}");
             threads.push(spawn(health, &name, Some(PULSE), move |pulse| {
-                run_shard(ring, &stop, shard, pipeline, &published, pulse);
+                run_shard(ring, secrets, &stop, shard, pipeline, &published, pulse);
             })?);
         }
         Ok((threads, counters))
@@ -100,6 +109,7 @@ impl Shards<'_> {
 
 struct ShardState<'a> {
     shard: Shard,
+    secrets: Option<Inlet>,
     pipeline: Pipeline,
     due: Vec<(ConnectionKey, Option<u32>)>,
     last_housekeeping: u64,
@@ -109,6 +119,7 @@ struct ShardState<'a> {
 
 fn run_shard(
     ring: RecordRing,
+    secrets: Option<Inlet>,
     stop: &AtomicBool,
     shard: Shard,
     pipeline: Pipeline,
@@ -117,6 +128,7 @@ fn run_shard(
 ) {
     let mut state = ShardState {
         shard,
+        secrets,
         pipeline,
         due: Vec::new(),
         last_housekeeping: 0,
@@ -131,6 +143,7 @@ fn run_shard(
         |state, record| state.shard.record(record, &mut state.pipeline),
         ShardState::pause,
     );
+    state.take_secrets();
     let now = now_ns();
     // What had its last byte before we stopped is finished from the kernel's entries; the rest is abandoned.
     for _ in 0..3 {
@@ -150,6 +163,7 @@ impl ShardState<'_> {
         self.pipeline.flow.now_ns = now;
         let shared = &self.pipeline.shared;
         shared.feed.take_in(&shared.table);
+        self.take_secrets();
         let some_waits = self.pipeline.release(now);
         self.settle(now);
         if now.saturating_sub(self.last_housekeeping) >= HOUSEKEEPING_NS {
@@ -166,6 +180,19 @@ impl ShardState<'_> {
         let housekeeping = self.last_housekeeping + HOUSEKEEPING_NS;
         let next = self.shard.next_due().unwrap_or(u64::MAX);
         Duration::from_nanos(next.min(housekeeping).saturating_sub(now))
+    }
+
+    /// Takes the TLS secrets that came.
+    fn take_secrets(&mut self) {
+        let Some(inlet) = &self.secrets else { return };
+        while let Ok(arriving) = inlet.secrets.try_recv() {
+            self.shard.told(
+                arriving.told,
+                arriving.secret,
+                arriving.at_ns,
+                &mut self.pipeline,
+            );
+        }
     }
 
     /// Goes on with everything that waits for its process to be known.

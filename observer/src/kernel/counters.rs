@@ -19,6 +19,7 @@ pub const fn is_loss(counter: Counter) -> bool {
             | Counter::UnitTableFull
             | Counter::DatagramMissed
             | Counter::ProcessTableFull
+            | Counter::SecretDropped
     )
 }
 

@@ -18,6 +18,7 @@ mod hook;
 pub mod inject;
 mod ktls;
 mod load;
+pub(crate) mod mappings;
 mod maps;
 mod modules;
 mod offsets;
@@ -27,6 +28,7 @@ mod programs;
 pub mod reader;
 mod refusal;
 mod running;
+mod secrets;
 mod statistics;
 mod system_call;
 pub mod tcp_option;
@@ -42,6 +44,7 @@ pub use self::{
     maps::{connections::ConnectionMaps, places::Places, policy::PolicyMaps},
     offsets::offsets,
     running::Kernel,
+    secrets::SecretSlots,
     statistics::ProgramStats,
     tier::Tier,
     types::{KernelTypes, TypesError},

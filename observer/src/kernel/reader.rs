@@ -6,8 +6,11 @@
 //! is full. When nothing came for a while it says so (`SLEEPING`) and sleeps; then the next record wakes it.
 
 use std::{
-    os::fd::AsFd,
-    sync::atomic::{AtomicBool, Ordering},
+    os::fd::{AsFd, OwnedFd},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -35,9 +38,18 @@ pub struct RecordRing {
     pub(super) index: u32,
     /// Its room, bytes.
     pub(super) room: usize,
+    /// Readable where something else than a record waits for the reader (an eventfd).
+    pub(super) news: Option<Arc<OwnedFd>>,
 }
 
 impl RecordRing {
+    /// The reader's rest ends, too, when this eventfd is written to.
+    #[must_use]
+    pub fn woken_by(mut self, news: Arc<OwnedFd>) -> Self {
+        self.news = Some(news);
+        self
+    }
+
     /// Reads until `stop`: `record` for each record, `pause` after each drain, which returns how long it can be left
     /// alone when nothing comes.
     pub fn run<S>(
@@ -71,12 +83,29 @@ impl RecordRing {
                 rest = BUSY;
             } else if rest == STEADY && !disturbed {
                 // A flood that begins now cuts it short. So does a record that came since the drain.
-                disturbed = wait(&self.ring, rest);
+                disturbed = self.rest(rest, true);
             } else {
                 disturbed = false;
-                std::thread::sleep(rest);
+                self.rest(rest, false);
             }
         }
+    }
+
+    /// Rests until there is news or, where `records` says so, a record; at most for so long. Returns whether it was shorter.
+    fn rest(&self, longest: Duration, records: bool) -> bool {
+        let mut waiting = Vec::with_capacity(2);
+        if let Some(news) = &self.news {
+            waiting.push(PollFd::new(news, PollFlags::IN));
+        }
+        if records {
+            waiting.push(PollFd::new(&self.ring, PollFlags::IN));
+        }
+        let shorter = wait_for(&mut waiting, longest);
+        if shorter && let Some(news) = &self.news {
+            // Empty or not, it is read.
+            let _ = rustix::io::read(news, &mut [0; 8]);
+        }
+        shorter
     }
 
     /// Sleeps until a record comes, at most for so long.
@@ -85,29 +114,29 @@ impl RecordRing {
             std::thread::sleep(STEADY);
             return;
         }
-        wait(&self.ring, longest);
+        self.rest(longest, true);
         if self.sleeping.set(self.index, 0, 0).is_err() {
             tracing::warn!("the kernel goes on waking a reader that is awake");
         }
     }
 }
 
-/// Waits until the kernel wakes who waits on a ring, at most for so long. Returns whether it was shorter: at once, where a
-/// record is there already, or the wait was interrupted or refused.
-pub fn wait(ring: impl AsFd, longest: Duration) -> bool {
-    wait_for_any([ring], longest)
+/// Waits until the kernel wakes who waits on one of these rings, or of whatever else can be waited for, at most for so long.
+/// Returns whether it was shorter: at once, where a record is there already, or the wait was interrupted or refused.
+pub fn wait_for_any<const N: usize>(rings: [impl AsFd; N], longest: Duration) -> bool {
+    let mut waiting = rings
+        .each_ref()
+        .map(|ring| PollFd::new(ring, PollFlags::IN));
+    wait_for(&mut waiting, longest)
 }
 
-/// The same for several rings, or whatever else can be waited for.
-pub fn wait_for_any<const N: usize>(rings: [impl AsFd; N], longest: Duration) -> bool {
+/// The same for what is waited for already.
+pub(crate) fn wait_for(waiting: &mut [PollFd<'_>], longest: Duration) -> bool {
     let timeout = Timespec {
         tv_sec: longest.as_secs() as i64,
         tv_nsec: i64::from(longest.subsec_nanos()),
     };
-    let mut waiting = rings
-        .each_ref()
-        .map(|ring| PollFd::new(ring, PollFlags::IN));
-    poll(&mut waiting, Some(&timeout)) != Ok(0)
+    poll(waiting, Some(&timeout)) != Ok(0)
 }
 
 /// How long to rest after a rest of `last` in which `bytes` came into a ring with `room` for so many.

@@ -18,6 +18,7 @@ use super::{
     },
     programs::Programs,
     reader::RecordRing,
+    secrets::SecretSlots,
     statistics::ProgramStats,
     tcp_option::{self, Adopted, TcpOption},
     tier::Tier,
@@ -92,6 +93,7 @@ impl Kernel {
                 sleeping: Array::try_from(duplicate(ebpf, "SLEEPING")?)?,
                 index,
                 room: room as usize,
+                news: None,
             });
         }
         Ok(taken)
@@ -101,6 +103,23 @@ impl Kernel {
     pub fn take_process_events(&mut self) -> Result<RingBuf<MapData>> {
         let map = maps::take(&mut self.attached.ebpf, "PROCESS_EVENTS")?;
         Ok(RingBuf::try_from(map)?)
+    }
+
+    /// Takes the slots of TLS secrets.
+    ///
+    /// # Errors
+    /// They can't be mapped.
+    pub fn take_secrets(&mut self) -> Result<SecretSlots> {
+        let ebpf = &mut self.attached.ebpf;
+        let told = RingBuf::try_from(maps::take(ebpf, "SECRETS_TOLD")?)?;
+        let free = Stack::try_from(duplicate(ebpf, "FREE_SECRETS")?)?;
+        SecretSlots::new(maps::array(ebpf, "SECRETS")?, free, told)
+    }
+
+    /// The labels of TLS secrets that the programs know.
+    pub(crate) fn key_labels(&self) -> Result<HashMap<MapData, u64, u32>> {
+        let map = duplicate(&self.attached.ebpf, "KEY_LABELS")?;
+        Ok(HashMap::try_from(map)?)
     }
 
     /// The maps that the shard of a ring reads and writes. Each call duplicates the descriptors.

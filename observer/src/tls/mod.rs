@@ -1,7 +1,13 @@
 //! TLS, read at the wire.
 //!
-//! In: the files of programs and libraries that speak TLS.
-//! Out: where in them each traffic secret passes.
-//! Owns: what was found in each file.
+//! In: what processes map to be executed; the slots in which the kernel programs put secrets.
+//! Out: breakpoints where each traffic secret passes; each secret with what the library said of it.
+//! Owns: what was found in each file, and the breakpoints in it while somebody maps it.
 
+mod armed;
+mod key_labels;
+mod mapped;
 pub mod points;
+pub mod secrets;
+
+pub use self::armed::{ArmedCounts, ArmedFiles, PROGRAMS};

@@ -23,6 +23,7 @@ use crate::{
     kernel::Tier,
     metrics::Snapshot,
     stream::StreamCounters,
+    tls::ArmedCounts,
     trace::Sampler,
 };
 
@@ -35,7 +36,15 @@ pub(super) struct Page {
     pub(super) sampler: Sampler,
     pub(super) exporter: Option<OtlpExporter>,
     pub(super) local_dropped: Option<Arc<AtomicU64>>,
+    /// None where TLS is not read.
+    pub(super) secrets: Option<SecretCounts>,
     pub(super) tier: Tier,
+}
+
+/// What is counted of TLS secrets on their way here.
+pub(super) struct SecretCounts {
+    pub(super) dropped: Arc<AtomicU64>,
+    pub(super) armed: Arc<ArmedCounts>,
 }
 
 impl Page {
@@ -51,6 +60,7 @@ impl Page {
         self.stream(&mut families);
         self.traces(&mut families);
         self.export(&mut families);
+        self.key_points(&mut families);
         self.own(&mut families);
         families
     }
@@ -90,6 +100,28 @@ impl Page {
                 .named()
                 .into_iter()
                 .map(|(name, value)| (name.to_owned(), value as f64)),
+        ));
+    }
+
+    fn key_points(&self, families: &mut Vec<Family>) {
+        let Some(counts) = &self.secrets else { return };
+        families.push(Family::single(
+            "observer_tls_armed_files",
+            "Programs and libraries whose TLS secrets are seen.",
+            Kind::Gauge,
+            counts.armed.files.load(Ordering::Relaxed) as f64,
+        ));
+        families.push(Family::single(
+            "observer_tls_unknown_processes",
+            "Processes with a TLS library that is not known.",
+            Kind::Gauge,
+            counts.armed.unknown.load(Ordering::Relaxed) as f64,
+        ));
+        families.push(Family::single(
+            "observer_tls_secrets_dropped",
+            "TLS secrets that a part of the daemon had no room for.",
+            Kind::Counter,
+            counts.dropped.load(Ordering::Relaxed) as f64,
         ));
     }
 

@@ -15,7 +15,7 @@ const SOCKET_MAP: &str = "INJECTED";
 
 /// Maps of which most hosts fill a small part. (Those that let go of the oldest entry by themselves have to have all of them
 /// beforehand.)
-const SELDOM_FULL: [&str; 3] = ["POLICY", "RUNTIMES", "PLACES"];
+const SELDOM_FULL: [&str; 4] = ["POLICY", "RUNTIMES", "PLACES", "KEY_LABELS"];
 
 /// Places in `struct bpf_map_def`.
 const KIND: u64 = 0;

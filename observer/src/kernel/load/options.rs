@@ -35,6 +35,8 @@ pub struct LoadOptions {
     pub inferred_links: bool,
     /// DNS lookups are seen.
     pub dns: bool,
+    /// The records of TLS connections are shipped.
+    pub tls: bool,
     /// How the protocols of connections are told apart by their first bytes.
     pub detection: Vec<ProtocolRows>,
 }
@@ -55,6 +57,7 @@ impl Default for LoadOptions {
             option_peers: Vec::new(),
             inferred_links: true,
             dns: true,
+            tls: false,
             detection: Vec::new(),
         }
     }

@@ -68,6 +68,9 @@ pub(super) fn sizes(needs: Needs, options: &LoadOptions) -> Vec<(&'static str, u
         ("ASKING", !options.dns),
         ("RECEIVES", needs.tier != Tier::Kprobe),
         ("CALLS", !matches!(needs.tier, Tier::Kprobe | Tier::Syscall)),
+        ("SECRETS", !options.tls),
+        ("FREE_SECRETS", !options.tls),
+        ("KEY_LABELS", !options.tls),
     ];
     sizes.extend(
         unused
@@ -75,6 +78,9 @@ pub(super) fn sizes(needs: Needs, options: &LoadOptions) -> Vec<(&'static str, u
             .filter(|(_, unused)| *unused)
             .map(|(name, _)| (name, 1)),
     );
+    if !options.tls {
+        sizes.push(("SECRETS_TOLD", NO_RING));
+    }
     if options.inject {
         sizes.push(("INJECTED", options.connections));
         sizes.push(("SCRATCH", SCRATCHES_TO_INJECT));

@@ -60,17 +60,20 @@ pub(super) fn duplicate(ebpf: &Ebpf, name: &str) -> Result<Map> {
 
 /// The connections' entries, in our memory.
 pub(super) fn entries(ebpf: &Ebpf) -> Result<Entries> {
-    let map = ebpf
-        .map("CONNECTIONS")
-        .ok_or_else(|| missing("CONNECTIONS"))?;
-    let Map::Array(data) = map else {
-        return Err(anyhow!("map CONNECTIONS has an unexpected type"));
-    };
-    let entries = data.info()?.max_entries();
+    let (array, entries) = array(ebpf, "CONNECTIONS")?;
     Ok(Entries::new(Mapped::new(
-        data.fd().as_fd().try_clone_to_owned()?,
+        array.try_clone_to_owned()?,
         entries,
     )?))
+}
+
+/// An array's descriptor, and how many entries it has.
+pub(super) fn array<'a>(ebpf: &'a Ebpf, name: &str) -> Result<(BorrowedFd<'a>, u32)> {
+    let map = ebpf.map(name).ok_or_else(|| missing(name))?;
+    let Map::Array(data) = map else {
+        return Err(anyhow!("map {name} has an unexpected type"));
+    };
+    Ok((data.fd().as_fd(), data.info()?.max_entries()))
 }
 
 /// Takes a map out of the object.

@@ -15,42 +15,16 @@ use std::{
 };
 
 use anyhow::Result;
-use observer_abi::process::Runtime;
 
 use super::{
-    plan::{Plan, Probe},
-    ruby,
+    plan::Probe,
     text::{self, Text},
 };
-use crate::elf::{Executable, Image};
+use crate::elf::Executable;
 use crate::kernel::{
     Kernel,
     breakpoints::{Breakpoints, Reach},
 };
-
-/// Most executables that are known at a time.
-const MOST_EXECUTABLES: usize = 256;
-
-/// What was found out about an executable.
-#[derive(Clone, Copy)]
-pub(super) struct Known {
-    pub(super) runtime: Runtime,
-    /// The lowest address in the file, where that may be loaded anywhere.
-    pub(super) relocatable_from: Option<u64>,
-    pub(super) interpreter: Interpreter,
-    /// Where in the file one of its breakpoints stands, if it needs any.
-    pub(super) breakpoint: Option<u64>,
-}
-
-/// What has to be asked of each process that runs an interpreter.
-#[derive(Clone, Copy)]
-pub(super) enum Interpreter {
-    /// It is none.
-    No,
-    /// The address of its runtime.
-    Python(u64),
-    Ruby(ruby::Place),
-}
 
 /// The breakpoints of one file.
 struct Attached {
@@ -63,77 +37,77 @@ struct Attached {
 }
 
 #[derive(Clone)]
-struct Entry {
-    known: Known,
+struct Entry<K> {
+    known: K,
     /// Shared by all that turned out to be the same file.
     attached: Arc<Attached>,
 }
 
-/// All executables that were looked at.
-pub(super) struct Executables {
+/// All executables that were looked at, with what is known of those that have breakpoints, or need none.
+pub(crate) struct Executables<K> {
     kernel: Arc<Mutex<Kernel>>,
-    all: HashMap<Executable, Option<Entry>>,
+    all: HashMap<Executable, Option<Entry<K>>>,
+    /// How many there may be.
+    most: usize,
+    /// What a file's processes go without where its breakpoints can't be set.
+    without: &'static str,
 }
 
-impl Executables {
-    pub(super) fn new(kernel: Arc<Mutex<Kernel>>) -> Self {
+impl<K: Clone> Executables<K> {
+    /// None of them. `without` says what is missing where breakpoints can't be set.
+    pub(crate) fn new(kernel: Arc<Mutex<Kernel>>, most: usize, without: &'static str) -> Self {
         Self {
             kernel,
             all: HashMap::new(),
+            most,
+            without,
         }
     }
 
     /// Whether there is no room for one more.
-    pub(super) fn is_full(&self) -> bool {
-        self.all.len() >= MOST_EXECUTABLES
+    pub(crate) fn is_full(&self) -> bool {
+        self.all.len() >= self.most
     }
 
     /// Whether a file was looked at.
-    pub(super) fn contains(&self, executable: &Executable) -> bool {
+    pub(crate) fn contains(&self, executable: &Executable) -> bool {
         self.all.contains_key(executable)
     }
 
     /// What is known of a file that was looked at.
-    pub(super) fn known(&self, executable: &Executable) -> Option<Known> {
-        Some(self.all.get(executable)?.as_ref()?.known)
+    pub(crate) fn known(&self, executable: &Executable) -> Option<K> {
+        Some(self.all.get(executable)?.as_ref()?.known.clone())
     }
 
     /// Looks at a file and sets the breakpoints that it needs and has not.
-    pub(super) fn add(
+    pub(crate) fn add(
         &mut self,
         executable: Executable,
         name: &str,
         file: &File,
-        plan: impl FnOnce(&Image<'_>) -> Option<(Plan, Interpreter)>,
+        plan: impl FnOnce(&File) -> Option<(K, Vec<Probe>)>,
     ) {
         let entry = self.examine(executable, name, file, plan);
         self.all.insert(executable, entry);
     }
 
-    /// `None` where the file is no runtime of ours or something is missing.
+    /// `None` where the file is none of ours or something is missing.
     fn examine(
         &self,
         executable: Executable,
         name: &str,
         file: &File,
-        plan: impl FnOnce(&Image<'_>) -> Option<(Plan, Interpreter)>,
-    ) -> Option<Entry> {
-        let image = Image::read(file)?;
-        let (plan, interpreter) = plan(&image)?;
-        let known = Known {
-            runtime: plan.runtime,
-            relocatable_from: image.relocatable.then(|| image.lowest_address()),
-            interpreter,
-            breakpoint: plan.probes.first().map(|probe| probe.offset),
-        };
-        if let Some(attached) = self.same_file(file, &plan.probes) {
+        plan: impl FnOnce(&File) -> Option<(K, Vec<Probe>)>,
+    ) -> Option<Entry<K>> {
+        let (known, probes) = plan(file)?;
+        if let Some(attached) = self.same_file(file, &probes) {
             tracing::debug!(name, "seen through another mount: its breakpoints stand");
             return Some(Entry { known, attached });
         }
-        match self.attach(executable, file, plan.probes) {
+        match self.attach(executable, file, probes) {
             Ok(attached) => {
                 let probes = attached.probes.len();
-                tracing::debug!(name, probes, runtime = ?plan.runtime, "breakpoints set");
+                tracing::debug!(name, probes, "breakpoints set");
                 let attached = Arc::new(attached);
                 Some(Entry { known, attached })
             }
@@ -141,7 +115,8 @@ impl Executables {
                 tracing::info!(
                     name,
                     error = format!("{error:#}"),
-                    "no breakpoints: calls of this program have no parents"
+                    "no breakpoints: {}",
+                    self.without
                 );
                 None
             }
@@ -207,7 +182,7 @@ impl Executables {
 
     /// Forgets what nobody runs, with its breakpoints. Those of a file that is still run through another mount are set
     /// anew through that one, so that a container that ended does not keep its mount.
-    pub(super) fn keep(&mut self, running: &HashMap<Executable, PathBuf>) {
+    pub(crate) fn keep(&mut self, running: &HashMap<Executable, PathBuf>) {
         self.all
             .retain(|executable, _| running.contains_key(executable));
         let moving: Vec<(Executable, Arc<Attached>)> = self

@@ -36,10 +36,8 @@ use anyhow::Result;
 use aya::maps::{HashMap as KernelMap, MapData};
 use observer_abi::process::{Runtime, strict};
 
-use self::{
-    executables::{Executables, Interpreter, Known},
-    plan::Plan,
-};
+use self::plan::Plan;
+pub(crate) use self::{executables::Executables, plan::Probe, text::stands_in};
 use super::Kernel;
 use crate::elf::{Executable, Image};
 use crate::thread_group;
@@ -72,10 +70,34 @@ const LIVES: u32 = 1 << 24;
 /// Times that an interpreter is looked at again until it has begun.
 const MOST_TRIES: u32 = 100;
 
+/// Most executables that are known at a time.
+const MOST_EXECUTABLES: usize = 256;
+
+/// What was found out about an executable.
+#[derive(Clone, Copy)]
+struct Known {
+    runtime: Runtime,
+    /// The lowest address in the file, where that may be loaded anywhere.
+    relocatable_from: Option<u64>,
+    interpreter: Interpreter,
+    /// Where in the file one of its breakpoints stands, if it needs any.
+    breakpoint: Option<u64>,
+}
+
+/// What has to be asked of each process that runs an interpreter.
+#[derive(Clone, Copy)]
+enum Interpreter {
+    /// It is none.
+    No,
+    /// The address of its runtime.
+    Python(u64),
+    Ruby(ruby::Place),
+}
+
 /// All executables with breakpoints, and the processes that the kernel was told about.
 pub struct Runtimes {
     map: KernelMap<MapData, u32, Runtime>,
-    executables: Executables,
+    executables: Executables<Known>,
     /// Interpreters that have not begun, and how often they were looked at.
     beginning: Vec<(u32, u32)>,
     /// Processes that the kernel was told about so far, modulo [`LIVES`].
@@ -96,7 +118,11 @@ impl Runtimes {
             kernel.runtimes()?
         };
         Ok(Self {
-            executables: Executables::new(kernel),
+            executables: Executables::new(
+                kernel,
+                MOST_EXECUTABLES,
+                "calls of this program have no parents",
+            ),
             map,
             beginning: Vec::new(),
             lives: 0,
@@ -213,7 +239,18 @@ impl Runtimes {
             if self.executables.is_full() {
                 return None;
             }
-            self.executables.add(executable, name, &file, plan);
+            self.executables.add(executable, name, &file, |file| {
+                let image = Image::read(file)?;
+                let (plan, interpreter) = plan(&image)?;
+                tracing::debug!(name, runtime = ?plan.runtime, "a runtime");
+                let known = Known {
+                    runtime: plan.runtime,
+                    relocatable_from: image.relocatable.then(|| image.lowest_address()),
+                    interpreter,
+                    breakpoint: plan.probes.first().map(|probe| probe.offset),
+                };
+                Some((known, plan.probes))
+            });
         }
         let known = self.executables.known(&executable)?;
         let stands = |offset| text::stands_in(&self.proc, pid, path, &file, offset);

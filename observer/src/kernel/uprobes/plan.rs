@@ -4,11 +4,11 @@ use observer_abi::process::Runtime;
 
 /// A kernel program and the place in the file where it belongs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Probe {
+pub(crate) struct Probe {
     /// Its name in the object.
-    pub(super) program: &'static str,
+    pub(crate) program: &'static str,
     /// Offset in the file.
-    pub(super) offset: u64,
+    pub(crate) offset: u64,
 }
 
 /// An executable's probes and what its processes' entry in the kernel says.

@@ -112,7 +112,7 @@ pub(super) fn following(file: &File, offset: u64) -> Vec<u64> {
 /// Whether a breakpoint stands in the text of a process, at an offset of a file that it has mapped and that is open as
 /// `file`: then the process has another byte there. Not so where it has put something else in the place of its text
 /// (Node's `--use-largepages`), or maps what the file was before an overlay filesystem copied it.
-pub(super) fn stands_in(proc: &Path, pid: u32, path: &Path, file: &File, offset: u64) -> bool {
+pub(crate) fn stands_in(proc: &Path, pid: u32, path: &Path, file: &File, offset: u64) -> bool {
     let folder = thread_group::folder(proc, pid);
     let find = || {
         let inode = file.metadata().ok()?.ino();
