@@ -1,10 +1,10 @@
 //! wrk: closed-loop load, as fast as the server answers.
 
-use std::net::SocketAddr;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
+use super::server::Nginx;
 use crate::command;
 
 /// What one run of wrk reached.
@@ -18,17 +18,28 @@ pub(super) struct Load {
     pub(super) p99: f64,
 }
 
+/// What becomes of connections.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Connections {
+    /// They are kept.
+    Kept,
+    /// Each request has one of its own.
+    Fresh,
+}
+
 /// Drives the server for some seconds over 16 connections from one thread.
 ///
 /// # Errors
 /// When wrk fails, or any request was answered with an error: such a run measures something else.
-pub(super) fn drive(address: SocketAddr, seconds: u32) -> Result<Load> {
-    let text = command::output(
-        Command::new("wrk")
-            .args(["-t1", "-c16", "--latency"])
-            .arg(format!("-d{seconds}s"))
-            .arg(format!("http://{address}/")),
-    )?;
+pub(super) fn drive(nginx: &Nginx, connections: Connections, seconds: u32) -> Result<Load> {
+    let scheme = if nginx.tls { "https" } else { "http" };
+    let mut wrk = Command::new("wrk");
+    wrk.args(["-t1", "-c16", "--latency"])
+        .arg(format!("-d{seconds}s"));
+    if connections == Connections::Fresh {
+        wrk.args(["-H", "Connection: close"]);
+    }
+    let text = command::output(wrk.arg(format!("{scheme}://{}/", nginx.address)))?;
     parse(&text).with_context(|| format!("wrk wrote:\n{text}"))
 }
 

@@ -27,6 +27,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 
 use crate::{debian, workspace};
+use load::Connections;
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
@@ -42,6 +43,9 @@ pub(crate) struct Options {
     /// Measure this daemon instead of building one
     #[arg(long, value_name = "FILE")]
     binary: Option<PathBuf>,
+    /// nginx and wrk speak TLS to each other: over kept connections, and over one for each request
+    #[arg(long, conflicts_with = "pipeline")]
+    tls: bool,
     /// Replay ring records on one core instead: exchanges a second and instructions an exchange, for each protocol
     #[arg(long, conflicts_with_all = ["tiers", "json", "binary"])]
     pipeline: bool,
@@ -60,6 +64,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     debian::install(&[
         ("bpftool", "bpftool"),
         ("nginx", "nginx-light"),
+        ("openssl", "openssl"),
         ("wrk", "wrk"),
     ])?;
     let binary = workspace::daemon(options.binary.as_deref(), workspace::Profile::Dist)?;
@@ -67,22 +72,43 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         return tiers::in_guest(options, &binary);
     }
     let sink = sink::Sink::start()?;
-    let nginx = server::Nginx::start()?;
+    let nginx = server::Nginx::start(options.tls)?;
     let bench = traced::Bench {
         options,
         binary: &binary,
         sink: sink.address(),
         nginx: &nginx,
+        connections: Connections::Kept,
     };
     if options.tiers.here {
         return tiers::here(&bench);
     }
+    let (scenarios, untraced) = if options.tls {
+        let fresh = traced::Bench {
+            connections: Connections::Fresh,
+            ..bench
+        };
+        let scenarios = [
+            ("kept", bench.run("kept connections", &[])?),
+            ("fresh", fresh.run("a connection each", &[])?),
+        ];
+        (scenarios, Vec::new())
+    } else {
+        let scenarios = [
+            (
+                "server only",
+                bench.run("server only", &["--exe", "nginx"])?,
+            ),
+            ("both ends", bench.run("both ends", &[])?),
+        ];
+        (scenarios, untraced::run(&bench)?)
+    };
     let report = report::Report {
         pairs: options.pairs,
         seconds: options.seconds,
-        server_only: bench.run("server only", &["--exe", "nginx"])?,
-        both_ends: bench.run("both ends", &[])?,
-        untraced: untraced::run(&bench)?,
+        tls: options.tls,
+        scenarios,
+        untraced,
     };
     if options.json {
         println!("{:#}", report.json());

@@ -9,8 +9,10 @@ use super::untraced::Workload;
 pub(super) struct Report {
     pub(super) pairs: u32,
     pub(super) seconds: u32,
-    pub(super) server_only: Scenario,
-    pub(super) both_ends: Scenario,
+    /// Over TLS, both ends traced.
+    pub(super) tls: bool,
+    /// Two, each with its name.
+    pub(super) scenarios: [(&'static str, Scenario); 2],
     pub(super) untraced: Vec<Workload>,
 }
 
@@ -43,21 +45,27 @@ const ROWS: [Row; 14] = [
 impl Report {
     /// Aligned text, a line a fact.
     pub(super) fn table(&self) -> String {
+        let over = if self.tls {
+            " over TLS, both ends traced"
+        } else {
+            ""
+        };
+        let [(first, one), (second, other)] = &self.scenarios;
         let mut text = format!(
-            "nginx, 1 worker, wrk -t1 -c16; medians of {} pairs of {} s\n\n{:<30}{:>14}{:>14}\n",
-            self.pairs, self.seconds, "", "server only", "both ends"
+            "nginx, 1 worker, wrk -t1 -c16{over}; medians of {} pairs of {} s\n\n{:<30}{first:>14}{second:>14}\n",
+            self.pairs, self.seconds, ""
         );
         for (name, value, digits) in ROWS {
-            let (one, both) = (value(&self.server_only), value(&self.both_ends));
-            text.push_str(&format!("{name:<30}{one:>14.digits$}{both:>14.digits$}\n"));
+            let (one, other) = (value(one), value(other));
+            text.push_str(&format!("{name:<30}{one:>14.digits$}{other:>14.digits$}\n"));
         }
-        for (scenario, name) in [
-            (&self.server_only, "server only"),
-            (&self.both_ends, "both ends"),
-        ] {
+        for (name, scenario) in &self.scenarios {
             for (reason, count) in &scenario.lost {
                 text.push_str(&format!("  {name} lost {count:.0}: {reason}\n"));
             }
+        }
+        if self.untraced.is_empty() {
+            return text;
         }
         text.push_str(&format!(
             "\n{:<30}{:>14}{:>14}\n",
@@ -79,13 +87,16 @@ impl Report {
             .iter()
             .map(|w| json!({"name": w.name, "bare_seconds": w.bare_seconds, "ratio": w.ratio}))
             .collect();
-        json!({
+        let mut report = json!({
             "pairs": self.pairs,
             "seconds": self.seconds,
-            "server_only": scenario(&self.server_only),
-            "both_ends": scenario(&self.both_ends),
+            "tls": self.tls,
             "untraced": untraced,
-        })
+        });
+        for (name, found) in &self.scenarios {
+            report[name.replace(' ', "_")] = scenario(found);
+        }
+        report
     }
 }
 

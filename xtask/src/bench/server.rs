@@ -2,19 +2,22 @@
 
 use std::fs;
 use std::net::{SocketAddr, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
 use super::observer::free_address;
+use crate::command;
 
 /// A running nginx; ended and its folder removed when dropped.
 pub(crate) struct Nginx {
     child: Child,
     folder: PathBuf,
     pub(crate) address: SocketAddr,
+    /// It answers over TLS.
+    pub(crate) tls: bool,
 }
 
 impl Nginx {
@@ -22,13 +25,16 @@ impl Nginx {
     ///
     /// # Errors
     /// When it can't be started; its own message goes to stderr.
-    pub(crate) fn start() -> Result<Self> {
+    pub(crate) fn start(tls: bool) -> Result<Self> {
         let folder = std::env::temp_dir().join(format!("observer-bench-{}", std::process::id()));
         fs::create_dir_all(folder.join("html"))?;
         fs::write(folder.join("html/index.html"), page())?;
         let address = free_address()?;
         let file = folder.join("nginx.conf");
-        fs::write(&file, configuration(address))?;
+        if tls {
+            certificate(&folder)?;
+        }
+        fs::write(&file, configuration(address, tls))?;
         let child = Command::new("nginx")
             .arg("-p")
             .arg(&folder)
@@ -41,6 +47,7 @@ impl Nginx {
             child,
             folder,
             address,
+            tls,
         };
         let began = Instant::now();
         while TcpStream::connect(address).is_err() {
@@ -83,7 +90,33 @@ fn page() -> String {
     "observer ".repeat(68)
 }
 
-fn configuration(address: SocketAddr) -> String {
+/// A certificate and its key, which nobody checks.
+fn certificate(folder: &Path) -> Result<()> {
+    command::output(
+        Command::new("openssl")
+            .args([
+                "req",
+                "-x509",
+                "-newkey",
+                "ec",
+                "-noenc",
+                "-subj",
+                "/CN=localhost",
+            ])
+            .args(["-pkeyopt", "ec_paramgen_curve:prime256v1", "-keyout"])
+            .arg(folder.join("key.pem"))
+            .arg("-out")
+            .arg(folder.join("cert.pem")),
+    )
+    .map(drop)
+}
+
+fn configuration(address: SocketAddr, tls: bool) -> String {
+    let listen = if tls {
+        "ssl; ssl_certificate cert.pem; ssl_certificate_key key.pem"
+    } else {
+        ""
+    };
     format!(
         "daemon off;
 worker_processes 1;
@@ -101,7 +134,7 @@ http {{
     uwsgi_temp_path uwsgi;
     scgi_temp_path scgi;
     server {{
-        listen {address};
+        listen {address} {listen};
         root html;
     }}
 }}

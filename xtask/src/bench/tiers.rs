@@ -63,6 +63,9 @@ pub(super) fn in_guest(options: &Options, binary: &Path) -> Result<()> {
     if options.tiers.server_only {
         words.push("--server-only".to_owned());
     }
+    if options.tls {
+        words.push("--tls".to_owned());
+    }
     let mut output = Vec::new();
     let outcome = vm::run_job(Job {
         kernel: &kernel,
@@ -161,6 +164,7 @@ fn print(options: &Options, found: &Value) -> Result<()> {
     } else {
         "nginx and wrk traced"
     };
+    let tls = if options.tls { " over TLS" } else { "" };
     let clock = if options.tiers.instructions {
         "; all times in instructions of 2 ns"
     } else {
@@ -168,7 +172,7 @@ fn print(options: &Options, found: &Value) -> Result<()> {
     };
     writeln!(
         stdout,
-        "{kernel}; nginx, 1 worker, wrk -t1 -c16; {traced}; medians of {pairs} pairs of {seconds} s{clock}\n"
+        "{kernel}; nginx, 1 worker, wrk -t1 -c16{tls}; {traced}; medians of {pairs} pairs of {seconds} s{clock}\n"
     )?;
     write!(stdout, "{:<28}", "")?;
     for name in tiers.keys() {

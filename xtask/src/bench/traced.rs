@@ -8,7 +8,7 @@ use std::time::Instant;
 use anyhow::Result;
 
 use super::http::Page;
-use super::load::{self, Load};
+use super::load::{self, Connections, Load};
 use super::observer::Observer;
 use super::server::Nginx;
 use super::statistics::median;
@@ -23,6 +23,7 @@ pub(super) struct Bench<'a> {
     pub(super) binary: &'a Path,
     pub(super) sink: SocketAddr,
     pub(super) nginx: &'a Nginx,
+    pub(super) connections: Connections,
 }
 
 /// Medians over the pairs of one scenario.
@@ -94,13 +95,13 @@ impl Bench<'_> {
     }
 
     fn drive(&self) -> Result<Load> {
-        load::drive(self.nginx.address, self.options.seconds)
+        load::drive(self.nginx, self.connections, self.options.seconds)
     }
 
     /// A load that is not measured, before each that is: what has just been started (the daemon, its programs) is cold,
     /// on an emulated processor for seconds.
     fn warm_up(&self) -> Result<()> {
-        load::drive(self.nginx.address, WARM_UP).map(drop)
+        load::drive(self.nginx, self.connections, WARM_UP).map(drop)
     }
 
     fn traced(&self, selectors: &[&str]) -> Result<Traced> {

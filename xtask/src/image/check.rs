@@ -35,7 +35,7 @@ pub(super) fn run(layout: &Path, work: &Path) -> Result<()> {
     let bundle = work.join("bundle");
     let configuration = unpack(layout, &bundle.join("rootfs"))?;
     let page = free_address()?;
-    let nginx = Nginx::start()?;
+    let nginx = Nginx::start(false)?;
     // By name, since an executable that is linked statically must find addresses without the host's library.
     let collector = TcpListener::bind("127.0.0.1:0")?;
     collector.set_nonblocking(true)?;
