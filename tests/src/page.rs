@@ -35,6 +35,12 @@ impl Page {
             .sum()
     }
 
+    /// How many series of a family have labels with this text.
+    pub fn series(&self, family: &str, label: &str) -> usize {
+        let fits = |series: &str| series.starts_with(family) && series.contains(label);
+        self.0.iter().filter(|(series, _)| fits(series)).count()
+    }
+
     /// Exchanges of servers that the metrics counted.
     pub fn served(&self, labels: &[&str]) -> u64 {
         self.sum("http_server_request_duration_seconds_count", labels) as u64

@@ -6,9 +6,9 @@ use zeroize::Zeroizing;
 const LONGEST: usize = 48;
 
 /// A traffic secret of TLS 1.3 (32 or 48 bytes) or a master secret of TLS 1.2 (48). It is wiped when it is dropped; it can be
-/// neither cloned nor printed.
+/// neither cloned nor printed. Its bytes stay where they are when it is moved, so that no copy is left behind.
 pub struct Secret {
-    bytes: Zeroizing<[u8; LONGEST]>,
+    bytes: Box<Zeroizing<[u8; LONGEST]>>,
     length: usize,
 }
 
@@ -19,7 +19,7 @@ impl Secret {
             return None;
         }
         let mut secret = Self {
-            bytes: Zeroizing::new([0; LONGEST]),
+            bytes: Box::new(Zeroizing::new([0; LONGEST])),
             length: bytes.len(),
         };
         secret.bytes[..bytes.len()].copy_from_slice(bytes);
@@ -33,10 +33,12 @@ impl Secret {
 
     /// Another copy, for another connection or direction.
     pub(crate) fn copy(&self) -> Self {
-        Self {
-            bytes: self.bytes.clone(),
+        let mut copy = Self {
+            bytes: Box::new(Zeroizing::new([0; LONGEST])),
             length: self.length,
-        }
+        };
+        copy.bytes.copy_from_slice(self.bytes.as_slice());
+        copy
     }
 
     /// Both are the same. Not in constant time: both were told by the same host's libraries.

@@ -4,6 +4,7 @@
 
 mod capture;
 mod context;
+mod key_points;
 mod process;
 mod render;
 mod rings;

@@ -11,6 +11,7 @@ use super::{
     Finding, Report, State, TierReport,
     capture::{kernel_tls, lockdown, preemption, send_hook, syscall},
     context::{hand_over, injection, parents},
+    key_points,
     process::{containers, namespace, privileges},
     rings, tls,
 };
@@ -64,7 +65,7 @@ fn probe() -> anyhow::Result<Report> {
     }
     let features = Features::probe(&types);
     // The same in every tier.
-    let mut breakpoints = None;
+    let (mut breakpoints, mut key_point) = (None, None);
     let mut encrypted = Vec::new();
     let tiers: Vec<TierReport> = Tier::ALL
         .into_iter()
@@ -79,8 +80,9 @@ fn probe() -> anyhow::Result<Report> {
             let tried = Kernel::try_tier(tier, &types, &features, &options);
             let refused = match tried {
                 Ok(mut kernel) => {
-                    breakpoints.get_or_insert_with(|| kernel.load_uprobes(uprobes::PROGRAMS));
                     encrypted.push((tier.as_str(), kernel.kernel_tls().clone()));
+                    breakpoints.get_or_insert_with(|| kernel.load_uprobes(uprobes::PROGRAMS));
+                    key_point.get_or_insert_with(|| key_points::arm(&mut kernel));
                     None
                 }
                 Err(error) => Some(error),
@@ -109,6 +111,7 @@ fn probe() -> anyhow::Result<Report> {
     if let Some(loaded) = breakpoints {
         findings.push(parents(loaded, &features, read.is_administrator()));
     }
+    findings.extend(key_point.map(|armed| key_points::finding(armed, &features)));
     injection(chosen, &types, &features, &mut findings);
     namespace(&mut findings);
     containers(&mut findings);

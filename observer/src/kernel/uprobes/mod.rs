@@ -39,6 +39,7 @@ use observer_abi::process::{Runtime, strict};
 use self::plan::Plan;
 pub(crate) use self::{executables::Executables, plan::Probe, text::stands_in};
 use super::Kernel;
+pub(crate) use super::breakpoints::Reach;
 use crate::elf::{Executable, Image};
 use crate::thread_group;
 

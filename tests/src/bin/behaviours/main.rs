@@ -32,6 +32,7 @@ mod lookups;
 mod namespace;
 mod report;
 mod rings;
+mod secrets;
 mod stage;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -53,6 +54,7 @@ const SHARED: &[&[Behaviour]] = &[
     lookups::BEHAVIOURS,
     identity::BEHAVIOURS,
     context::BEHAVIOURS,
+    secrets::BEHAVIOURS,
 ];
 
 fn main() -> ExitCode {
