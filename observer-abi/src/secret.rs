@@ -10,6 +10,10 @@ use crate::plain;
 
 /// Slots: secrets that may wait for the daemon.
 pub const SLOTS: u32 = 4096;
+/// A number in the ring that is no slot: this bit, and a process that hashes too much for its block functions to be followed.
+pub const BUSY: u32 = 1 << 31;
+/// Entries of block functions a second that a process may have.
+pub const MOST_HASHED: u32 = 1000;
 /// Bytes of the longest secret: SHA-384's, and TLS 1.2's master secrets.
 pub const LONGEST: usize = 48;
 /// Labels that are known at once: each copy of each label in each file.
@@ -66,6 +70,19 @@ pub struct SecretSlot {
     pub reserved: [u64; 2],
 }
 plain!(SecretSlot, 128);
+
+/// How often a process entered block functions. Written by the kernel.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Hashing {
+    /// When this second began, CLOCK_MONOTONIC ns.
+    pub since_ns: u64,
+    /// Entries in it.
+    pub entries: u32,
+    /// 1 once the daemon was told.
+    pub told: u32,
+}
+plain!(Hashing, 16);
 
 #[cfg(test)]
 mod tests {

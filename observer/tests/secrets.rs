@@ -9,14 +9,17 @@ use std::{
     io::Write as _,
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, atomic::Ordering},
 };
 
 use observer::{
     kernel::{Features, Kernel, KernelTypes, LoadOptions, SecretSlots},
     tls::{ArmedCounts, ArmedFiles, PROGRAMS, secrets},
 };
-use observer_abi::{loss::Counter, secret::label};
+use observer_abi::{
+    loss::Counter,
+    secret::{SecretSlot, label},
+};
 use observer_tests::{Certificate, Environment, Folder, Server, until};
 use sha2::{Digest as _, Sha256};
 
@@ -29,14 +32,21 @@ struct Observing {
     files: ArmedFiles,
     slots: SecretSlots,
     counts: Arc<ArmedCounts>,
+    /// Processes that hash too much.
+    busy: Vec<u32>,
 }
 
 impl Observing {
     fn begin() -> Self {
+        Self::but_for(std::process::id())
+    }
+
+    /// All processes but one.
+    fn but_for(observer_tgid: u32) -> Self {
         let types = KernelTypes::of_running_kernel().unwrap();
         let features = Features::probe(&types);
         let options = LoadOptions {
-            observer_tgid: std::process::id(),
+            observer_tgid,
             tls: true,
             ..LoadOptions::default()
         };
@@ -53,19 +63,21 @@ impl Observing {
             files,
             slots,
             counts,
+            busy: Vec::new(),
         }
     }
 
     /// What processes told since the last time, with how many secrets that was.
     fn told(&mut self, into: &mut Digests, is_it: impl Fn(u32) -> bool) {
-        self.slots.drain(|slot| {
+        let each = |slot: &SecretSlot| {
             if is_it(slot.tgid) {
                 let secret = &slot.secret[..slot.length as usize];
                 assert!(secrets::read(slot).is_some());
                 assert!(slot.time_ns > 0);
                 into.insert((slot.label, Sha256::digest(secret).into()));
             }
-        });
+        };
+        self.slots.drain(each, |pid| self.busy.push(pid));
     }
 
     fn counter(&self, wanted: Counter) -> u64 {
@@ -154,13 +166,7 @@ fn prove(server: &Server) {
     assert!(told == logged(&log), "{} told", told.len());
     assert_eq!(told.len(), OF_1_3 + OF_1_2);
     assert_eq!(observing.counter(Counter::SecretDropped), 0);
-    assert_eq!(
-        observing
-            .counts
-            .unknown
-            .load(std::sync::atomic::Ordering::Relaxed),
-        0
-    );
+    assert_eq!(observing.counts.unknown.load(Ordering::Relaxed), 0);
 }
 
 fn client(port: u16, version: &str, log: &Path) -> std::process::Child {
@@ -261,4 +267,84 @@ fn gnutls_tells_the_secrets_that_its_peer_logs() {
     }
     assert!(told == logged(&log), "{} told", told.len());
     assert_eq!(told.len(), OF_1_3 + OF_1_2);
+}
+
+/// A server of rustls in this process, with the file of its certificate; it answers each connection once.
+fn rustls_server(certificate: &Certificate) -> u16 {
+    use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
+    let certificates = CertificateDer::pem_file_iter(certificate.path().join("cert.pem"))
+        .unwrap()
+        .map(Result::unwrap)
+        .collect();
+    let key = PrivateKeyDer::from_pem_file(certificate.path().join("key.pem")).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(certificates, key)
+        .unwrap();
+    let config = Arc::new(config);
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let connection = rustls::ServerConnection::new(Arc::clone(&config)).unwrap();
+            let mut secure = rustls::StreamOwned::new(connection, stream.unwrap());
+            let _ = std::io::Read::read(&mut secure, &mut [0; 1000]);
+            let _ = secure.write_all(b"HTTP/1.0 200 OK\r\n\r\n");
+        }
+    });
+    port
+}
+
+#[test]
+fn rings_block_functions_tell_the_secrets_that_its_peer_logs_until_it_hashes_too_much() {
+    let Some(_environment) = Environment::enter() else {
+        return;
+    };
+    let certificate = Certificate::new();
+    let port = rustls_server(&certificate);
+    let mut observing = Observing::but_for(0);
+    let this = std::process::id();
+    observing.files.look_at_process(this);
+    assert_eq!(observing.counts.files.load(Ordering::Relaxed), 1);
+    let folder = Folder::new();
+    let log = folder.path().join("log");
+    let mut told = Digests::new();
+    for (version, count) in [("-tls1_3", OF_1_3), ("-tls1_2", OF_1_3 + OF_1_2)] {
+        let mut client = client(port, version, &log);
+        let mut input = client.stdin.take().unwrap();
+        let _ = input.write_all(b"GET / HTTP/1.0\r\n\r\n");
+        until("the server told what the client logged", || {
+            observing.told(&mut told, |pid| pid == this);
+            let logged = logged(&log);
+            // It tells keys, and not what they are for.
+            let known = |(_, digest): &(u32, [u8; 32])| told.contains(&(label::UNKNOWN, *digest));
+            (logged.len() >= count && logged.iter().all(known)).then_some(())
+        });
+        drop(input);
+        let _ = client.kill();
+        client.wait().unwrap();
+    }
+    let hits = observing.counter(Counter::KeyPointHit);
+    eprintln!("{hits} hits, {} keys in two handshakes", told.len());
+    let suites = rustls::crypto::ring::default_provider().cipher_suites;
+    let hash = suites[0].tls13().unwrap().common.hash_provider;
+    let hash = |times: usize| {
+        for _ in 0..times {
+            std::hint::black_box(hash.hash(b"a file"));
+        }
+    };
+    until("too much is said to be too much", || {
+        hash(2000);
+        observing.told(&mut told, |_| false);
+        observing.busy.contains(&this).then_some(())
+    });
+    observing.files.give_up(this);
+    assert_eq!(observing.counts.files.load(Ordering::Relaxed), 0);
+    assert_eq!(observing.counts.unknown.load(Ordering::Relaxed), 1);
+    let hits = observing.counter(Counter::KeyPointHit);
+    hash(2000);
+    assert_eq!(observing.counter(Counter::KeyPointHit), hits);
 }

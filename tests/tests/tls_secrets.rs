@@ -164,3 +164,86 @@ fn library(name: &str) -> String {
         .find(|line| line.contains(name) && line.contains("x86-64"));
     line.unwrap().split("=> ").nth(1).unwrap().to_owned()
 }
+
+#[test]
+fn no_secret_is_in_anything_that_the_daemon_writes() {
+    let Some(environment) = Environment::enter() else {
+        return;
+    };
+    let (certificate, folder) = (Certificate::new(), Folder::new());
+    let (_, server) = Server::static_nginx(&environment, &certificate, &folder);
+    let page = free_port();
+    let file = |name| fs::File::create(folder.path().join(name)).unwrap();
+    let mut daemon = Command::new(environment.binary())
+        .args([
+            "run",
+            "--print=json",
+            "--log-level=trace",
+            "--log-format=json",
+        ])
+        .arg(format!("--prometheus=127.0.0.1:{page}"))
+        .arg(format!("--port={}", server.port()))
+        .stdin(Stdio::null())
+        .stdout(file("stdout"))
+        .stderr(file("stderr"))
+        .spawn()
+        .unwrap();
+    until("it captures", || {
+        (observer_tests::get(page, "/readyz").ok()?.status == 200).then_some(())
+    });
+    let log = folder.path().join("log");
+    let mut client = Command::new("openssl")
+        .args(["s_client", "-tls1_3", "-quiet", "-connect"])
+        .arg(format!("127.0.0.1:{}", server.port()))
+        .arg("-keylogfile")
+        .arg(&log)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut input = client.stdin.take().unwrap();
+    input
+        .write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        .unwrap();
+    until("its secrets are told", || {
+        (event(&Page::fetch(page)?, "tls_secrets") >= OF_ONE_END).then_some(())
+    });
+    let shown = observer_tests::get(page, "/metrics").unwrap().body;
+    drop(input);
+    let _ = client.kill();
+    client.wait().unwrap();
+    let id = i32::try_from(daemon.id()).ok();
+    let id = id.and_then(rustix::process::Pid::from_raw).unwrap();
+    rustix::process::kill_process(id, rustix::process::Signal::TERM).unwrap();
+    assert!(daemon.wait().unwrap().success());
+    let written = ["stdout", "stderr"].map(|name| fs::read(folder.path().join(name)).unwrap());
+    let text = fs::read_to_string(log).unwrap();
+    let secrets: Vec<&str> = text
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .map(|line| line.rsplit(' ').next().unwrap())
+        .collect();
+    assert!(secrets.len() >= OF_ONE_END as usize);
+    for secret in secrets {
+        let pairs = secret.as_bytes().chunks(2);
+        let byte = |pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap();
+        let raw: Vec<u8> = pairs.map(byte).collect();
+        // As Debug would write it, too.
+        let listed = raw.iter().map(u8::to_string).collect::<Vec<_>>().join(", ");
+        let forms = [
+            secret.to_lowercase().into_bytes(),
+            secret.to_uppercase().into_bytes(),
+            listed.into_bytes(),
+            raw,
+        ];
+        for form in forms {
+            for output in [&shown, &written[0], &written[1]] {
+                // A part is too much.
+                let part = &form[..form.len() / 2];
+                let found = output.windows(part.len()).any(|window| window == part);
+                assert!(!found, "a secret is written");
+            }
+        }
+    }
+}

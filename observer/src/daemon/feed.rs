@@ -19,7 +19,7 @@ use aya::maps::{MapData, RingBuf};
 use observer_abi::process::{ProcessEvent, event};
 use rustix::event::{EventfdFlags, eventfd};
 
-use super::{identities::Finder, key_points::Begun};
+use super::{identities::Finder, key_points::Teller};
 use crate::{
     kernel::{PolicyMaps, reader},
     process::{PolicyPlan, Table},
@@ -64,7 +64,7 @@ struct Decisions {
     undecided: Receiver<ProcessEvent>,
     begun: SyncSender<u32>,
     /// Who arms key points.
-    mapping: Option<Begun>,
+    mapping: Option<Teller>,
     verdicts: Vec<(u32, bool)>,
     /// Processes that called exec, until that is decided on.
     executed: Vec<u32>,
@@ -79,7 +79,7 @@ impl Feed {
         policy: PolicyMaps,
         finder: Finder,
         begun: SyncSender<u32>,
-        mapping: Option<Begun>,
+        mapping: Option<Teller>,
         now_ns: u64,
     ) -> Self {
         let (undecided, to_decide) = sync_channel(UNDECIDED);

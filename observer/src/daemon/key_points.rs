@@ -46,40 +46,57 @@ const AGAIN: [Duration; 3] = [
 /// Processes that may wait to be looked at.
 const QUEUE: usize = 4096;
 
-/// Tells the thread of processes that began another program, or are captured from now on.
-pub(super) struct Begun {
+/// Tells the thread of processes.
+pub(super) struct Teller {
     to: SyncSender<u32>,
     news: Arc<OwnedFd>,
 }
 
-impl Begun {
-    /// With the thread's end.
-    ///
-    /// # Errors
-    /// The system has no descriptors left.
-    pub(super) fn new() -> Result<(Self, Beginnings)> {
-        let news = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
-            .context("no descriptor for processes that begin")?;
-        let news = Arc::new(news);
-        let (to, from) = sync_channel(QUEUE);
-        let begun = Self {
-            to,
-            news: Arc::clone(&news),
-        };
-        Ok((begun, Beginnings { from, news }))
-    }
-
-    /// Tells of one. With so many at once that it does not fit, what it maps is told by the kernel, or found by the sweep.
+impl Teller {
+    /// Tells of one. Of those that do not fit somebody tells again: the kernel or the sweep.
     pub(super) fn tell(&self, pid: u32) {
         let _ = self.to.try_send(pid);
         let _ = rustix::io::write(&self.news, &1u64.to_ne_bytes());
     }
 }
 
+/// Who tells the thread.
+pub(super) struct Tellers {
+    /// Of processes that began another program, or are captured from now on.
+    pub(super) begun: Teller,
+    /// Of processes that hash too much.
+    pub(super) hashing: Teller,
+}
+
 /// The thread's end.
 pub(super) struct Beginnings {
-    from: Receiver<u32>,
+    begun: Receiver<u32>,
+    hashing: Receiver<u32>,
     news: Arc<OwnedFd>,
+}
+
+impl Beginnings {
+    /// With the other ends.
+    ///
+    /// # Errors
+    /// The system has no descriptors left.
+    pub(super) fn new() -> Result<(Tellers, Self)> {
+        let news = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
+            .context("no descriptor for processes that begin")?;
+        let news = Arc::new(news);
+        let teller = || {
+            let (to, from) = sync_channel(QUEUE);
+            let news = Arc::clone(&news);
+            (Teller { to, news }, from)
+        };
+        let ((begun, of_begun), (hashing, of_hashing)) = (teller(), teller());
+        let beginnings = Self {
+            begun: of_begun,
+            hashing: of_hashing,
+            news,
+        };
+        Ok((Tellers { begun, hashing }, beginnings))
+    }
 }
 
 /// What the thread works with.
@@ -151,7 +168,7 @@ impl Armer {
                     files.sweep(is_captured);
                 }
             }
-            while let Ok(pid) = self.begun.from.try_recv() {
+            while let Ok(pid) = self.begun.begun.try_recv() {
                 if !is_captured(pid) {
                     continue;
                 }
@@ -163,6 +180,9 @@ impl Armer {
                 if mappings.is_none() {
                     again.push_back((Instant::now() + AGAIN[0], pid, 0));
                 }
+            }
+            while let Ok(pid) = self.begun.hashing.try_recv() {
+                files.give_up(pid);
             }
             look_again(&mut again, |pid| {
                 if is_captured(pid) {

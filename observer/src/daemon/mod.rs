@@ -59,7 +59,7 @@ use self::{
     feed::Feed,
     health::{Health, Stage},
     identities::Finder,
-    key_points::{Armer, Begun},
+    key_points::{Armer, Beginnings, Tellers},
     outlets::Outlets,
     page::{Page, Readings, SecretCounts},
     pipeline::Shared,
@@ -145,7 +145,10 @@ impl Daemon {
         let table = Arc::new(table);
         let finder = Finder::start(Arc::clone(&table), &health)?;
         let (begun, to_look_at) = sync_channel(runtimes::QUEUE);
-        let (mapping, mapped) = secrets.is_some().then(Begun::new).transpose()?.unzip();
+        let (tellers, beginnings) = secrets.is_some().then(Beginnings::new).transpose()?.unzip();
+        let (mapping, hashing) = tellers
+            .map(|Tellers { begun, hashing }| (begun, hashing))
+            .unzip();
         let feed = Feed::new(
             process_events,
             plan,
@@ -191,7 +194,8 @@ impl Daemon {
             config: shard::config(settings, &options),
         };
         let (distributor, inlets) = secrets
-            .map(|slots| Distributor::new(slots, rings.len()))
+            .zip(hashing)
+            .map(|(slots, hashing)| Distributor::new(slots, rings.len(), hashing))
             .transpose()?
             .unzip();
         let (mut threads, counters) =
@@ -224,7 +228,7 @@ impl Daemon {
             threads.push(looker.start(&health)?);
         }
         let armed = Arc::new(ArmedCounts::default());
-        if let Some(begun) = mapped {
+        if let Some(begun) = beginnings {
             let armer = Armer {
                 stop: Arc::clone(&stop),
                 shared: Arc::clone(&shared),

@@ -15,11 +15,13 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
+use observer_abi::secret::SecretSlot;
 use observer_protocol::tls::{Secret, Told};
 use rustix::event::{EventfdFlags, eventfd};
 
 use super::{
     health::{Health, Pulse},
+    key_points::Teller,
     threads::spawn,
 };
 use crate::{
@@ -30,7 +32,7 @@ use crate::{
 /// Longest time without a sign of life.
 const PULSE: Duration = Duration::from_secs(10);
 /// Longest wait.
-const PATIENCE: Duration = Duration::from_millis(500);
+const PATIENCE: Duration = Duration::from_millis(250);
 /// How long others may come behind the first. A shard holds what waits for a secret a hundred times longer.
 const BURST: Duration = Duration::from_millis(5);
 /// Secrets that may wait for a shard.
@@ -63,6 +65,8 @@ pub(super) struct Distributor {
     outlets: Vec<Outlet>,
     /// Secrets that a shard had no room for.
     dropped: Arc<AtomicU64>,
+    /// Who arms key points is told of processes that hash too much.
+    busy: Teller,
 }
 
 impl Distributor {
@@ -70,11 +74,16 @@ impl Distributor {
     ///
     /// # Errors
     /// The system has no descriptors left.
-    pub(super) fn new(slots: SecretSlots, shards: usize) -> Result<(Self, Vec<Inlet>)> {
+    pub(super) fn new(
+        slots: SecretSlots,
+        shards: usize,
+        busy: Teller,
+    ) -> Result<(Self, Vec<Inlet>)> {
         let mut distributor = Self {
             slots,
             outlets: Vec::new(),
             dropped: Arc::default(),
+            busy,
         };
         let mut inlets = Vec::new();
         for _ in 0..shards {
@@ -127,9 +136,10 @@ impl Distributor {
             slots,
             outlets,
             dropped,
+            busy,
         } = self;
         let mut any = false;
-        slots.drain(|slot| {
+        let each = |slot: &SecretSlot| {
             for outlet in outlets.iter() {
                 let Some((told, secret)) = secrets::read(slot) else {
                     return;
@@ -145,7 +155,9 @@ impl Distributor {
                 }
             }
             any = true;
-        });
+        };
+        // Said again a second later where there is no room.
+        slots.drain(each, |pid| busy.tell(pid));
         if any {
             for outlet in outlets {
                 // Full is as good.

@@ -12,7 +12,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use aya::maps::{MapData, RingBuf, Stack};
-use observer_abi::secret::SecretSlot;
+use observer_abi::secret::{BUSY, SecretSlot};
 use zeroize::Zeroizing;
 
 /// Words of a slot.
@@ -41,14 +41,19 @@ impl SecretSlots {
         Ok(all)
     }
 
-    /// Hands over every secret that was told so far, and wipes it here.
-    pub fn drain(&mut self, mut each: impl FnMut(&SecretSlot)) {
+    /// Hands over every secret that was told so far, and wipes it here; and each process that hashes too much to be
+    /// followed.
+    pub fn drain(&mut self, mut each: impl FnMut(&SecretSlot), mut busy: impl FnMut(u32)) {
         while let Some(record) = self.told.next() {
             let Ok(number) = <[u8; 4]>::try_from(&*record) else {
                 continue;
             };
             drop(record);
             let slot = u32::from_ne_bytes(number);
+            if slot & BUSY != 0 {
+                busy(slot & !BUSY);
+                continue;
+            }
             let Some(copy) = self.memory.take(slot) else {
                 continue;
             };

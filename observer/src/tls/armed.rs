@@ -34,7 +34,12 @@ use crate::{
 };
 
 /// Kernel programs at key points.
-pub const PROGRAMS: &[&str] = &["tls_secret", "tls_secret_go"];
+pub const PROGRAMS: &[&str] = &[
+    "tls_secret",
+    "tls_secret_go",
+    "tls_hmac_256",
+    "tls_hmac_512",
+];
 
 /// Most files that are known at a time: all programs and libraries of a host.
 const MOST_FILES: usize = 16_384;
@@ -138,6 +143,54 @@ impl ArmedFiles {
         }
     }
 
+    /// A process hashes so much that following its block functions would be felt: the files that it has them in lose their
+    /// breakpoints, for all who map them.
+    pub fn give_up(&mut self, pid: u32) {
+        let hashes = |points: &KeyPoints| {
+            let kinds = points.points.iter().map(|point| point.kind);
+            kinds
+                .into_iter()
+                .any(|kind| matches!(kind, Kind::Sha256Blocks | Kind::Sha512Blocks))
+        };
+        for mapped in mapped::of_process(&self.proc, pid) {
+            let found = mapped.open(&self.proc);
+            let Some(executable) = found.and_then(|(_, file)| Executable::of(&file)) else {
+                continue;
+            };
+            if !self
+                .told
+                .get(&executable)
+                .is_some_and(|points| hashes(points))
+            {
+                continue;
+            }
+            self.files.disarm(&executable);
+            tracing::info!(
+                name = %Path::new(&mapped.name).display(),
+                pid,
+                "it hashes too much to be followed: what is said over TLS is not read any more"
+            );
+            let gone: Vec<Executable> = self.told.keys().copied().collect();
+            for executable in gone {
+                if self.files.known(&executable).is_none() {
+                    self.untell(&executable);
+                    self.unknown.insert(executable);
+                }
+            }
+            self.seen.clear();
+            self.unknown_processes.insert(pid);
+        }
+        self.count();
+    }
+
+    /// Takes back what was told of a file.
+    fn untell(&mut self, executable: &Executable) {
+        if let Some(points) = self.told.remove(executable) {
+            self.labels.remove(&points);
+            self.unused.remove(executable);
+        }
+    }
+
     /// Looks at all that captured processes have mapped, and takes the breakpoints out of what nobody maps any more.
     pub fn sweep(&mut self, is_captured: impl Fn(u32) -> bool) {
         self.seen.clear();
@@ -200,11 +253,8 @@ impl ArmedFiles {
             .retain(|executable| running.contains_key(executable));
         let gone: Vec<Executable> = self.told.keys().copied().collect();
         for executable in gone {
-            if self.files.known(&executable).is_none()
-                && let Some(points) = self.told.remove(&executable)
-            {
-                self.labels.remove(&points);
-                self.unused.remove(&executable);
+            if self.files.known(&executable).is_none() {
+                self.untell(&executable);
             }
         }
         self.count();
@@ -238,7 +288,7 @@ impl ArmedFiles {
                 Err(reason) => {
                     speaks_tls = is_of_tls(&reason);
                     if speaks_tls {
-                        tracing::info!(name = shown, %reason, "TLS is not read");
+                        tracing::info!("TLS in {shown} is not read: {reason}");
                     }
                     None
                 }
@@ -312,20 +362,17 @@ impl ArmedFiles {
 
 /// The program for each point of a file.
 fn probes(points: &KeyPoints) -> Vec<Probe> {
-    let program = |kind| {
-        Some(match kind {
-            Kind::LogSecret => "tls_secret",
-            Kind::GoWriteKeyLog => "tls_secret_go",
-            Kind::Sha256Blocks | Kind::Sha512Blocks => return None,
-        })
+    let program = |kind| match kind {
+        Kind::LogSecret => "tls_secret",
+        Kind::GoWriteKeyLog => "tls_secret_go",
+        Kind::Sha256Blocks => "tls_hmac_256",
+        Kind::Sha512Blocks => "tls_hmac_512",
     };
     let points = points.points.iter();
     points
-        .filter_map(|point| {
-            Some(Probe {
-                program: program(point.kind)?,
-                offset: point.offset,
-            })
+        .map(|point| Probe {
+            program: program(point.kind),
+            offset: point.offset,
         })
         .collect()
 }

@@ -71,6 +71,7 @@ pub(super) fn sizes(needs: Needs, options: &LoadOptions) -> Vec<(&'static str, u
         ("SECRETS", !options.tls),
         ("FREE_SECRETS", !options.tls),
         ("KEY_LABELS", !options.tls),
+        ("HASHING", !options.tls),
     ];
     sizes.extend(
         unused

@@ -180,6 +180,22 @@ impl<K: Clone> Executables<K> {
         })
     }
 
+    /// Takes the breakpoints out of a file, for as long as it is known.
+    pub(crate) fn disarm(&mut self, executable: &Executable) {
+        let Some(Some(entry)) = self.all.get(executable) else {
+            return;
+        };
+        let attached = Arc::clone(&entry.attached);
+        for entry in self.all.values_mut() {
+            if entry
+                .as_ref()
+                .is_some_and(|entry| Arc::ptr_eq(&entry.attached, &attached))
+            {
+                *entry = None;
+            }
+        }
+    }
+
     /// Forgets what nobody runs, with its breakpoints. Those of a file that is still run through another mount are set
     /// anew through that one, so that a container that ended does not keep its mount.
     pub(crate) fn keep(&mut self, running: &HashMap<Executable, PathBuf>) {
