@@ -294,6 +294,8 @@ pub trait Protocol: Sized {
     const NUMBER: Number;
     /// Its exchanges have ids ([`Key::Id`]), else order tells which answer is whose.
     const MULTIPLEXED: bool;
+    /// What it is called where both ends agree on a protocol within TLS (ALPN, RFC 7301).
+    const ALPN: &'static [&'static [u8]] = &[];
     /// What the head of a request says.
     type Request<'a>;
     /// What the head of an answer says.

@@ -44,6 +44,7 @@ impl RequestKind {
 impl Protocol for Http1 {
     const NUMBER: Number = Number(1);
     const MULTIPLEXED: bool = false;
+    const ALPN: &'static [&'static [u8]] = &[b"http/1.1", b"http/1.0"];
     type Request<'a> = &'a mut RequestHead;
     type Response<'a> = ResponseHead;
 

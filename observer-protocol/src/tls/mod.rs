@@ -1,7 +1,5 @@
 //! TLS read at the wire: comes in what each side sent, in [records](Record), and secrets that libraries told; goes out what was
 //! said, and how the handshake went. Owns: the keys, which are wiped when they are dropped.
-//!
-//! Nothing asks for these parts yet but tests: the daemon knows TLS by [`RECORDS`] alone.
 
 mod alert;
 mod candidates;

@@ -1,8 +1,11 @@
 //! What all connections of a shard share, and where results go.
 
+use std::collections::VecDeque;
+
 use observer_protocol::tls::Candidates;
 
 use super::{Ids, StreamCounters, slab::Slab};
+use crate::identity::ConnectionKey;
 
 /// Secrets of TLS 1.3's connections that are kept: those of 3,000 handshakes. Nearly all are used within a second.
 const TRAFFIC_SECRETS: usize = 16 * 1024;
@@ -17,11 +20,12 @@ pub(crate) struct Books {
     pub(crate) opens: Slab,
     pub(crate) held: Held,
     pub(crate) secrets: Candidates,
+    pub(crate) sealed: Sealed,
 }
 
 impl Books {
-    /// Room for so many open exchanges and bytes of unfinished heads.
-    pub(crate) fn new(exchanges: usize, held_bytes: usize) -> Self {
+    /// Room for so many open exchanges, bytes of unfinished heads, and bytes of ciphertext.
+    pub(crate) fn new(exchanges: usize, held_bytes: usize, ciphertext_bytes: usize) -> Self {
         Self {
             ids: Ids::new(),
             counters: StreamCounters::default(),
@@ -31,6 +35,11 @@ impl Books {
                 most: held_bytes,
             },
             secrets: Candidates::new(TRAFFIC_SECRETS, MASTER_SECRETS),
+            sealed: Sealed {
+                bytes: 0,
+                most: ciphertext_bytes,
+                waiting: VecDeque::new(),
+            },
         }
     }
 
@@ -42,6 +51,7 @@ impl Books {
             opens: &mut self.opens,
             held: &mut self.held,
             secrets: &mut self.secrets,
+            sealed: &mut self.sealed,
         }
     }
 }
@@ -54,6 +64,30 @@ pub(crate) struct Output<'a, S> {
     pub(crate) opens: &'a mut Slab,
     pub(crate) held: &'a mut Held,
     pub(crate) secrets: &'a mut Candidates,
+    pub(crate) sealed: &'a mut Sealed,
+}
+
+/// Ciphertext that all connections of a shard keep: what waits for its key, and records that have not come whole.
+#[derive(Debug)]
+pub(crate) struct Sealed {
+    bytes: usize,
+    most: usize,
+    /// Connections of which some waits for a key.
+    pub(crate) waiting: VecDeque<ConnectionKey>,
+}
+
+impl Sealed {
+    /// A connection kept `before` bytes and keeps `now`. Says whether all together are more than there is room for.
+    pub(crate) const fn change(&mut self, before: usize, now: usize) -> bool {
+        self.bytes = self.bytes.saturating_sub(before).saturating_add(now);
+        self.bytes > self.most
+    }
+
+    /// How many there are.
+    #[cfg(test)]
+    pub(crate) const fn bytes(&self) -> usize {
+        self.bytes
+    }
 }
 
 /// Bytes of unfinished heads that all connections of a shard keep.

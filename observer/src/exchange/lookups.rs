@@ -353,6 +353,7 @@ impl<Q> Lookup<Q> {
                 local: self.local,
                 peer: self.server,
                 tls: false,
+                session: None,
                 times: self.times,
                 context: self.context,
                 incomplete,

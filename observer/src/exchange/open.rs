@@ -1,9 +1,14 @@
 //! An exchange that has not ended yet.
 
+use std::sync::Arc;
+
 use observer_protocol::protocol::Replies;
 
 use super::{Exchange, Incomplete, InferredLink, Times, TraceContext};
-use crate::identity::{Address, ConnectionKey, ProcessKey, Role};
+use crate::{
+    identity::{Address, ConnectionKey, ProcessKey, Role},
+    protocol::tls::Tls,
+};
 
 /// What all exchanges of a connection have in common.
 #[derive(Clone, Debug)]
@@ -20,6 +25,8 @@ pub(crate) struct Ends {
     pub(crate) peer: Address,
     /// TLS lies below what was read.
     pub(crate) tls: bool,
+    /// What its session agreed on, where it is read at the wire.
+    pub(crate) session: Option<Arc<Tls>>,
 }
 
 /// A socket call, without its bytes.
@@ -189,5 +196,6 @@ impl Open {
         common.local.clone_from(&ends.local);
         common.peer.clone_from(&ends.peer);
         common.tls = ends.tls;
+        common.session.clone_from(&ends.session);
     }
 }

@@ -27,4 +27,40 @@ counters! {
     secrets,
     /// Those that were wiped without having opened anything: of other shards' connections, of QUIC, of refused handshakes.
     secrets_unused,
+    /// Secrets that were proven to be a direction's of a connection.
+    secrets_proven,
+    /// Connections seen.
+    connections,
+    /// Connections of which something that the application says was read.
+    connections_read,
+    /// Connections given up: no secret came that opens them.
+    no_key,
+    /// Connections given up: their hellos were not seen, so they are older than observer.
+    no_handshake,
+    /// Connections given up: what protects their records is not read.
+    unknown_cipher,
+    /// Connections given up: records were lost, and their numbers were not found again.
+    lost,
+    /// Connections left alone once their handshake was over: both ends agreed on HTTP/2.
+    http2,
+    /// Connections left alone once their handshake was over: both ends agreed on another protocol that is not read.
+    other_protocol,
+    /// Records seen.
+    records,
+    /// Records that stayed closed, as no secret came in time.
+    records_no_key,
+    /// Records that stayed closed, as nothing proved their key or their number.
+    records_unproven,
+    /// Records that stayed closed, as their number was not found behind a loss.
+    records_lost,
+    /// Records that stayed closed, as what they carry was not captured.
+    records_unknown_content,
+    /// Records that stayed closed for another reason.
+    records_unreadable,
+    /// Times that what waited for a key was given up, because all connections together kept too much.
+    released,
+    /// Handshakes that were seen from begin to end.
+    handshakes,
+    /// Those of them that failed.
+    handshakes_failed,
 }

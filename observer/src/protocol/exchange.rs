@@ -1,8 +1,11 @@
 //! One request and its response, whatever the protocol.
 
-use std::ops::{Deref, DerefMut};
+use std::{
+    ops::{Deref, DerefMut},
+    sync::Arc,
+};
 
-use super::{Detail, Outcome};
+use super::{Detail, Outcome, tls::Tls};
 use crate::identity::{Address, ConnectionKey, ProcessKey, Role};
 
 /// Points in time of an exchange: CLOCK_MONOTONIC ns, as seen at this end's socket calls.
@@ -213,8 +216,10 @@ pub struct Common {
     pub local: Address,
     /// The other end's address.
     pub peer: Address,
-    /// TLS lies below what was read: the plaintext of a connection that the kernel encrypts.
+    /// TLS lies below what was read.
     pub tls: bool,
+    /// What its session agreed on, where it was read at the wire; nothing of a connection that the kernel encrypts.
+    pub session: Option<Arc<Tls>>,
     /// When what happened.
     pub times: Times,
     /// Where it stands in its trace.
@@ -254,6 +259,7 @@ impl Exchange {
                 local: Address::Unknown,
                 peer: Address::Unknown,
                 tls: false,
+                session: None,
                 times: Times::default(),
                 context: TraceContext::root([0; 16], [0; 8]),
                 incomplete: None,

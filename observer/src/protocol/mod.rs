@@ -19,6 +19,7 @@ mod outcome;
 pub(crate) mod samples;
 mod series;
 mod summary;
+pub mod tls;
 #[cfg(any(test, feature = "made-up"))]
 pub mod turns;
 
@@ -125,6 +126,8 @@ protocols! {
     1 => http1::HttpExchange as Http1,
     /// DNS over UDP.
     2 => dns::DnsExchange as Dns,
+    /// Handshakes of TLS.
+    3 => tls::Handshake as Tls,
     /// One that nobody speaks, for tests.
     200 => made_up::MadeUpExchange as MadeUp if any(test, feature = "made-up"),
 }

@@ -40,6 +40,7 @@ pub(crate) fn exchange(role: Role) -> Exchange {
             local: Address::Inet(local),
             peer: Address::Inet(peer),
             tls: false,
+            session: None,
             times: Times {
                 request_start: 1_000_000_000,
                 request_end: 1_001_000_000,

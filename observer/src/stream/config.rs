@@ -9,6 +9,9 @@ pub struct StreamConfig {
     pub max_exchanges: usize,
     /// Bytes of unfinished heads that are kept of all of them together; beyond, heads that grow are let go.
     pub held_bytes: usize,
+    /// Bytes of TLS's ciphertext that are kept of all of them together, while keys or the rest of records are awaited; beyond, a
+    /// connection's are given up.
+    pub ciphertext_bytes: usize,
     /// Largest head that is parsed whole, bytes.
     pub head_bytes: usize,
     /// [`Settings::request_budget`](observer_abi::control::Settings::request_budget), bytes.
@@ -20,12 +23,13 @@ pub struct StreamConfig {
 }
 
 impl Default for StreamConfig {
-    /// 16,384 connections and 65,536 open exchanges; heads of 16 KiB, 8 MiB of unfinished ones; budgets of 16 and 4 KiB; a check each minute.
+    /// 16,384 connections and 65,536 open exchanges; heads of 16 KiB, 8 MiB of unfinished ones, 16 MiB of ciphertext; budgets of 16 and 4 KiB; a check each minute.
     fn default() -> Self {
         Self {
             max_connections: 16 * 1024,
             max_exchanges: 64 * 1024,
             held_bytes: 8 * 1024 * 1024,
+            ciphertext_bytes: 16 * 1024 * 1024,
             head_bytes: 16 * 1024,
             request_budget: 16 * 1024,
             response_budget: 4 * 1024,

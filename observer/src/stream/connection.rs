@@ -20,6 +20,7 @@ use super::{
 use crate::{
     exchange::{Call, Ends, Incomplete, InferredLink, LinkMethod, Output, Sink, Slab, Unseen},
     identity::{Address, ConnectionKey, ProcessKey, Role},
+    tls::session::Session,
 };
 
 /// Readings of an entry that is gone, or ahead of the records, before the records are taken for lost: more than a second.
@@ -28,7 +29,7 @@ use crate::{
 pub(super) const PATIENCE: u8 = 6;
 /// Readings of the entry after which the rest of a request is no longer awaited where its response has ended: more
 /// than a second.
-const UNFINISHED_REQUEST_READINGS: u8 = 6;
+pub(super) const UNFINISHED_REQUEST_READINGS: u8 = 6;
 
 /// One connection.
 #[derive(Debug)]
@@ -43,7 +44,7 @@ pub(super) struct Connection {
     /// Something of that was understood.
     pub(super) understood: bool,
     /// When the connection was established and accepted, until its first request is about to come.
-    established_ns: (u64, u64),
+    pub(super) established_ns: (u64, u64),
     /// Process and thread of the last call.
     pub(super) call: Call,
     pub(super) from_start: bool,
@@ -64,6 +65,10 @@ pub(super) struct Connection {
     pub(super) queued: bool,
     /// Its entry is to be read even if no exchange is open: does it still exist?
     pub(super) check: bool,
+    /// Its bytes are TLS's: positions of records and entries are those of the ciphertext, and
+    pub(super) sealed: bool,
+    /// this reads them, unless nothing is read any more.
+    pub(super) session: Option<Box<Session>>,
 }
 
 impl Connection {
@@ -80,6 +85,7 @@ impl Connection {
                 local: Address::Unknown,
                 peer: Address::Unknown,
                 tls: false,
+                session: None,
             },
             role: RoleSource::Unknown,
             directions: [Direction::default(); 2],
@@ -104,6 +110,8 @@ impl Connection {
             readings: 0,
             queued: false,
             check: false,
+            sealed: false,
+            session: None,
         };
         connection.learn_role(header.role);
         connection
@@ -156,6 +164,10 @@ impl Connection {
         self.learn_role(data.header.role);
         if run.established_ns != 0 {
             self.established_ns = (run.established_ns, run.accepted_ns);
+        }
+        if data.header.flags & flag::TLS != 0 {
+            self.sealed_run(run, payload, config, out);
+            return;
         }
         if self.ignored || !self.recognise(data.header.direction, payload, config, out) {
             self.directions[direction].start_run(run.run);
@@ -223,7 +235,9 @@ impl Connection {
             };
         }
         self.learn_role(data.header.role);
-        if self.conversation.is_some() {
+        if data.header.flags & flag::TLS != 0 {
+            self.sealed_data(data, payload, config, out);
+        } else if self.conversation.is_some() {
             self.data(data, payload, config, out);
         }
     }
@@ -300,7 +314,7 @@ impl Connection {
 
     /// The same. `counted`: what no record brought of them was not to be shipped.
     #[inline]
-    fn skip_to<S: Sink>(
+    pub(super) fn skip_to<S: Sink>(
         &mut self,
         direction: usize,
         end: u64,
@@ -362,7 +376,7 @@ impl Connection {
 
     /// The current message of `direction` may have ended.
     #[inline]
-    fn end_of_run<S: Sink>(
+    pub(super) fn end_of_run<S: Sink>(
         &mut self,
         direction: usize,
         tail: u64,
@@ -388,6 +402,10 @@ impl Connection {
         config: &StreamConfig,
         out: &mut Output<'_, S>,
     ) {
+        if self.sealed {
+            self.sealed_entry(entry, config, out);
+            return;
+        }
         if !self.needs_entry(out.opens) {
             return;
         }
@@ -418,6 +436,10 @@ impl Connection {
         config: &StreamConfig,
         out: &mut Output<'_, S>,
     ) {
+        if self.sealed {
+            self.sealed_closed(record, config, out);
+            return;
+        }
         let reset = record.header.flags & flag::RESET != 0;
         let next = if reset { Next::Unknown } else { Next::End };
         for direction in [INBOUND, OUTBOUND].map(usize::from) {
@@ -436,6 +458,12 @@ impl Connection {
         if let Some(conversation) = self.conversation {
             conversation.close(time_ns, response_ns, reset, self.call, &self.ends, out);
         }
+    }
+
+    /// It is forgotten: ends what is open.
+    pub(super) fn forget<S: Sink>(&mut self, out: &mut Output<'_, S>) {
+        self.abandon(out);
+        self.unseal(out);
     }
 
     /// Ends what is open.

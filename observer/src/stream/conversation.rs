@@ -39,6 +39,14 @@ macro_rules! conversation {
                 found
             }
 
+            /// The protocol that both ends agreed on under this name; `None` where it is not read.
+            pub(super) fn agreed(name: &[u8]) -> Option<Number> {
+                $($(#[$attribute])* if <$Protocol>::ALPN.contains(&name) {
+                    return Some(<$Protocol>::NUMBER);
+                })*
+                None
+            }
+
             pub(super) fn number(&self) -> Number {
                 match self { $($(#[$attribute])* Self::$Name(_) => <$Protocol>::NUMBER,)* }
             }

@@ -15,6 +15,7 @@ mod recognition;
 mod record;
 #[cfg(test)]
 mod script;
+mod sealed;
 mod shard;
 #[cfg(test)]
 mod tests;

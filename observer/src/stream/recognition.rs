@@ -137,7 +137,10 @@ impl Connection {
         if (findings.pipelined || findings.head_too_large) && !self.full {
             out.counters.pipelined += u64::from(findings.pipelined);
             self.full = true;
-            out.sink.set_mode(self.ends.key, shape::FULL, 0);
+            // Of TLS, records are shipped whole up to a budget a run: there is no more to ask for.
+            if !self.sealed {
+                out.sink.set_mode(self.ends.key, shape::FULL, 0);
+            }
         }
         for side in [Side::Request, Side::Response] {
             if findings.foreign[side.index()] {
@@ -200,6 +203,10 @@ impl Connection {
 
     /// Has the kernel ship what the protocol needs.
     fn ask_for<S: Sink>(&mut self, conversation: &Conversation, out: &mut Output<'_, S>) {
+        if self.sealed {
+            // Of TLS, records are shipped, whatever is inside.
+            return;
+        }
         let wanted = match conversation.shape() {
             // What it ships of a connection that nothing was said about.
             Shape::Head if !self.full => return,
@@ -223,7 +230,7 @@ impl Connection {
         }
     }
 
-    fn ignore<S: Sink>(&mut self, out: &mut Output<'_, S>) {
+    pub(super) fn ignore<S: Sink>(&mut self, out: &mut Output<'_, S>) {
         self.abandon(out);
         self.ignored = true;
         out.sink.set_mode(self.ends.key, shape::IGNORE, 0);

@@ -1,7 +1,10 @@
 //! A shard: the connections of one ring.
 
 use foldhash::{HashMap, HashSet};
-use observer_abi::{connection, record::RecordHeader};
+use observer_abi::{
+    connection,
+    record::{ConnectionClosed, RecordHeader},
+};
 use observer_protocol::tls::{Secret, Told};
 
 use super::{
@@ -21,6 +24,8 @@ const MAX_PROCESSES: usize = 16 * 1024;
 /// Least time between two looks at all connections, ns.
 const SWEEP_NS: u64 = 10_000_000_000;
 
+/// Connections that may have ended and wait for their key.
+const MAX_PARKED: usize = 4096;
 /// How long a secret of TLS 1.3 is kept that opens nothing, ns.
 const TRAFFIC_SECRET_NS: u64 = 30_000_000_000;
 /// How long a master secret of TLS 1.2 is kept behind its last use, ns: a resumption tells none.
@@ -37,6 +42,8 @@ pub struct Shard {
     due: Due,
     lookups: Lookups<NameService>,
     books: Books,
+    /// Connections that ended while ciphertext waited for its key, with their end.
+    parked: HashMap<ConnectionKey, (Box<Connection>, Box<ConnectionClosed>)>,
     swept_ns: u64,
     aligned: Aligned,
 }
@@ -51,7 +58,12 @@ impl Shard {
             last_process: None,
             due: Due::default(),
             lookups: Lookups::default(),
-            books: Books::new(config.max_exchanges, config.held_bytes),
+            books: Books::new(
+                config.max_exchanges,
+                config.held_bytes,
+                config.ciphertext_bytes,
+            ),
+            parked: HashMap::default(),
             swept_ns: 0,
             aligned: Aligned::default(),
         }
@@ -66,6 +78,12 @@ impl Shard {
     #[cfg(test)]
     pub(super) const fn held_bytes(&self) -> usize {
         self.books.held.bytes()
+    }
+
+    /// Bytes of ciphertext that are kept.
+    #[cfg(test)]
+    pub(super) const fn kept_ciphertext(&self) -> usize {
+        self.books.sealed.bytes()
     }
 
     /// Takes one record as it lies in the ring. One that cannot be read is counted and dropped.
@@ -116,8 +134,15 @@ impl Shard {
                 if known.is_some_and(|known| known.key().generation == header.generation) {
                     let connection = self.connections.remove(&header.sock);
                     let mut out = self.books.output(sink);
-                    if let Some(connection) = connection {
-                        connection.closed(closed, &self.config, &mut out);
+                    match connection {
+                        Some(connection)
+                            if connection.waits() && self.parked.len() < MAX_PARKED =>
+                        {
+                            let parked = (connection, Box::new(*closed));
+                            self.parked.insert(parked.0.key(), parked);
+                        }
+                        Some(connection) => connection.closed(closed, &self.config, &mut out),
+                        None => {}
                     }
                 } else if known.is_some() {
                     self.books.counters.stale_records += 1;
@@ -145,9 +170,41 @@ impl Shard {
     /// A library told a secret at `now_ns`. Whose it is shows when it opens a record: of this shard's connections or of others', so
     /// each shard is told.
     pub fn told(&mut self, told: Told, secret: Secret, now_ns: u64, sink: &mut impl Sink) {
-        let _ = sink;
         self.books.counters.tls.secrets += 1;
         self.books.secrets.add(told, secret, now_ns);
+        self.waiting(sink, |connection, config, out| {
+            connection.told(now_ns, config, out);
+        });
+    }
+
+    /// Goes through the connections of which some ciphertext waits. Those that wait no longer go, those that have ended meanwhile end.
+    fn waiting<S: Sink>(
+        &mut self,
+        sink: &mut S,
+        mut each: impl FnMut(&mut Connection, &StreamConfig, &mut Output<'_, S>),
+    ) {
+        for _ in 0..self.books.sealed.waiting.len() {
+            let Some(key) = self.books.sealed.waiting.pop_front() else {
+                return;
+            };
+            let mut out = self.books.output(sink);
+            let connection = match find(&mut self.connections, key) {
+                Some(connection) => connection,
+                None => match self.parked.get_mut(&key) {
+                    Some((connection, _)) => &mut **connection,
+                    None => continue,
+                },
+            };
+            each(connection, &self.config, &mut out);
+            if connection.waits() {
+                out.sealed.waiting.push_back(key);
+                continue;
+            }
+            connection.set_queued(false);
+            if let Some((connection, closed)) = self.parked.remove(&key) {
+                connection.closed(&closed, &self.config, &mut out);
+            }
+        }
     }
 
     /// Connections whose entry is to be read now and given to [`observe`](Self::observe): their last record is some
@@ -207,7 +264,7 @@ impl Shard {
             // The record of its end may be on its way.
             None if connection.readings < PATIENCE => connection.check = true,
             None => {
-                connection.abandon(&mut out);
+                connection.forget(&mut out);
                 out.counters.closes_lost += 1;
                 self.connections.remove(&key.sock);
                 self.books.counters.connections = self.connections.len() as u64;
@@ -220,6 +277,10 @@ impl Shard {
     pub fn sweep(&mut self, now_ns: u64, sink: &mut impl Sink) {
         let mut out = self.books.output(sink);
         self.lookups.expire(now_ns, &mut out);
+        self.waiting(sink, |connection, config, out| {
+            connection.expire_sealed(now_ns, config, out);
+        });
+        let mut out = self.books.output(sink);
         if now_ns.saturating_sub(self.swept_ns) < SWEEP_NS {
             return;
         }
@@ -246,7 +307,10 @@ impl Shard {
     pub fn drain(&mut self, _now_ns: u64, sink: &mut impl Sink) {
         let mut out = self.books.output(sink);
         for (_, mut connection) in self.connections.drain() {
-            connection.abandon(&mut out);
+            connection.forget(&mut out);
+        }
+        for (_, (connection, closed)) in self.parked.drain() {
+            connection.closed(&closed, &self.config, &mut out);
         }
         self.lookups.abandon(&mut out);
         self.books.counters.connections = 0;
@@ -292,7 +356,7 @@ impl Shard {
         let connection = Box::new(Connection::new(header));
         if let Some(mut replaced) = self.connections.insert(header.sock, connection) {
             self.books.counters.closes_lost += 1;
-            replaced.abandon(&mut self.books.output(sink));
+            replaced.forget(&mut self.books.output(sink));
         }
     }
 
@@ -308,7 +372,7 @@ impl Shard {
         for (_, sock) in &ages[..count] {
             if let Some(mut connection) = self.connections.remove(sock) {
                 self.books.counters.connections_evicted += 1;
-                connection.abandon(&mut self.books.output(sink));
+                connection.forget(&mut self.books.output(sink));
             }
         }
     }

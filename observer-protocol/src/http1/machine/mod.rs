@@ -179,6 +179,11 @@ impl Machine {
             if position >= to {
                 return None;
             }
+            if matches!(self.state, State::OutOfSync) {
+                // Another message may have been in it: one that is awaited is not the next one that is seen.
+                self.position = Some(to);
+                return Some(Step::Note(Note::Lost { from: position, to }));
+            }
             if let Some(step) = self.unseen(position, to, Unseen::Counted, syntax) {
                 return Some(step);
             }

@@ -9,3 +9,4 @@ mod messages;
 mod multiplexed;
 mod pipelining;
 mod roles;
+mod sealed;

@@ -135,7 +135,9 @@ impl HttpExchange {
 
     /// What a client calls its server, and the connection's port.
     fn server_key(&self, common: &Common, key: &mut SeriesKey<'_>) {
-        let written = raw_authority(self);
+        let session = common.session.as_ref();
+        let named = session.and_then(|session| session.server_name.as_deref());
+        let written = raw_authority(self).or(named);
         let (number, port) = match (written, &common.peer) {
             (Some(written), Address::Inet(address)) => (key.name(written), address.port()),
             (Some(written), _) => (key.name(written), 0),

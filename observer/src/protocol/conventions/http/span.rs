@@ -90,5 +90,8 @@ impl HttpExchange {
         let version = self.version.map(|version| version.as_str());
         out.some_text("network.protocol.version", version);
         out.transport(common);
+        if let Some(session) = &common.session {
+            session.describe(out);
+        }
     }
 }

@@ -69,7 +69,11 @@ pub(super) fn server(http: &HttpExchange, common: &Common) -> (Option<Text>, Opt
     let (address, port) = socket(server_end(common));
     match raw_authority(http).and_then(split_authority) {
         Some(named) => (Some(named.host.to_owned().into()), named.port.or(port)),
-        None => (address, port),
+        None => {
+            let session = common.session.as_ref();
+            let named = session.and_then(|session| session.server_name.clone());
+            (named.map(Into::into).or(address), port)
+        }
     }
 }
 
