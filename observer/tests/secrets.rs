@@ -20,7 +20,7 @@ use observer_abi::{
     loss::Counter,
     secret::{SecretSlot, label},
 };
-use observer_tests::{Certificate, Environment, Folder, Server, until};
+use observer_tests::{Certificate, Environment, Folder, Server, free_port, until};
 use sha2::{Digest as _, Sha256};
 
 /// What a secret is for, and its digest.
@@ -126,8 +126,8 @@ const OF_1_2: usize = 1;
 /// Breakpoints that a handshake may meet.
 const MOST_HITS: u64 = 12;
 
-/// Handshakes of both versions with a server, which has mapped what it needs by now.
-fn prove(server: &Server) {
+/// Handshakes of both versions with a server, which has mapped what it needs by now. Returns the programs that saw them.
+fn prove(server: &Server) -> Observing {
     let mut observing = Observing::begin();
     // A worker may serve: processes of the server's group.
     let group = |pid: u32| {
@@ -167,6 +167,7 @@ fn prove(server: &Server) {
     assert_eq!(told.len(), OF_1_3 + OF_1_2);
     assert_eq!(observing.counter(Counter::SecretDropped), 0);
     assert_eq!(observing.counts.unknown.load(Ordering::Relaxed), 0);
+    observing
 }
 
 fn client(port: u16, version: &str, log: &Path) -> std::process::Child {
@@ -347,4 +348,169 @@ fn rings_block_functions_tell_the_secrets_that_its_peer_logs_until_it_hashes_too
     let hits = observing.counter(Counter::KeyPointHit);
     hash(2000);
     assert_eq!(observing.counter(Counter::KeyPointHit), hits);
+}
+
+/// A copy of a program and of a library that it needs, each a new file.
+fn copies(folder: &Path) -> (PathBuf, PathBuf) {
+    let (program, library) = (folder.join("openssl"), folder.join("libssl.so.3"));
+    fs::copy(
+        find(&["/usr/bin/openssl", "/usr/local/bin/openssl"]),
+        &program,
+    )
+    .unwrap();
+    let libraries = [
+        "/usr/lib/x86_64-linux-gnu/libssl.so.3",
+        "/lib/x86_64-linux-gnu/libssl.so.3",
+        "/usr/lib64/libssl.so.3",
+    ];
+    fs::copy(find(&libraries), &library).unwrap();
+    (program, library)
+}
+
+fn find(paths: &[&str]) -> PathBuf {
+    let mut found = paths.iter().map(PathBuf::from).filter(|path| path.exists());
+    found.next().unwrap_or_else(|| panic!("none of {paths:?}"))
+}
+
+/// `openssl s_server` with the library of a folder.
+fn own_server(program: &Path, folder: &Path, certificate: &Certificate) -> Server {
+    let port = free_port();
+    let mut command = Command::new(program);
+    command
+        .args(["s_server", "-quiet", "-www", "-accept", &port.to_string()])
+        .arg("-cert")
+        .arg(certificate.path().join("cert.pem"))
+        .arg("-key")
+        .arg(certificate.path().join("key.pem"))
+        .env("LD_LIBRARY_PATH", folder)
+        .stderr(Stdio::null());
+    Server::start(&mut command, port)
+}
+
+#[test]
+fn a_library_that_was_deleted_tells_secrets_and_is_let_go_of_when_nobody_maps_it() {
+    let Some(_environment) = Environment::enter() else {
+        return;
+    };
+    let (certificate, folder) = (Certificate::new(), Folder::new());
+    let (program, library) = copies(folder.path());
+    let server = own_server(&program, folder.path(), &certificate);
+    fs::remove_file(&program).unwrap();
+    fs::remove_file(&library).unwrap();
+    // As an upgrade leaves it.
+    fs::write(&library, "another").unwrap();
+    let mut observing = prove(&server);
+    let (id, armed) = (server.pid(), Arc::clone(&observing.counts));
+    let armed = || armed.files.load(Ordering::Relaxed);
+    observing.files.sweep(|pid| pid == id);
+    assert_eq!(armed(), 1);
+    drop(server);
+    observing.files.sweep(|pid| pid == id);
+    // It may begin again.
+    assert_eq!(armed(), 1);
+    observing.files.sweep(|pid| pid == id);
+    assert_eq!(armed(), 0);
+}
+
+#[test]
+fn a_file_that_two_overlays_show_has_one_breakpoint() {
+    let Some(_environment) = Environment::enter() else {
+        return;
+    };
+    let (certificate, folder) = (Certificate::new(), Folder::new());
+    let path = |name: &str| folder.path().join(name);
+    for name in ["lower", "one", "other", "empty"] {
+        fs::create_dir(path(name)).unwrap();
+    }
+    copies(&path("lower"));
+    let mounts = ["one", "other"].map(|name| {
+        let lower = format!(
+            "lowerdir={}:{}",
+            path("empty").display(),
+            path("lower").display()
+        );
+        let mounted = Command::new("mount")
+            .args(["-t", "overlay", "overlay", "-o", &lower])
+            .arg(path(name))
+            .status();
+        mounted
+            .is_ok_and(|status| status.success())
+            .then(|| Mounted(path(name)))
+    });
+    if mounts.iter().any(Option::is_none) {
+        eprintln!(
+            "skipped: no overlay can be mounted on the file system of {}",
+            folder.path().display()
+        );
+        return;
+    }
+    let servers = ["one", "other"]
+        .map(|name| own_server(&path(name).join("openssl"), &path(name), &certificate));
+    let mut observing = Observing::begin();
+    for server in &servers {
+        observing.files.look_at_process(server.pid());
+    }
+    assert_eq!(observing.counts.files.load(Ordering::Relaxed), 2);
+    for server in &servers {
+        let (mut told, before) = (Digests::new(), observing.counter(Counter::KeyPointHit));
+        let mut client = client(server.port(), "-tls1_3", &path("log"));
+        until("the server told its secrets", || {
+            observing.told(&mut told, |pid| pid == server.pid());
+            (told.len() == OF_1_3).then_some(())
+        });
+        let _ = client.kill();
+        client.wait().unwrap();
+        // With the exporter's; the client's library is another file.
+        let hits = observing.counter(Counter::KeyPointHit) - before;
+        assert_eq!(hits, OF_1_3 as u64 + 1);
+    }
+}
+
+/// Unmounted when dropped.
+struct Mounted(PathBuf);
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+#[test]
+fn a_library_with_labels_and_no_function_is_counted_as_unknown() {
+    use object::{Object as _, ObjectSegment as _, SegmentFlags, elf};
+    let Some(_environment) = Environment::enter() else {
+        return;
+    };
+    let folder = Folder::new();
+    let (_, library) = copies(folder.path());
+    // The same without its code.
+    let mut bytes = fs::read(&library).unwrap();
+    let file = object::File::parse(&*bytes).unwrap();
+    let code = file.segments().find_map(|segment| match segment.flags() {
+        SegmentFlags::Elf { p_flags } if p_flags & elf::PF_X != 0 => Some(segment.file_range()),
+        _ => None,
+    });
+    let (start, size) = code.unwrap();
+    bytes[start as usize..(start + size) as usize].fill(0x90);
+    fs::write(&library, bytes).unwrap();
+    let mut holder = Command::new("python3")
+        .arg("-c")
+        .arg("import mmap, sys\nfile = open(sys.argv[1], 'rb')\nmapped = mmap.mmap(file.fileno(), 4096, mmap.MAP_PRIVATE, mmap.PROT_READ | mmap.PROT_EXEC)\nprint('mapped', flush=True)\nsys.stdin.read()")
+        .arg(&library)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = String::new();
+    let output = holder.stdout.take().unwrap();
+    std::io::BufRead::read_line(&mut std::io::BufReader::new(output), &mut said).unwrap();
+    let mut observing = Observing::begin();
+    observing.files.look_at_process(holder.id());
+    let counts = &observing.counts;
+    assert_eq!(counts.unknown.load(Ordering::Relaxed), 1);
+    assert_eq!(counts.files.load(Ordering::Relaxed), 0);
+    drop(holder.stdin.take());
+    holder.wait().unwrap();
+    observing.files.sweep(|_| false);
+    assert_eq!(observing.counts.unknown.load(Ordering::Relaxed), 0);
 }
