@@ -3,7 +3,11 @@
 //! Comes in: secrets, with or without their label. Goes out: the one that opens a record. Owns: a bounded number of secrets
 //! with their age; the eldest goes first.
 
-use std::{collections::VecDeque, fmt};
+use std::{
+    collections::{HashSet, VecDeque, hash_map::RandomState},
+    fmt,
+    hash::BuildHasher,
+};
 
 use super::secret::{Label, Secret};
 
@@ -28,7 +32,15 @@ struct Candidate {
     at: u64,
     /// It opened a record.
     used: bool,
+    /// What leads to it in [`Candidates::known`].
+    fingerprint: u64,
 }
+
+/// Secrets that opened a record of one connection and are tried on another: its other end, which speaks at the same time.
+const MOST_USED: usize = 64;
+
+/// The same of TLS 1.2's master secrets, of which resumptions use old ones again.
+const MOST_USED_MASTERS: usize = 256;
 
 /// What a record may be opened with, and what orders the trials.
 pub(super) struct Wanted<'a> {
@@ -55,6 +67,9 @@ pub struct Candidates {
     /// Labelled as TLS 1.2's, or proven to be. Resumptions tell nothing and need the old ones: these are kept longer.
     masters: VecDeque<Candidate>,
     limits: (usize, usize),
+    /// Hashes of those that are kept, with keys of their own, so that a new one is seldom compared.
+    known: HashSet<u64>,
+    hasher: RandomState,
     sequence: u64,
     dropped: u64,
     trials: u64,
@@ -77,6 +92,8 @@ impl Candidates {
             traffic: VecDeque::new(),
             masters: VecDeque::new(),
             limits: (traffic.max(1), masters.max(1)),
+            known: HashSet::new(),
+            hasher: RandomState::new(),
             sequence: 0,
             dropped: 0,
             trials: 0,
@@ -91,14 +108,19 @@ impl Candidates {
         } else {
             (&mut self.traffic, self.limits.0)
         };
-        if let Some(known) = list.iter_mut().find(|known| known.secret.is(&secret)) {
+        let fingerprint = self.hasher.hash_one(secret.bytes());
+        if !self.known.insert(fingerprint)
+            && let Some(known) = list.iter_mut().rfind(|known| known.secret.is(&secret))
+        {
             known.at = now;
             known.told.label = known.told.label.or(told.label);
             known.told.client_random = known.told.client_random.or(told.client_random);
             return;
         }
-        if list.len() >= limit {
-            list.pop_front();
+        if list.len() >= limit
+            && let Some(eldest) = list.pop_front()
+        {
+            self.known.remove(&eldest.fingerprint);
             self.dropped += 1;
         }
         self.sequence += 1;
@@ -108,6 +130,7 @@ impl Candidates {
             sequence: self.sequence,
             at: now,
             used: false,
+            fingerprint,
         });
     }
 
@@ -119,6 +142,9 @@ impl Candidates {
             list.retain(|candidate| {
                 let old = candidate.at < before;
                 unused += usize::from(old && !candidate.used);
+                if old {
+                    self.known.remove(&candidate.fingerprint);
+                }
                 !old
             });
         }
@@ -151,7 +177,8 @@ impl Candidates {
     }
 
     /// The first secret that `open` says to be right. Tried first are those with the client's random, then those of the same
-    /// handshake, then those that opened nothing yet, from the eldest on, then the others from the youngest on.
+    /// handshake, then those that opened nothing yet, from the eldest on, then some of the others from the youngest on. A traffic
+    /// secret has two ends: behind the second it is wiped.
     pub(super) fn find<T>(
         &mut self,
         wanted: &Wanted<'_>,
@@ -165,32 +192,51 @@ impl Candidates {
             if of_masters && !masters {
                 continue;
             }
-            order.extend(list.iter().enumerate().filter_map(|(at, candidate)| {
-                let told = &candidate.told;
-                let fits = candidate.sequence > wanted.after
-                    && candidate.secret.bytes().len() == wanted.length
-                    && told
-                        .label
-                        .is_none_or(|label| wanted.labels.contains(&label));
-                let rank =
-                    if told.client_random.is_some() && told.client_random == wanted.client_random {
-                        0
-                    } else if told.handshake != 0 && told.handshake == wanted.handshake {
-                        1
-                    } else if !candidate.used {
-                        2
-                    } else {
-                        3
-                    };
-                let age = if rank == 3 {
-                    u64::MAX - candidate.sequence
-                } else {
-                    candidate.sequence
-                };
-                fits.then_some((rank, age, of_masters, at))
-            }));
+            // They lie by their sequence, but for those that turned out to be masters.
+            let new = if of_masters {
+                0
+            } else {
+                list.partition_point(|candidate| candidate.sequence <= wanted.after)
+            };
+            order.extend(
+                list.iter()
+                    .enumerate()
+                    .skip(new)
+                    .filter_map(|(at, candidate)| {
+                        let told = &candidate.told;
+                        let fits = candidate.sequence > wanted.after
+                            && candidate.secret.bytes().len() == wanted.length
+                            && told
+                                .label
+                                .is_none_or(|label| wanted.labels.contains(&label));
+                        let rank = if told.client_random.is_some()
+                            && told.client_random == wanted.client_random
+                        {
+                            0
+                        } else if told.handshake != 0 && told.handshake == wanted.handshake {
+                            1
+                        } else if !candidate.used {
+                            2
+                        } else {
+                            3
+                        };
+                        let age = if rank == 3 {
+                            u64::MAX - candidate.sequence
+                        } else {
+                            candidate.sequence
+                        };
+                        fits.then_some((rank, age, of_masters, at))
+                    }),
+            );
         }
         order.sort_unstable();
+        let most = if masters {
+            MOST_USED_MASTERS
+        } else {
+            MOST_USED
+        };
+        let unused = order.partition_point(|(rank, ..)| *rank < 3);
+        order.truncate(unused + most);
         for (_, _, of_masters, at) in order {
             let list = if of_masters {
                 &mut self.masters
@@ -204,7 +250,7 @@ impl Candidates {
             let Some(opened) = open(&candidate.secret) else {
                 continue;
             };
-            candidate.used = true;
+            let again = std::mem::replace(&mut candidate.used, true);
             candidate.at = now;
             let found = Found {
                 secret: candidate.secret.copy(),
@@ -217,11 +263,18 @@ impl Candidates {
                 && !of_masters
                 && let Some(candidate) = self.traffic.remove(at)
             {
-                if self.masters.len() >= self.limits.1 {
-                    self.masters.pop_front();
+                if self.masters.len() >= self.limits.1
+                    && let Some(eldest) = self.masters.pop_front()
+                {
+                    self.known.remove(&eldest.fingerprint);
                     self.dropped += 1;
                 }
                 self.masters.push_back(candidate);
+            } else if again
+                && !of_masters
+                && let Some(candidate) = self.traffic.remove(at)
+            {
+                self.known.remove(&candidate.fingerprint);
             }
             return Some(found);
         }

@@ -7,10 +7,10 @@ use observer_protocol::tls::Candidates;
 use super::{Ids, StreamCounters, slab::Slab};
 use crate::identity::ConnectionKey;
 
-/// Secrets of TLS 1.3's connections that are kept: those of 3,000 handshakes. Nearly all are used within a second.
-const TRAFFIC_SECRETS: usize = 16 * 1024;
+/// Secrets of TLS 1.3's connections that are kept: those of 1,000 handshakes. Nearly all are used within a second.
+const TRAFFIC_SECRETS: usize = 4 * 1024;
 /// Master secrets of TLS 1.2 that are kept, for resumptions.
-const MASTER_SECRETS: usize = 8 * 1024;
+const MASTER_SECRETS: usize = 4 * 1024;
 
 /// Shared by the connections of a shard.
 #[derive(Debug)]

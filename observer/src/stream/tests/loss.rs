@@ -27,6 +27,17 @@ fn a_lost_response_leaves_its_request_without_a_status() {
 }
 
 #[test]
+fn of_two_answers_lost_one_after_the_other_neither_request_gets_the_third() {
+    let mut script = Script::server();
+    for _ in 0..2 {
+        script.request(GET).lost(|script| script.response(OK));
+    }
+    script.request(GET).response(NOT_FOUND);
+    assert_eq!(script.statuses(), [None, None, Some(404)]);
+    script.assert_settled();
+}
+
+#[test]
 fn a_lost_request_does_not_leave_its_response_to_the_next() {
     let mut script = Script::client();
     script

@@ -9,6 +9,8 @@
 
 mod assembler;
 mod handshake;
+#[cfg(test)]
+mod tests;
 
 use std::{collections::VecDeque, sync::Arc};
 
