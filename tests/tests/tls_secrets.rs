@@ -5,8 +5,10 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, TcpStream};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use observer_tests::{Certificate, Environment, Folder, Observer, Page, Server, free_port, until};
 
@@ -166,7 +168,7 @@ fn library(name: &str) -> String {
 }
 
 #[test]
-fn no_secret_is_in_anything_that_the_daemon_writes() {
+fn no_secret_is_in_anything_that_the_daemon_writes_and_none_is_kept() {
     let Some(environment) = Environment::enter() else {
         return;
     };
@@ -213,22 +215,25 @@ fn no_secret_is_in_anything_that_the_daemon_writes() {
     drop(input);
     let _ = client.kill();
     client.wait().unwrap();
+    let raw: Vec<Vec<u8>> = logged(&log).iter().map(|secret| bytes(secret)).collect();
+    // Traffic secrets that no connection claims are kept for half a minute.
+    let began = Instant::now();
+    while raw.iter().any(|secret| is_in_memory(daemon.id(), secret)) {
+        assert!(
+            began.elapsed() < Duration::from_secs(90),
+            "a secret is kept"
+        );
+        std::thread::sleep(Duration::from_millis(500));
+    }
     let id = i32::try_from(daemon.id()).ok();
     let id = id.and_then(rustix::process::Pid::from_raw).unwrap();
     rustix::process::kill_process(id, rustix::process::Signal::TERM).unwrap();
     assert!(daemon.wait().unwrap().success());
     let written = ["stdout", "stderr"].map(|name| fs::read(folder.path().join(name)).unwrap());
-    let text = fs::read_to_string(log).unwrap();
-    let secrets: Vec<&str> = text
-        .lines()
-        .filter(|line| !line.starts_with('#'))
-        .map(|line| line.rsplit(' ').next().unwrap())
-        .collect();
+    let secrets = logged(&log);
     assert!(secrets.len() >= OF_ONE_END as usize);
     for secret in secrets {
-        let pairs = secret.as_bytes().chunks(2);
-        let byte = |pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap();
-        let raw: Vec<u8> = pairs.map(byte).collect();
+        let raw = bytes(&secret);
         // As Debug would write it, too.
         let listed = raw.iter().map(u8::to_string).collect::<Vec<_>>().join(", ");
         let forms = [
@@ -246,4 +251,40 @@ fn no_secret_is_in_anything_that_the_daemon_writes() {
             }
         }
     }
+}
+
+/// The secrets of a key log, in hex.
+fn logged(log: &Path) -> Vec<String> {
+    let text = fs::read_to_string(log).unwrap();
+    let lines = text.lines().filter(|line| !line.starts_with('#'));
+    lines
+        .map(|line| line.rsplit(' ').next().unwrap().to_owned())
+        .collect()
+}
+
+fn bytes(hex: &str) -> Vec<u8> {
+    let pairs = hex.as_bytes().chunks(2);
+    let byte = |pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap();
+    pairs.map(byte).collect()
+}
+
+/// Whether a part of a secret lies anywhere in a process's memory.
+fn is_in_memory(pid: u32, secret: &[u8]) -> bool {
+    let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
+    let memory = fs::File::open(format!("/proc/{pid}/mem")).unwrap();
+    maps.lines().any(|line| {
+        let (range, rest) = line.split_once(' ').unwrap();
+        let (start, end) = range.split_once('-').unwrap();
+        let number = |text| u64::from_str_radix(text, 16).unwrap();
+        let (start, end) = (number(start), number(end));
+        if !rest.starts_with('r') || rest.contains("[v") {
+            return false;
+        }
+        let mut bytes = vec![0; (end - start) as usize];
+        // What was unmapped meanwhile is not there.
+        memory.read_exact_at(&mut bytes, start).is_ok()
+            && secret
+                .chunks_exact(16)
+                .any(|part| memchr::memmem::find(&bytes, part).is_some())
+    })
 }
