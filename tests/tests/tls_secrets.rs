@@ -130,7 +130,7 @@ fn who_has_just_begun_with_a_library_of_its_own_tells_its_first_handshake() {
     );
     assert!(whole <= 1.0);
     // On a machine that is busy with other things.
-    assert!(whole >= 0.9, "{whole}");
+    assert!(whole >= 0.8, "{whole}");
 }
 
 #[test]

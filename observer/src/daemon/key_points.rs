@@ -36,7 +36,7 @@ const PULSE: Duration = Duration::from_secs(120);
 /// How long the daemon's start waits for what runs already to be armed.
 const FIRST_LOOK: Duration = Duration::from_millis(500);
 /// Rest between two looks: a program maps its libraries one after the other.
-const REST: Duration = Duration::from_millis(3);
+const REST: Duration = Duration::from_millis(1);
 /// When a process that began is looked at again where the kernel does not tell what it maps.
 const AGAIN: [Duration; 3] = [
     Duration::from_millis(20),
@@ -110,21 +110,30 @@ pub(super) struct Armer {
     pub(super) selective: bool,
 }
 
+/// Comes when the thread has looked at every process that was there.
+pub(super) struct Looked(Receiver<()>);
+
+impl Looked {
+    /// Waits for that, for a moment: who waits for the daemon to be ready connects next.
+    pub(super) fn wait(&self) {
+        let _ = self.0.recv_timeout(FIRST_LOOK);
+    }
+}
+
 /// Processes that are to be looked at again, in the order of when.
 type Again = VecDeque<(Instant, u32, usize)>;
 
 impl Armer {
-    /// Starts the thread, and waits until it has looked at every process that is there, for a moment.
+    /// Starts the thread, with what says that it has looked at every process that is there.
     ///
     /// # Errors
     /// There is no room for one.
-    pub(super) fn start(self, health: &Arc<Health>) -> Result<JoinHandle<()>> {
+    pub(super) fn start(self, health: &Arc<Health>) -> Result<(JoinHandle<()>, Looked)> {
         let (looked, has_looked) = sync_channel(1);
         let thread = spawn(health, "observer-keys", Some(PULSE), move |pulse| {
             self.run(&looked, pulse);
         })?;
-        let _ = has_looked.recv_timeout(FIRST_LOOK);
-        Ok(thread)
+        Ok((thread, Looked(has_looked)))
     }
 
     /// Until it is to stop. Says on `looked` when it has looked at every process that was there.
@@ -160,7 +169,7 @@ impl Armer {
             self.wait(mappings.as_ref(), &again, swept);
             if let Some(mappings) = &mut mappings {
                 let lost = mappings.drain(|mapping| {
-                    if is_captured(mapping.pid) {
+                    if !files.is_settled(mapping) && is_captured(mapping.pid) {
                         files.mapped(mapping);
                     }
                 });

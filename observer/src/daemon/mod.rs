@@ -218,6 +218,23 @@ impl Daemon {
             kernel: Arc::clone(&kernel),
         };
         threads.push(follower.start(&health)?);
+        let armed = Arc::new(ArmedCounts::default());
+        let looked = match beginnings {
+            Some(begun) => {
+                let armer = Armer {
+                    stop: Arc::clone(&stop),
+                    shared: Arc::clone(&shared),
+                    kernel: Arc::clone(&kernel),
+                    begun,
+                    counts: Arc::clone(&armed),
+                    selective: settings.selection.is_selective(),
+                };
+                let (thread, looked) = armer.start(&health)?;
+                threads.push(thread);
+                Some(looked)
+            }
+            None => None,
+        };
         if breakpoints {
             let looker = Looker {
                 stop: Arc::clone(&stop),
@@ -227,17 +244,8 @@ impl Daemon {
             };
             threads.push(looker.start(&health)?);
         }
-        let armed = Arc::new(ArmedCounts::default());
-        if let Some(begun) = beginnings {
-            let armer = Armer {
-                stop: Arc::clone(&stop),
-                shared: Arc::clone(&shared),
-                kernel: Arc::clone(&kernel),
-                begun,
-                counts: Arc::clone(&armed),
-                selective: settings.selection.is_selective(),
-            };
-            threads.push(armer.start(&health)?);
+        if let Some(looked) = looked {
+            looked.wait();
         }
         let page = Arc::new(Page {
             collect: Arc::clone(&collect),

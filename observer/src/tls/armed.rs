@@ -83,6 +83,8 @@ pub struct ArmedFiles {
     /// Armed files that nobody maps, and for how many sweeps.
     unused: HashMap<Executable, u32>,
     counts: Arc<ArmedCounts>,
+    /// There was no room for a file, which was said.
+    is_full: bool,
     proc: PathBuf,
 }
 
@@ -106,8 +108,15 @@ impl ArmedFiles {
             unknown_processes: HashSet::new(),
             unused: HashMap::new(),
             counts,
+            is_full: false,
             proc: PathBuf::from("/proc"),
         })
+    }
+
+    /// Whether nothing follows from a mapping, whoever made it: most are of files that are known.
+    pub(crate) fn is_settled(&self, mapping: &Mapping<'_>) -> bool {
+        let state = self.seen.get(&mapping.file);
+        matches!(state, Some(State::Nothing | State::Armed))
     }
 
     /// A captured process has mapped part of a file to be executed.
@@ -269,6 +278,11 @@ impl ArmedFiles {
             return self.state(&executable);
         }
         if self.files.is_full() {
+            if !std::mem::replace(&mut self.is_full, true) {
+                tracing::warn!(
+                    "more than {MOST_FILES} files are mapped: the others' TLS is not read"
+                );
+            }
             return State::Nothing;
         }
         let shown = Path::new(name).display().to_string();
