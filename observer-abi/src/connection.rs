@@ -75,6 +75,24 @@ pub mod flag {
     pub const DENIED: u8 = 1 << 7;
 }
 
+/// Bits of [`Connection::tls`].
+pub mod tls {
+    /// In the request direction the handshake is over.
+    pub const OPEN: u8 = 1;
+    /// The last record of the handshake there was a ChangeCipherSpec.
+    pub const AFTER_CHANGE: u8 = 1 << 1;
+    /// What is read in this turn has bytes that nobody claims: none of it is anybody's.
+    pub const SPOILED: u8 = 1 << 2;
+    /// Requests and answers take turns, for certain.
+    pub const TURNS: u8 = 1 << 3;
+    /// Nobody is told any more whose its bytes are: requests share it, or the way through its records was lost.
+    pub const NOBODYS: u8 = 1 << 4;
+    /// A turn began whose first record is still to be told.
+    pub const UNTOLD: u8 = 1 << 5;
+    /// The header of the ClientHello's record was read alone.
+    pub const HELLO: u8 = 1 << 6;
+}
+
 /// One direction of a connection. Positions are stream offsets in bytes, 64 bit; for TCP they are the protocol's
 /// own sequence numbers less the initial one, for Unix sockets a count from the first byte seen.
 #[repr(C)]
@@ -164,8 +182,10 @@ pub struct Connection {
     /// The address of the `struct sock`; 0 where the place is free. An entry with another one than it was looked for by is
     /// another connection's.
     pub sock: u64,
+    /// Bits of [`tls`].
+    pub tls: u8,
     /// Explicit padding.
-    pub reserved: u64,
+    pub reserved: [u8; 7],
 }
 plain!(
     Connection,

@@ -181,6 +181,14 @@ pub struct HandoffKey {
 }
 plain!(HandoffKey, 16);
 
+/// Bits of [`Handoff::claim`].
+pub mod claim {
+    /// The client's end knows that the connection takes turns.
+    pub const TURNS: u32 = 1;
+    /// The bytes are a request of their own, whose ids these are: they are no other turn's.
+    pub const OWN: u32 = 2;
+}
+
 /// Value of the same-host handoff.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
@@ -192,9 +200,11 @@ pub struct Handoff {
     /// When it was written, CLOCK_MONOTONIC ns.
     pub time_ns: u64,
     /// 1 when the other end is observer itself: this connection is not to be captured.
-    pub observer: u64,
-    /// Of a connection that cannot be read: the ids are those of the request for which the client wrote the bytes from
-    /// this position on.
+    pub observer: u32,
+    /// Of a TLS connection: bits of [`claim`].
+    pub claim: u32,
+    /// Of a TLS connection: the ids are those of the request for which the client wrote the bytes from this position on,
+    /// or, where its records are shipped, of that which the bytes are.
     pub from: u64,
     /// And up to this one.
     pub until: u64,

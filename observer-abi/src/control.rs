@@ -19,6 +19,9 @@ pub mod shape {
     /// The first bytes of each run, as [`HEAD`], and behind them the last [`TAIL`](crate::record::TAIL) of each call, so the run's
     /// last, too.
     pub const HEAD_TAIL: u8 = 6;
+    /// TLS records: of each its header, and what [`Layout`](crate::frames::Layout) and budget say. Set by the kernel only; whose
+    /// bytes they are is followed as in [`OPAQUE`]. Where the daemon says [`IGNORE`], that alone is left.
+    pub const RECORDS: u8 = 7;
 }
 
 /// What the daemon says of a connection's role: [`ConnectionControl::role`].
@@ -110,8 +113,10 @@ pub struct Settings {
     pub links: u32,
     /// Datagrams to and from name servers are told.
     pub dns: u32,
+    /// The records of TLS connections are shipped.
+    pub tls: u32,
 }
-plain!(Settings, 84);
+plain!(Settings, 88);
 
 /// What [`InjectionControl`] says.
 pub mod injection {

@@ -11,6 +11,11 @@ pub const MAX_LAYOUTS: usize = 16;
 /// The longest header.
 pub const MAX_HEADER: u32 = 16;
 
+/// Frames of a direction that are shipped whole where [`Layout::begins_whole`] says so, and
+pub const FIRST: u32 = 12;
+/// how many after each loss.
+pub const AFTER_LOSS: u32 = 2;
+
 /// A frame longer than this is none: the walker lost its way.
 const LONGEST: u64 = 1 << 40;
 
@@ -51,8 +56,8 @@ pub struct Layout {
     pub counted: u8,
     /// Bytes that follow the content and that the length does not count.
     pub trailer: u8,
-    /// Explicit padding.
-    pub reserved: u8,
+    /// 1 where a direction's [`FIRST`] frames are shipped whole, and [`AFTER_LOSS`] behind each loss.
+    pub begins_whole: u8,
     /// The first bytes of each frame that are shipped; its header is in any case.
     pub first: u32,
     /// The last bytes of each frame that are shipped.
@@ -100,7 +105,7 @@ pub struct Walk {
     /// 1 where bytes went by since the last record of which it is not known whether they were to be shipped, or that record did
     /// not fit into its ring.
     pub broken: u32,
-    /// Frames whose header was read.
+    /// Frames whose header was read; fewer after a loss, so that the next ones are shipped whole.
     pub frames: u32,
     /// How often the way was lost.
     pub gaps: u32,
@@ -247,10 +252,11 @@ pub struct Ships {
 }
 
 impl Layout {
-    /// What is shipped of a frame of `length` bytes, `header` among them, that begins where `shipped` bytes of the run were.
+    /// What is shipped of a frame of `length` bytes, `header` among them, that begins where `left` bytes of the run are to be
+    /// shipped, whatever its frames are.
     #[inline(always)]
     #[must_use]
-    pub const fn ships(&self, length: u64, header: u32, kind: u8, shipped: u64) -> Ships {
+    pub const fn ships(&self, length: u64, header: u32, kind: u8, left: u64) -> Ships {
         let mut first = if self.first < header {
             header as u64
         } else {
@@ -263,7 +269,6 @@ impl Layout {
                 first = self.whole_to as u64;
             }
         }
-        let left = (self.run as u64).saturating_sub(shipped);
         if first < left {
             first = left;
         }
@@ -332,13 +337,13 @@ impl Walk {
         let split = self.held_bytes != 0 && start != expected;
         let missed = start > self.next && self.held_bytes == 0;
         if start > self.seen && self.seen < self.ships_to {
-            self.broken = 1;
+            self.missed();
         }
         self.seen = end;
         if self.state == walk::LOST || split || missed {
             if self.state != walk::LOST {
                 self.gaps += 1;
-                self.broken = 1;
+                self.missed();
             }
             self.state = walk::LOST;
             self.held_bytes = 0;
@@ -390,7 +395,8 @@ impl Walk {
     }
 
     /// Goes on by one frame in a call that ends at `end`. `bytes` are the first of the stream from [`wants`](Self::wants) on, of
-    /// which `there` could be read, at most [`MAX_HEADER`]. Of the run `shipped` bytes were before. `settle` is [`read`]'s.
+    /// which `there` could be read, at most [`MAX_HEADER`]. Of the run `left` bytes are to be shipped whatever its frames are.
+    /// `settle` is [`read`]'s.
     #[inline(always)]
     pub fn step(
         &mut self,
@@ -398,16 +404,16 @@ impl Walk {
         end: u64,
         bytes: [u64; 2],
         there: u32,
-        shipped: u64,
+        left: u64,
         settle: impl Fn(u64) -> u64,
     ) -> Step {
         let wants = self.wants();
         if wants >= end {
             return Step::Done;
         }
-        let left = end - wants;
-        let there = settle(if left < there as u64 {
-            left
+        let behind = end - wants;
+        let there = settle(if behind < there as u64 {
+            behind
         } else {
             there as u64
         }) as u32;
@@ -420,7 +426,7 @@ impl Walk {
             held + there
         } as u64) as u32;
         match read(layout, joined, have, &settle) {
-            Header::Needs(_) if (there as u64) < left => self.lose(),
+            Header::Needs(_) if (there as u64) < behind => self.lose(),
             Header::Needs(_) => {
                 self.held = joined;
                 self.held_bytes = have;
@@ -435,7 +441,9 @@ impl Walk {
                 kind,
             } => {
                 let at = self.next;
-                let ships = layout.ships(length, header, kind, shipped);
+                let whole = layout.begins_whole != 0 && self.frames < FIRST;
+                let left = settle(if whole { LONGEST } else { left });
+                let ships = layout.ships(length, header, kind, left);
                 self.ships_to = at.wrapping_add(settle(ships.first));
                 self.last = settle(ships.last) as u32;
                 self.next = at.wrapping_add(length);
@@ -455,7 +463,17 @@ impl Walk {
         }
         self.state = walk::LOST;
         self.held_bytes = 0;
+        self.missed();
         Step::Lost
+    }
+
+    /// Bytes that were to be shipped were not, or may not have been.
+    #[inline(always)]
+    pub const fn missed(&mut self) {
+        self.broken = 1;
+        if self.frames > FIRST - AFTER_LOSS {
+            self.frames = FIRST - AFTER_LOSS;
+        }
     }
 }
 
@@ -523,7 +541,7 @@ mod tests {
         type_at: 0,
         counted: 0,
         trailer: 0,
-        reserved: 0,
+        begins_whole: 0,
         first: 0,
         last: 0,
         short: 0,
@@ -858,13 +876,9 @@ mod tests {
             ),
             (5, 0)
         );
-        let run = Layout {
-            run: 600,
-            ..bounded
-        };
-        assert_eq!(run.ships(2000, 5, 23, 0).first, 600);
-        assert_eq!(run.ships(2000, 5, 23, 500).first, 100);
-        assert_eq!(run.ships(2000, 5, 23, 600).first, 32);
+        assert_eq!(bounded.ships(2000, 5, 23, 600).first, 600);
+        assert_eq!(bounded.ships(2000, 5, 23, 100).first, 100);
+        assert_eq!(bounded.ships(2000, 5, 23, 0).first, 32);
     }
 
     /// What is shipped of a stream that came in calls that end at these positions, as the kernel programs do it: each piece's first

@@ -42,6 +42,8 @@ pub struct Layout {
     pub last: u32,
     /// So many bytes of each run are shipped, whatever its frames are.
     pub run: u32,
+    /// The first dozen frames of a direction are shipped whole, and two behind each loss.
+    pub begins_whole: bool,
     /// The longest frame, header and trailer included; 0 for any.
     pub longest: u32,
 }

@@ -58,17 +58,16 @@ pub(crate) fn handoff_key(entry: &Connection, position: u64) -> HandoffKey {
     HandoffKey { pair: u64::from(response), position: u64::from(request.wrapping_add(position as u32)) }
 }
 
-/// Ids for a request that a client is about to send, at a position on the wire where that is known.
+/// Ids for a request that a client writes for its connection's owner, which was `found` so. Returns whether that is its parent.
 ///
 /// # Safety
-/// `entry` is the live map value of the sock at `sock`.
+/// `entry` is a live map value.
 #[inline(always)]
-pub(crate) unsafe fn open_client(sock: u64, entry: *mut Connection, caller: &Caller, position: Option<u64>, now: u64) {
+pub(crate) unsafe fn begin_client(entry: *mut Connection, caller: &Caller, found: u8, now: u64) -> bool {
     // SAFETY: live map values.
     unsafe {
         let mut random = begin(&mut (*entry).context, caller);
         let mut inherits = false;
-        let found = find::owner(entry, caller, &raw mut (*entry).owner);
         let owner = (*entry).owner;
         if let Some(request) = reference::resolve(&owner) {
             output::copy_words(&raw mut (*entry).context.trace_id, &raw const (*request).context.trace_id);
@@ -85,12 +84,27 @@ pub(crate) unsafe fn open_client(sock: u64, entry: *mut Connection, caller: &Cal
         if !inherits {
             (*entry).context.trace_id = new_trace_id(random, now);
         }
+        inherits
+    }
+}
+
+/// Ids for a request that a client is about to send, at a position on the wire where that is known.
+///
+/// # Safety
+/// `entry` is the live map value of the sock at `sock`.
+#[inline(always)]
+pub(crate) unsafe fn open_client(sock: u64, entry: *mut Connection, caller: &Caller, position: Option<u64>, now: u64) {
+    // SAFETY: live map values.
+    unsafe {
+        let found = find::owner(entry, caller, &raw mut (*entry).owner);
+        begin_client(entry, caller, found, now);
         let context = &(*entry).context;
         let handoff = Handoff {
             trace_id: context.trace_id,
             span_id: context.span_id,
             time_ns: now,
             observer: 0,
+            claim: 0,
             from: 0,
             until: 0,
         };
@@ -147,7 +161,7 @@ pub(crate) unsafe fn answered(sock: u64, entry: *const Connection) {
 /// Marks the other end of a connection of observer's own, so that it is left alone.
 #[inline(always)]
 pub(crate) fn mark_observer(entry: &Connection, position: u64, now: u64) {
-    let handoff = Handoff { trace_id: [0; 16], span_id: [0; 8], time_ns: now, observer: 1, from: 0, until: 0 };
+    let handoff = Handoff { trace_id: [0; 16], span_id: [0; 8], time_ns: now, observer: 1, claim: 0, from: 0, until: 0 };
     let _ = HANDOFF.insert(handoff_key(entry, position), &handoff, ANY);
 }
 
@@ -203,6 +217,34 @@ pub(crate) unsafe fn open_server(
         }
         unit::request_read(sock, entry, caller, blocking);
         Opened::Request
+    }
+}
+
+/// Ids for a request that begins a trace.
+///
+/// # Safety
+/// `entry` is a live map value.
+#[inline(always)]
+pub(crate) unsafe fn begin_trace(entry: *mut Connection, caller: &Caller, now: u64) {
+    // SAFETY: as promised.
+    unsafe {
+        let random = begin(&mut (*entry).context, caller);
+        (*entry).context.trace_id = new_trace_id(random, now);
+    }
+}
+
+/// Ids for a request whose trace and parent are in the entry's context already.
+///
+/// # Safety
+/// `entry` is a live map value.
+#[inline(always)]
+pub(crate) unsafe fn begin_child(entry: *mut Connection, caller: &Caller, found: u8) {
+    // SAFETY: as promised.
+    unsafe {
+        let parent = (*entry).context.parent_span_id;
+        begin(&mut (*entry).context, caller);
+        (*entry).context.parent_span_id = parent;
+        (*entry).context.parent_method = found;
     }
 }
 

@@ -63,7 +63,7 @@ pub(crate) unsafe fn admit<R: KernelRead>(sock: *const u8, kind: Kind, direction
                 // Its records, whose plaintext is told elsewhere. Any task may send them.
                 return None;
             }
-            if (*entry).shape == shape::OPAQUE && above::is_half_on::<R>(sock, direction) {
+            if matches!((*entry).shape, shape::OPAQUE | shape::RECORDS) && above::is_half_on::<R>(sock, direction) {
                 opaque::halved(entry);
             }
         }

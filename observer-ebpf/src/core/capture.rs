@@ -40,7 +40,7 @@ use crate::{
         sock::Kind,
         task::{self, Caller},
     },
-    tls::opaque,
+    tls::{opaque, records},
     work::{link, reference},
 };
 
@@ -114,20 +114,16 @@ pub(crate) extern "C" fn capture_data(slot: u32) -> u32 {
             opaque::opaque_moved(slot, opaque::opaque_looked_at(slot));
             return 0;
         }
+        if (*entry).shape == shape::RECORDS {
+            return records::records_moved(slot, opaque::opaque_looked_at(slot));
+        }
         let this: *mut _ = &raw mut (*entry).directions[usize::from(!inbound)];
         let that: *const _ = &raw const (*entry).directions[usize::from(inbound)];
         let that_seen = if (*that).announced > (*that).end { (*that).announced } else { (*that).end };
 
         let opens = (*this).runs == 0 || (*this).other_at_start != that_seen;
         if opens {
-            if let Some(set) = CONTROLS_SET.get_ptr(output::ring_of((*entry).generation)) {
-                // Before what it says, which is written before it is counted.
-                let set = set.read_volatile();
-                if (*entry).controls_set != set {
-                    (*entry).controls_set = set;
-                    take_control(slot);
-                }
-            }
+            take_control(slot);
             if (*entry).shape == shape::IGNORE {
                 return 0;
             }
@@ -170,6 +166,9 @@ pub(crate) extern "C" fn capture_data(slot: u32) -> u32 {
 
         if opens {
             if opaque::may_begin(entry, call) && opaque::opaque_begun(slot, copied) != 0 {
+                if (*entry).shape == shape::RECORDS {
+                    return BEGUN;
+                }
                 opaque::opaque_opened(slot, opaque::opaque_looked_at(slot));
                 account(entry, this, call, 0);
                 return 0;
@@ -253,7 +252,7 @@ const FRAMES_TOLD_BY: u32 = 64;
 
 /// A call goes on with a run of which frame by frame is shipped: leaves in the scratch what each record begins with.
 #[inline(always)]
-unsafe fn begin_frames(scratch: *mut Scratch, entry: *const Connection, shipped: u32) {
+pub(crate) unsafe fn begin_frames(scratch: *mut Scratch, entry: *const Connection, shipped: u32) {
     // SAFETY: live map values.
     unsafe {
         fill(&raw mut (*scratch).opened.data, &(*scratch).call, entry, record::kind::RUN_DATA, 1);
@@ -378,6 +377,9 @@ pub(crate) extern "C" fn capture_piece(slot: u32, piece: u32) -> u32 {
             (*data).header.flags |= record::flag::NO_PAYLOAD;
         }
         mark(data, scratch);
+        if copied == 0 && (*entry).shape == shape::RECORDS {
+            frames::frames_missed(slot, 0);
+        }
         (*data).start = call.start + told;
         let more = piece_left(scratch, piece, copied) & MORE;
         (*data).end = call.start + (*scratch).until;
@@ -386,6 +388,41 @@ pub(crate) extern "C" fn capture_piece(slot: u32, piece: u32) -> u32 {
         }
         (*this).shipped += copied;
         more
+    }
+}
+
+/// Tells the first piece of the call in the scratch, with which a run begins: 0 where there is no other. What that record has
+/// besides lies in the scratch.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn capture_opening(slot: u32, piece: u32) -> u32 {
+    let Some(scratch) = scratch::at(slot) else { return 0 };
+    // SAFETY: live map values; indices are 0 and 1.
+    unsafe {
+        let call = &(*scratch).call;
+        let Some(entry) = connection::of(call) else { return 0 };
+        if call.retry == retry::WANTED {
+            records::untold(entry);
+            return 0;
+        }
+        let this: *mut Direction = &raw mut (*entry).directions[usize::from(call.direction != u32::from(INBOUND))];
+        let copied = buffer::bounded(buffer::copy_payload(slot, 0, u64::from(piece & look::BYTES)));
+        let more = piece_left(scratch, piece, copied);
+        let data = &raw mut (*scratch).opened.data;
+        (*data).header.kind = record::kind::RUN_OPENED;
+        (*data).header.captured = copied;
+        (*data).header.flags &= !record::flag::NO_PAYLOAD;
+        if copied == 0 && more & EMPTY == 0 {
+            (*data).header.flags |= record::flag::NO_PAYLOAD;
+        }
+        mark(data, scratch);
+        (*data).end = call.start + (*scratch).until;
+        let sent = output::send_run(slot, piece::OPENED, copied) != 0;
+        if !sent || (*data).header.flags & record::flag::NO_PAYLOAD != 0 {
+            frames::frames_missed(slot, 0);
+        }
+        (*this).shipped += copied;
+        more & MORE
     }
 }
 
@@ -401,9 +438,10 @@ pub(crate) fn take(slot: u32) {
 /// Tells what [`capture_data`], which returned `taken`, has left of the call.
 #[inline(always)]
 pub(crate) fn take_rest(slot: u32, taken: u32) {
+    let taken = if taken & BEGUN != 0 { records::records_moved(slot, opaque::opaque_looked_at(slot)) } else { taken };
     if taken & MORE != 0 {
         if taken & FRAMED != 0 {
-            capture_frames(slot);
+            capture_frames(slot, taken & BEGINS);
         } else {
             capture_all(slot, taken & OPENED);
         }
@@ -413,7 +451,10 @@ pub(crate) fn take_rest(slot: u32, taken: u32) {
 /// See [`take_rest`]. Past so many pieces the way is lost.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) extern "C" fn capture_frames(slot: u32) -> u32 {
+pub(crate) extern "C" fn capture_frames(slot: u32, begins: u32) -> u32 {
+    if begins != 0 && capture_opening(slot, frames::frames_look(slot, 1)) == 0 {
+        return 0;
+    }
     let mut record = 0;
     while record < RECORDS {
         let piece = frames::frames_look(slot, 0);
@@ -443,18 +484,22 @@ pub(crate) extern "C" fn capture_all(slot: u32, opened: u32) -> u32 {
 }
 
 /// See [`capture_data`].
-const OPENED: u32 = 1 << 31;
+pub(crate) const OPENED: u32 = 1 << 31;
 /// The same.
-const MORE: u32 = 1 << 30;
+pub(crate) const MORE: u32 = 1 << 30;
 /// The same.
-const FRAMED: u32 = 1 << 29;
+pub(crate) const FRAMED: u32 = 1 << 29;
 /// Of a piece: it has no bytes.
 const EMPTY: u32 = 1 << 28;
+/// The run's first record is told frame by frame, too.
+pub(crate) const BEGINS: u32 = 1 << 27;
+/// Nothing of the call was taken yet: it begins a connection whose records are shipped.
+const BEGUN: u32 = 1 << 26;
 
 /// How many bytes [`capture_data`] took.
 #[inline(always)]
 pub(crate) fn copied(taken: u32) -> u32 {
-    taken & !(OPENED | MORE | FRAMED | EMPTY)
+    taken & !(OPENED | MORE | FRAMED | EMPTY | BEGINS | BEGUN)
 }
 
 /// Whether a run began with what [`capture_data`] took.
@@ -463,7 +508,7 @@ pub(crate) fn opened(taken: u32) -> bool {
     taken & OPENED != 0
 }
 
-/// Takes over what the daemon says of the connection of the scratch's call.
+/// Takes over what the daemon says of the connection of the scratch's call, where it has written about any since this one looked.
 ///
 /// A function of its own, since the callers' stack has no room for it.
 #[unsafe(no_mangle)]
@@ -473,14 +518,25 @@ pub(crate) extern "C" fn take_control(slot: u32) -> u32 {
     // SAFETY: live map values.
     unsafe {
         let Some(entry) = connection::of(&(*scratch).call) else { return 0 };
+        let Some(set) = CONTROLS_SET.get_ptr(output::ring_of((*entry).generation)) else { return 0 };
+        // Before what it says, which is written before it is counted.
+        let set = set.read_volatile();
+        if (*entry).controls_set == set {
+            return 0;
+        }
+        (*entry).controls_set = set;
         let Some(control) = CONN_CONTROL.get_ptr((*scratch).call.sock) else { return 0 };
         if (*control).generation != (*entry).generation {
             return 0;
         }
-        (*entry).shape = (*control).shape;
         if (*control).protocol != 0 {
             (*entry).protocol = (*control).protocol;
         }
+        if (*entry).shape == shape::RECORDS {
+            records::told(entry, (*control).shape, (*control).protocol);
+            return 0;
+        }
+        (*entry).shape = (*control).shape;
         match (*control).role {
             told_role::CLIENT => ((*entry).role, (*entry).role_source) = (role::CLIENT, role_source::AGREED),
             told_role::SERVER => ((*entry).role, (*entry).role_source) = (role::SERVER, role_source::AGREED),
@@ -503,7 +559,7 @@ unsafe fn payload_of(scratch: *mut Scratch) -> *mut u8 {
 }
 
 #[inline(always)]
-fn direction(call: &Call) -> u8 {
+pub(crate) fn direction(call: &Call) -> u8 {
     if call.direction == u32::from(INBOUND) { INBOUND } else { OUTBOUND }
 }
 
@@ -634,6 +690,9 @@ unsafe fn fill(data: *mut RunData, call: &Call, entry: *const Connection, kind: 
         }
         if (*entry).tcp == transport::KERNEL_TLS {
             flags |= record::flag::KERNEL_TLS;
+        }
+        if (*entry).shape == shape::RECORDS {
+            flags |= record::flag::TLS;
         }
         if is_body(&*entry, call) {
             flags |= record::flag::HEAD_ENDED;

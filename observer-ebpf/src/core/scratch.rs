@@ -34,6 +34,8 @@ pub(crate) struct Scratch {
     pub(crate) sure: u64,
     /// Bytes of the run that were shipped before the piece.
     pub(crate) shipped: u64,
+    /// TLS: bytes of the run that are to be, whatever its records are.
+    pub(crate) budget: u64,
     /// What `capture_data` returns besides the number of bytes.
     pub(crate) more: u64,
     /// An address and a length, on their way through memory.

@@ -11,6 +11,7 @@
 use aya_ebpf::{macros::map, maps::LruHashMap};
 use observer_abi::{
     connection::{Connection, INBOUND, OUTBOUND},
+    context::Context,
     control::shape,
     frames::{Framed, Layout, Layouts, MAX_HEADER, MAX_LAYOUTS, Step, Walk, walk},
     loss::Counter,
@@ -22,7 +23,7 @@ use crate::{
         buffer::{self, barrier},
         call::{Call, retry},
         connection,
-        output::count,
+        output::{copy_words, count},
         scratch::{self, Scratch},
     },
     detect::table,
@@ -38,6 +39,9 @@ const NO_LAYOUTS: Layouts = unsafe { core::mem::zeroed() };
 /// Kernel: how far the frames of a connection have been followed, by sock address.
 #[map]
 static FRAMED: LruHashMap<u64, Framed> = LruHashMap::with_max_entries(4096, 0);
+
+/// [`Framed::protocol`] of TLS records.
+const TLS: u32 = 0;
 
 /// BPF_ANY of `bpf_map_update_elem`.
 const ANY: u64 = 0;
@@ -65,6 +69,16 @@ mod said {
     pub(super) const LOST: u64 = 1 << 63;
 }
 
+/// What [`frames_step`] is to do with a frame.
+pub(crate) mod step {
+    /// Say where it is.
+    pub(crate) const TELLS: u32 = 0;
+    /// See whether the piece goes on with it.
+    pub(crate) const SHIPS: u32 = 1;
+    /// Say where it is, before it is followed for good: it is counted then.
+    pub(crate) const AHEAD: u32 = 2;
+}
+
 /// What [`frames_look`] returns.
 pub(crate) mod look {
     /// The piece's bytes.
@@ -75,12 +89,13 @@ pub(crate) mod look {
 
 /// Follows the frames of the call in the scratch of `slot`, and has `each` look at those whose headers end in it: where in the
 /// call they begin (0 where that was before), and type. Returns whether it is known where the next one begins. The first
-/// bytes of the scratch's payload are overwritten.
+/// bytes of the scratch's payload are overwritten. `how` is [`step::TELLS`], or [`step::AHEAD`], behind which [`frames_return`] has
+/// to follow.
 ///
 /// The parts are functions called one after the other, since a chain of them has 512 bytes of stack.
 #[inline(always)]
-pub(crate) fn follow(slot: u32, mut each: impl FnMut(u64, u8)) -> bool {
-    let mut said = frames_begin(slot);
+pub(crate) fn follow(slot: u32, how: u32, mut each: impl FnMut(u64, u8)) -> bool {
+    let mut said = frames_begin(slot, how);
     let mut frames = 0;
     while frames < MAX_FRAMES {
         if said & (said::DONE | said::LOST) != 0 {
@@ -88,38 +103,67 @@ pub(crate) fn follow(slot: u32, mut each: impl FnMut(u64, u8)) -> bool {
         }
         let place = said & said::PLACE;
         let there = buffer::copy_payload(slot, place, u64::from(MAX_HEADER));
-        said = frames_step(slot, there as u32, 0);
+        said = frames_step(slot, there as u32, how);
         if said & said::FRAME != 0 {
             each(place, (said >> said::KIND) as u8);
         }
         frames += 1;
     }
     if said & (said::DONE | said::LOST) == 0 {
-        frames_missed(slot, 1);
+        if how != step::AHEAD {
+            frames_missed(slot, 1);
+        }
         return false;
     }
     said & said::LOST == 0
 }
 
-/// The call in the scratch moves bytes of a framed stream: where its first header is.
+/// Where a walk is kept that goes [`AHEAD`](step::AHEAD), until it is back: in the scratch, where no record is made by then.
+#[inline(always)]
+unsafe fn kept(scratch: *mut Scratch) -> *mut Walk {
+    const _: () = assert!(size_of::<Walk>() == size_of::<Context>());
+    // SAFETY: a map value.
+    unsafe { (&raw mut (*scratch).opened.context).cast() }
+}
+
+/// Back to where the walk was when it went [`AHEAD`](step::AHEAD).
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) extern "C" fn frames_begin(slot: u32) -> u64 {
+pub(crate) extern "C" fn frames_return(slot: u32) -> u32 {
+    let Some(scratch) = scratch::at(slot) else { return 0 };
+    // SAFETY: live map values.
+    unsafe {
+        let call = &raw const (*scratch).call;
+        if let Some(framed) = FRAMED.get_ptr_mut((*call).sock) {
+            copy_words(walk_of(framed, call), kept(scratch));
+        }
+    }
+    0
+}
+
+/// The call in the scratch moves bytes of a framed stream: where its first header is. `how` is one of [`step`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn frames_begin(slot: u32, how: u32) -> u64 {
     let Some(scratch) = scratch::at(slot) else { return said::LOST };
     // SAFETY: live map values.
     unsafe {
         let call = &raw const (*scratch).call;
         let Some(entry) = connection::of(&*call) else { return said::LOST };
         let Some(framed) = framed((*call).sock, entry, scratch) else { return said::LOST };
-        let walk = &mut *walk_of(framed, call);
-        begin(walk, call, scratch);
+        let walk = walk_of(framed, call);
+        if how == step::AHEAD {
+            copy_words(kept(scratch), walk);
+        }
+        let walk = &mut *walk;
+        begin(walk, call, scratch, how);
         if walk.state == walk::LOST && !buffer::is_known(scratch) { said::LOST } else { place(walk, call, 0) }
     }
 }
 
 /// The walk comes to the call in the scratch.
 #[inline(always)]
-unsafe fn begin(walk: &mut Walk, call: *const Call, scratch: *const Scratch) {
+unsafe fn begin(walk: &mut Walk, call: *const Call, scratch: *const Scratch, how: u32) {
     // SAFETY: as the callers promise.
     unsafe {
         let gaps = walk.gaps;
@@ -127,23 +171,24 @@ unsafe fn begin(walk: &mut Walk, call: *const Call, scratch: *const Scratch) {
         if walk.wants() < (*call).end && !buffer::is_known(scratch) {
             walk.lose();
         }
-        if walk.gaps != gaps {
+        if walk.gaps != gaps && how != step::AHEAD {
             count(Counter::FrameGap, 1);
         }
     }
 }
 
-/// Goes on by one frame, of whose header `there` bytes lie in the scratch's payload. `ships` is 1 where it is for a piece.
+/// Goes on by one frame, of whose header `there` bytes lie in the scratch's payload. `how` is one of [`step`].
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) extern "C" fn frames_step(slot: u32, there: u32, ships: u32) -> u64 {
+pub(crate) extern "C" fn frames_step(slot: u32, there: u32, how: u32) -> u64 {
     let Some(scratch) = scratch::at(slot) else { return said::LOST };
     // SAFETY: live map values; the payload's room is larger than what is looked at. A static.
     unsafe {
         let call = &raw const (*scratch).call;
         let Some(framed) = FRAMED.get_ptr_mut((*call).sock) else { return said::LOST };
         let walk = &mut *walk_of(framed, call);
-        if ships != 0 && there == 0 && (*call).retry != retry::NO && walk.wants() == (*call).start {
+        let ships = how == step::SHIPS;
+        if ships && there == 0 && (*call).retry != retry::NO && walk.wants() == (*call).start {
             return said::LATER;
         }
         // So that the compiler does not take the row for the zeros that it was compiled with.
@@ -157,15 +202,19 @@ pub(crate) extern "C" fn frames_step(slot: u32, there: u32, ships: u32) -> u64 {
             memory.write_volatile(word);
             memory.read_volatile()
         };
-        let step = walk.step(layout, (*call).end, bytes, there, (*scratch).shipped, settle);
-        if walk.gaps != gaps {
+        let run = if (*framed).protocol == TLS { (*scratch).budget } else { u64::from(layout.run) };
+        let left = run.saturating_sub((*scratch).shipped);
+        let step = walk.step(layout, (*call).end, bytes, there, left, settle);
+        if walk.gaps != gaps && how != step::AHEAD {
             count(Counter::FrameGap, 1);
         }
         match step {
             Step::Frame { kind, .. } => {
                 let outbound = (*call).direction == u32::from(OUTBOUND);
-                count(if outbound { Counter::FramesSent } else { Counter::FramesReceived }, 1);
-                if ships != 0 {
+                if how != step::AHEAD {
+                    count(if outbound { Counter::FramesSent } else { Counter::FramesReceived }, 1);
+                }
+                if ships {
                     onwards(walk, call, (*scratch).told)
                 } else {
                     place(walk, call, said::FRAME | u64::from(kind) << said::KIND)
@@ -217,7 +266,7 @@ pub(crate) extern "C" fn frames_look(slot: u32, opens: u32) -> u32 {
             break;
         }
         let there = buffer::copy_payload(slot, said & said::PLACE, u64::from(MAX_HEADER));
-        said = frames_step(slot, there as u32, 1);
+        said = frames_step(slot, there as u32, step::SHIPS);
         frames += 1;
     }
     frames_piece(slot, opens, (said >> 60) as u32)
@@ -236,7 +285,7 @@ pub(crate) extern "C" fn frames_resume(slot: u32) -> u64 {
         let walk = &mut *walk_of(framed, call);
         let told = (*scratch).told;
         if told == 0 {
-            begin(walk, call, scratch);
+            begin(walk, call, scratch, step::SHIPS);
             (*scratch).sure = u64::from(walk.broken == 0);
         } else {
             (*scratch).sure = 1;
@@ -296,7 +345,7 @@ pub(crate) extern "C" fn frames_missed(slot: u32, is_lost: u32) -> u32 {
         let call = &raw const (*scratch).call;
         if let Some(framed) = FRAMED.get_ptr_mut((*call).sock) {
             let walk = &mut *walk_of(framed, call);
-            walk.broken = 1;
+            walk.missed();
             if is_lost != 0 {
                 walk.lose();
                 count(Counter::FrameGap, 1);
@@ -343,8 +392,8 @@ unsafe fn walk_of(framed: *mut Framed, call: *const Call) -> *mut Walk {
 unsafe fn framed(sock: u64, entry: *const Connection, scratch: *mut Scratch) -> Option<*mut Framed> {
     // SAFETY: map values; a static.
     unsafe {
-        let is_tls = (*entry).shape == shape::OPAQUE;
-        let protocol = if is_tls { 0 } else { u32::from((*entry).protocol) };
+        let is_tls = matches!((*entry).shape, shape::OPAQUE | shape::RECORDS);
+        let protocol = if is_tls { TLS } else { u32::from((*entry).protocol) };
         if let Some(known) = FRAMED.get_ptr_mut(sock) {
             if (*known).generation == (*entry).generation && (*known).protocol == protocol {
                 return Some(known);

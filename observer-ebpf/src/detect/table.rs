@@ -62,6 +62,35 @@ pub(crate) fn is_request(found: u32) -> bool {
     found & begins::MESSAGE != 0 && sender(found) != role::SERVER
 }
 
+/// Whether a connection carries several requests of this protocol at once.
+#[inline(always)]
+pub(crate) fn carries_several(protocol: u8) -> bool {
+    rows_multiplexed(u32::from(protocol)) != 0
+}
+
+/// See [`carries_several`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn rows_multiplexed(protocol: u32) -> u32 {
+    let mut found = 0;
+    let mut index = 0;
+    // SAFETY: a static.
+    unsafe {
+        let count = (&raw const DETECTION.count).read_volatile();
+        while index < MAX_ROWS {
+            if index as u64 >= count {
+                break;
+            }
+            let row = (&raw const DETECTION.rows).cast::<Row>().add(index);
+            index += 1;
+            if u32::from((&raw const (*row).protocol).read_volatile()) == protocol {
+                found |= u32::from((&raw const (*row).flags).read_volatile()) & u32::from(flag::MULTIPLEXED);
+            }
+        }
+    }
+    found
+}
+
 /// Bytes without which nothing is said to be missing.
 const ENOUGH: u32 = 8;
 /// Bytes of a start line in which the row's are looked for.

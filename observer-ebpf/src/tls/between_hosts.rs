@@ -57,11 +57,11 @@ pub(crate) mod arrived {
     pub(crate) const SECOND: u32 = 4;
 }
 
-/// What came with the bytes of an opaque connection that a server has read; `first` is the position of the first that is
-/// application data.
+/// What came with the bytes of a TLS connection that a server has read, where `open` is what came with those before; `first` is the
+/// position of the first that is application data. Where that is new ids, they lie in the scratch's context.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) extern "C" fn opaque_arrived(slot: u32, first: u64) -> u32 {
+pub(crate) extern "C" fn opaque_arrived(slot: u32, first: u64, open: u64) -> u32 {
     let Some(scratch) = scratch::at(slot) else { return arrived::NEVER };
     // SAFETY: live map values.
     unsafe {
@@ -72,7 +72,6 @@ pub(crate) extern "C" fn opaque_arrived(slot: u32, first: u64) -> u32 {
             return arrived::NEVER;
         }
         let found = (&raw const (*entry).waiting).read_volatile();
-        let open = u64::from_ne_bytes((*connection).context.span_id);
         if found == waiting::WITHDRAWAL {
             (*entry).waiting = waiting::NOTHING;
             return arrived::NOTHING;
@@ -82,12 +81,9 @@ pub(crate) extern "C" fn opaque_arrived(slot: u32, first: u64) -> u32 {
         if found == waiting::NOTHING || i64::from(ahead) >= call.end.wrapping_sub(first) as i64 {
             return arrived::SAME;
         }
-        if open == 0 && ahead == 0 {
-            let context = &raw mut (*connection).context;
-            copy::<4>((&raw mut (*context).trace_id).cast(), (&raw const (*entry).trace_id).cast());
-            copy::<2>((&raw mut (*context).span_id).cast(), (&raw const (*entry).span_id).cast());
-        }
-        let own = u64::from_ne_bytes((*entry).span_id);
+        let context = &raw mut (*scratch).opened.context;
+        copy::<4>((&raw mut (*context).trace_id).cast(), (&raw const (*entry).trace_id).cast());
+        copy::<2>((&raw mut (*context).span_id).cast(), (&raw const (*entry).span_id).cast());
         // The next segment may have come meanwhile.
         let still = (&raw const (*entry).waiting).read_volatile() == waiting::CONTEXT
             && (&raw const (*entry).sequence).read_volatile() == sequence;
@@ -96,6 +92,7 @@ pub(crate) extern "C" fn opaque_arrived(slot: u32, first: u64) -> u32 {
             return arrived::NOTHING;
         }
         if open != 0 {
+            let own = u64::from_ne_bytes((*context).span_id);
             return if ahead < 0 || open == own { arrived::SAME } else { arrived::SECOND };
         }
         if ahead == 0 {

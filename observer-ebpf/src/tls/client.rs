@@ -1,13 +1,20 @@
-//! The client's end of an opaque connection: it says for which request it writes.
+//! The client's end of a TLS connection: it says for which request it writes; where records are shipped, that this is a request
+//! of its own, whose parent that is.
 
 use observer_abi::{
-    connection::{Connection, INBOUND, OUTBOUND},
-    context::{Handoff, RequestReference},
+    connection::{Connection, INBOUND, OUTBOUND, tls},
+    context::{Handoff, RequestReference, claim},
     control::shape,
     loss::Counter,
+    process::runtime,
 };
 
-use super::{between_hosts, handshake::look, opaque::forget};
+use super::{
+    between_hosts,
+    handshake::look,
+    opaque::{forget, give_up},
+    records::begins,
+};
 use crate::{
     carry::context::{self, HANDOFF},
     core::{
@@ -20,7 +27,7 @@ use crate::{
         globals::settings,
         task::{self, Caller},
     },
-    work::{find, reference},
+    work::{find, link, reference},
 };
 
 /// BPF_ANY of `bpf_map_update_elem`.
@@ -29,8 +36,7 @@ const ANY: u64 = 0;
 /// Claims the bytes from `from` to the call's end for the request in the entry's context, or for none.
 #[inline(always)]
 pub(super) unsafe fn claim(entry: *mut Connection, scratch: *mut Scratch, from: u64) {
-    // SAFETY: as the callers promise. Nothing of this connection is shipped, so there is room in the scratch, and there is
-    // little on the stack.
+    // SAFETY: as the callers promise. No record is made yet, so there is room in the scratch, and there is little on the stack.
     unsafe {
         (*entry).directions[OUTBOUND as usize].run_start = from;
         let context = &raw const (*entry).context;
@@ -39,6 +45,8 @@ pub(super) unsafe fn claim(entry: *mut Connection, scratch: *mut Scratch, from: 
         output::copy_words(&raw mut (*handoff).span_id, &raw const (*context).span_id);
         (*handoff).time_ns = (*scratch).call.now;
         (*handoff).observer = 0;
+        let turns = if (*entry).tls & tls::TURNS != 0 { claim::TURNS } else { 0 };
+        (*handoff).claim = if (*entry).shape == shape::RECORDS { turns | claim::OWN } else { turns };
         (*handoff).from = from;
         (*handoff).until = (*scratch).call.end;
         let _ = HANDOFF.insert(context::handoff_key(&*entry, 0), &*handoff, ANY);
@@ -65,7 +73,15 @@ unsafe fn writer(scratch: *mut Scratch) -> *mut RequestReference {
     unsafe { (&raw mut (*scratch).opened.context).cast() }
 }
 
-/// Leaves there for which request the caller writes, and returns whether a run begins. However that was found, to the
+/// What [`opaque_writer`] says.
+mod writes {
+    /// A run begins.
+    pub(super) const OPENS: u32 = 1;
+    /// Where it is said how that was found for which request the caller writes.
+    pub(super) const METHOD: u32 = 8;
+}
+
+/// Leaves there for which request the caller writes, and returns whether a run begins: [`writes`]. However that was found, to the
 /// verifier what follows is one state.
 #[unsafe(no_mangle)]
 #[inline(never)]
@@ -88,22 +104,24 @@ pub(crate) extern "C" fn opaque_writer(slot: u32, look: u32) -> u32 {
         let caller: Caller = task::caller(call.pid_tgid);
         let writer = writer(scratch);
         copy(writer, &raw const (*entry).owner);
-        find::owner(entry, &caller, writer);
-        u32::from(opens)
+        let found = find::owner(entry, &caller, writer);
+        u32::from(opens) | u32::from(found) << writes::METHOD
     }
 }
 
-/// A client is about to write.
+/// A client is about to write, and `how` says what [`opaque_writer`] did. Returns 1 where that begins a request of its own, which is
+/// to be [given ids](client_turn).
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) extern "C" fn opaque_written(slot: u32, look: u32, opens: u32) -> u32 {
+pub(crate) extern "C" fn opaque_written(slot: u32, look: u32, how: u32) -> u32 {
     let Some(scratch) = scratch::at(slot) else { return 0 };
     // SAFETY: live map values.
     unsafe {
         let call = &(*scratch).call;
         let Some(entry) = connection::of(call) else { return 0 };
         let this = &raw mut (*entry).directions[OUTBOUND as usize];
-        let opens = opens != 0;
+        let opens = how & writes::OPENS != 0;
+        let shipped = (*entry).shape == shape::RECORDS;
         if look == look::ASIDE {
             disown(entry, scratch, !opens);
             return 0;
@@ -113,7 +131,8 @@ pub(crate) extern "C" fn opaque_written(slot: u32, look: u32, opens: u32) -> u32
         let writer = writer(scratch);
         let owner = &raw mut (*entry).owner;
         let same = is_same(writer, owner);
-        let named = (*entry).context.span_id != [0; 8];
+        let context = &raw const (*entry).context;
+        let named = if shipped { (*context).parent_span_id } else { (*context).span_id } != [0; 8];
         if !opens {
             if same && contiguous {
                 extend(entry, call);
@@ -123,12 +142,15 @@ pub(crate) extern "C" fn opaque_written(slot: u32, look: u32, opens: u32) -> u32
             disown(entry, scratch, true);
             if second {
                 count(Counter::OpaqueShared, 1);
-                (*entry).shape = shape::IGNORE;
+                give_up(entry);
             }
             return 0;
         }
 
         copy(owner, writer);
+        if shipped {
+            return 1;
+        }
         forget(entry);
         if let Some(request) = reference::resolve(&*owner) {
             output::copy_words(&raw mut (*entry).context.trace_id, &raw const (*request).context.trace_id);
@@ -150,6 +172,36 @@ pub(crate) extern "C" fn opaque_written(slot: u32, look: u32, opens: u32) -> u32
         }
     }
     0
+}
+
+/// A client's turn begins with a request of its own, `look` bytes into the call, for the connection's owner; `how` says what
+/// [`opaque_writer`] did. One of [`begins`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn client_turn(slot: u32, look: u32, how: u32) -> u32 {
+    let Some(scratch) = scratch::at(slot) else { return 0 };
+    // SAFETY: live map values.
+    unsafe {
+        let call = &(*scratch).call;
+        let Some(entry) = connection::of(call) else { return 0 };
+        let caller: Caller = task::caller(call.pid_tgid);
+        if (*entry).tls & tls::NOBODYS != 0 {
+            context::begin_trace(entry, &caller, call.now);
+            return begins::REQUEST;
+        }
+        let from = call.start.wrapping_add(u64::from(look));
+        if context::begin_client(entry, &caller, (how >> writes::METHOD) as u8, call.now) {
+            count(Counter::OpaquePassed, 1);
+        }
+        claim(entry, scratch, from);
+        if settings().tcp_option() != 0 {
+            between_hosts::leave_for(slot, from);
+        }
+        if settings().links() != 0 && (*entry).runtime == runtime::EVENT_LOOP && (*entry).tls & tls::TURNS != 0 {
+            link::link_called(slot);
+        }
+    }
+    begins::REQUEST
 }
 
 /// The claim reaches to the call's end.

@@ -1,16 +1,20 @@
 //! Where in a call application data begins: both ends follow the client's records through the handshake, and alerts and
 //! key updates are told from requests by their length.
 
-use observer_abi::connection::{INBOUND, OUTBOUND};
+use observer_abi::{
+    connection::{INBOUND, OUTBOUND, tls},
+    control::shape,
+};
 
 use super::hello::record;
 use crate::{
     core::{
         buffer,
+        call::retry,
         connection,
         scratch::{self, Scratch},
     },
-    detect::frames,
+    detect::frames::{self, step},
 };
 
 /// A write that is no longer than this is no request: a KeyUpdate of TLS 1.3 has 27 bytes, an alert 24.
@@ -26,16 +30,8 @@ pub(super) mod look {
     pub(in crate::tls) const ASIDE: u32 = u32::MAX - 1;
     /// It is not known where records begin.
     pub(in crate::tls) const LOST: u32 = u32::MAX - 2;
-}
-
-/// Bits of the request direction's `shipped`, which counts nothing here.
-pub(super) mod state {
-    /// The handshake is over.
-    pub(in crate::tls) const OPEN: u32 = 1;
-    /// The handshake's last record was a ChangeCipherSpec.
-    pub(in crate::tls) const AFTER_CHANGE: u32 = 2;
-    /// The run that is read has bytes that nobody claims: none of it is anybody's.
-    pub(in crate::tls) const SPOILED: u32 = 4;
+    /// The bytes can be read when the send is over.
+    pub(in crate::tls) const LATER: u32 = u32::MAX - 3;
 }
 
 /// Follows the records of the call in the scratch, and looks at the few bytes that tell: where in the call's bytes
@@ -45,6 +41,8 @@ pub(super) mod state {
 /// they come behind a ChangeCipherSpec, which says nothing in 1.3 and which every library sends, the first of
 /// them is the handshake's (with a client's certificate some more, which are then taken for application data, as is
 /// everything where the ChangeCipherSpec is missing or was sent before a second ClientHello). Both ends walk alike.
+///
+/// Where records are shipped, they are followed for that, and during the handshake looked at ahead of it.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn opaque_looked_at(slot: u32) -> u32 {
@@ -54,34 +52,44 @@ pub(crate) extern "C" fn opaque_looked_at(slot: u32) -> u32 {
         let call = &(*scratch).call;
         let Some(entry) = connection::of(call) else { return look::LOST };
         let direction = if call.direction == u32::from(INBOUND) { INBOUND } else { OUTBOUND };
-        let shipped = &raw mut (*entry).directions[direction as usize].shipped;
+        let state = &raw mut (*entry).tls;
         let requests = connection::is_request((*entry).role, direction);
-        let before = if requests { *shipped } else { state::OPEN };
+        let before = if requests { *state & (tls::OPEN | tls::AFTER_CHANGE) } else { tls::OPEN };
+        let ahead = (*entry).shape == shape::RECORDS;
+        if ahead && before & tls::OPEN == 0 && call.retry != retry::NO && buffer::is_known(scratch) && buffer::copy_payload(slot, 0, 1) == 0 {
+            return look::LATER;
+        }
         // By way of memory, where no record is being made: to the verifier one state, whatever the records were. (5.10 follows
         // each sequence of them otherwise, for minutes.)
         let known = &raw mut (*scratch).opened.run;
         let data = &raw mut (*scratch).opened.netns;
-        known.write_volatile(before);
+        known.write_volatile(u32::from(before));
         data.write_volatile(look::HANDSHAKE);
-        let followed = frames::follow(slot, |at, kind| {
-            let so_far = known.read_volatile();
-            if so_far & state::OPEN != 0 {
-                return;
+        if !ahead || before & tls::OPEN == 0 {
+            let how = if ahead { step::AHEAD } else { step::TELLS };
+            let followed = frames::follow(slot, how, |at, kind| {
+                let so_far = known.read_volatile();
+                if so_far & OPEN != 0 {
+                    return;
+                }
+                if kind == record::APPLICATION_DATA && so_far & AFTER_CHANGE == 0 {
+                    data.write_volatile(at as u32);
+                    known.write_volatile(OPEN);
+                } else {
+                    known.write_volatile(if kind == record::CHANGE_CIPHER_SPEC { AFTER_CHANGE } else { 0 });
+                }
+            });
+            if ahead {
+                frames::frames_return(slot);
             }
-            if kind == record::APPLICATION_DATA && so_far & state::AFTER_CHANGE == 0 {
-                data.write_volatile(at as u32);
-                known.write_volatile(state::OPEN);
-            } else {
-                known.write_volatile(if kind == record::CHANGE_CIPHER_SPEC { state::AFTER_CHANGE } else { 0 });
+            if before & tls::OPEN == 0 {
+                let (known, data) = (known.read_volatile(), data.read_volatile());
+                *state = *state & !(tls::OPEN | tls::AFTER_CHANGE) | known as u8;
+                if known & OPEN != 0 {
+                    return data;
+                }
+                return if followed { look::HANDSHAKE } else { look::LOST };
             }
-        });
-        let (known, data) = (known.read_volatile(), data.read_volatile());
-        if before & state::OPEN == 0 {
-            *shipped = known;
-            if known & state::OPEN != 0 {
-                return data;
-            }
-            return if followed { look::HANDSHAKE } else { look::LOST };
         }
         if !requests {
             return 0;
@@ -91,6 +99,10 @@ pub(crate) extern "C" fn opaque_looked_at(slot: u32) -> u32 {
         if direction == OUTBOUND && short { look::ASIDE } else { 0 }
     }
 }
+
+/// [`tls::OPEN`] and [`tls::AFTER_CHANGE`].
+const OPEN: u32 = tls::OPEN as u32;
+const AFTER_CHANGE: u32 = tls::AFTER_CHANGE as u32;
 
 /// The record type of the call's first byte; 0 where it cannot be read.
 #[inline(always)]

@@ -15,11 +15,11 @@ pub(super) mod record {
     pub(in crate::tls) const APPLICATION_DATA: u8 = 23;
 }
 /// Bytes before a record's content: type, version, length.
-const HEAD: u64 = 5;
+pub(super) const HEAD: u64 = 5;
 
 const CLIENT_HELLO: u64 = 1;
-/// Where a ClientHello's session id is: behind the record's head, the message's (4), version (2) and random (32).
-const SESSION_ID: u64 = HEAD + 38;
+/// Where in a ClientHello its session id is: behind the head (4), version (2) and random (32).
+const SESSION_ID: u64 = 38;
 /// Extensions that are looked at.
 const MAX_EXTENSIONS: u32 = 24;
 
@@ -81,21 +81,21 @@ pub(crate) unsafe fn is_tls(payload: *const u8, copied: u32) -> bool {
 }
 
 /// 1 where the ClientHello in the scratch is whole and offers nothing that could be multiplexed: HTTP/1.1 alone, or no
-/// protocol by name.
+/// protocol by name. `without_head` is 1 where the head of its record was read before.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) extern "C" fn hello_offers_turns(slot: u32, copied: u32) -> u32 {
+pub(crate) extern "C" fn hello_offers_turns(slot: u32, copied: u32, without_head: u32) -> u32 {
     let Some(scratch) = scratch::at(slot) else { return 0 };
     // SAFETY: a map value.
     unsafe {
         let payload: *const u8 = (&raw const (*scratch).payload).cast();
-        let end = HEAD + pair(payload, 3);
-        let message = HEAD + 4 + (word(payload, 6) >> 40);
-        let whole = end <= u64::from(copied) && message == end && end > SESSION_ID;
-        if !whole || byte(payload, HEAD) != CLIENT_HELLO {
+        let head = if without_head != 0 { 0 } else { HEAD };
+        let end = head + 4 + (word(payload, head + 1) >> 40);
+        let fits = if without_head != 0 { end == u64::from(copied) } else { end == HEAD + pair(payload, 3) && end <= u64::from(copied) };
+        if !fits || end <= head + SESSION_ID || byte(payload, head) != CLIENT_HELLO {
             return 0;
         }
-        let mut at = SESSION_ID;
+        let mut at = head + SESSION_ID;
         at += 1 + byte(payload, at);
         // Cipher suites, then compression methods.
         at += 2 + pair(payload, at);

@@ -1,6 +1,7 @@
-//! Connections that nobody can read: TLS. Contexts cross them all the same, since whose bytes they are can be seen.
+//! TLS connections of which nothing is shipped. Contexts cross them all the same, since whose bytes they are can be seen.
+//! (Those whose records are shipped: `records`.)
 //!
-//! Both ends know a TLS connection by its first record. From then on no byte of it is shipped. The client's end says for
+//! Both ends know a TLS connection by its first record. The client's end says for
 //! which request it writes, before the bytes leave: *these bytes, from here to there, are that request's*. The server's end
 //! looks that up for what it has read, and whoever read it works for that request from then on, as for one that came in
 //! the open. So what it calls gets the client's request as its parent: the hop between has no span of its own.
@@ -25,7 +26,7 @@
 //! client, one update a call; at a run's beginning what a request in the open costs, without copy and record.
 
 use observer_abi::{
-    connection::{Connection, INBOUND, OUTBOUND, flag, role},
+    connection::{Connection, INBOUND, OUTBOUND, flag, role, tls, transport},
     control::shape,
     loss::Counter,
 };
@@ -40,6 +41,7 @@ use crate::{
         scratch,
     },
     detect::frames,
+    kernel::globals::settings,
 };
 pub(crate) use super::handshake::opaque_looked_at;
 use super::{
@@ -78,11 +80,20 @@ pub(crate) extern "C" fn opaque_begun(slot: u32, copied: u32) -> u32 {
         }
         // Its end is told, since it was announced.
         (*entry).flags |= flag::ACTIVE;
+        (*entry).tls = 0;
+        let is_server = (*entry).role == role::SERVER;
+        if settings().tls() != 0 && (*entry).tcp == transport::TCP {
+            (*entry).shape = shape::RECORDS;
+            if hello::hello_offers_turns(slot, copied, 0) != 0 {
+                (*entry).tls = tls::TURNS;
+            }
+            if !is_server && (*entry).tls & tls::TURNS != 0 {
+                count(Counter::Opaque, 1);
+            }
+            return 1;
+        }
         (*entry).shape = shape::OPAQUE;
-        let requests = if (*entry).role == role::SERVER { INBOUND } else { OUTBOUND };
-        let this = &raw mut (*entry).directions[requests as usize];
-        (*this).shipped = 0;
-        if (*entry).role != role::SERVER && hello::hello_offers_turns(slot, copied) == 0 {
+        if !is_server && hello::hello_offers_turns(slot, copied, 0) == 0 {
             (*entry).shape = shape::IGNORE;
         }
     }
@@ -155,11 +166,25 @@ pub(crate) unsafe fn halved(entry: *mut Connection) {
 pub(crate) unsafe fn ended(sock: u64, entry: *const Connection) {
     // SAFETY: as promised.
     unsafe {
-        if matches!((*entry).shape, shape::OPAQUE | shape::FRAMES | shape::IGNORE) {
+        if matches!((*entry).shape, shape::OPAQUE | shape::RECORDS | shape::FRAMES | shape::IGNORE) {
             frames::ended(sock);
         }
-        if (*entry).shape == shape::OPAQUE && (*entry).role == role::CLIENT {
+        if matches!((*entry).shape, shape::OPAQUE | shape::RECORDS) && (*entry).role == role::CLIENT {
             let _ = HANDOFF.remove(context::handoff_key(&*entry, 0));
+        }
+    }
+}
+
+/// Nothing passes on the connection any more.
+#[inline(always)]
+pub(super) unsafe fn give_up(entry: *mut Connection) {
+    // SAFETY: as the callers promise.
+    unsafe {
+        forget(entry);
+        if (*entry).shape == shape::RECORDS {
+            (*entry).tls = (*entry).tls & !tls::TURNS | tls::NOBODYS;
+        } else {
+            (*entry).shape = shape::IGNORE;
         }
     }
 }

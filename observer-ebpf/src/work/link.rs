@@ -18,7 +18,6 @@ use aya_ebpf::{macros::map, maps::LruHashMap};
 use observer_abi::{
     connection::{INBOUND, role},
     context::{RequestReference, Unit, UnitKey, method},
-    control::shape,
     loss::Counter,
     record::{LinkFound, RecordHeader, kind},
 };
@@ -26,6 +25,7 @@ use observer_abi::{
 use crate::{
     core::{connection, output, scratch},
     kernel::globals::settings,
+    tls::records,
     work::{reference, runtime::node::LOOPS, table::UNITS},
 };
 
@@ -110,7 +110,7 @@ pub(crate) extern "C" fn link_received(slot: u32) -> u32 {
             (*last).sock = sock;
             (*last).generation = (*entry).generation;
             (*last).span_id = u64::from_ne_bytes((*context).span_id);
-        } else if role == role::CLIENT && (*entry).shape == shape::OPAQUE {
+        } else if role == role::CLIENT && records::is_followed(entry) {
             // Whose the bytes of a TLS connection are is followed elsewhere.
             output::copy_words(last, &raw const (*entry).owner);
         } else if role == role::CLIENT

@@ -30,6 +30,7 @@ use crate::{
         sock::blocking,
         task::{self, Caller},
     },
+    tls::records,
     work::{
         reference::{NOTHING, is_unanswered, reference, resolve},
         runtime::{current::current, node, tokio},
@@ -93,7 +94,7 @@ unsafe fn received(sock: u64, entry: *const Connection, pid_tgid: u64, opened: b
         let serves = (*entry).role == role::SERVER && (*entry).context.span_id != [0; 8] && is_unanswered(entry);
         let request = if serves {
             reference(sock, entry)
-        } else if (*entry).role == role::CLIENT {
+        } else if (*entry).role == role::CLIENT && !records::is_shared(entry) {
             (*entry).owner
         } else {
             NOTHING

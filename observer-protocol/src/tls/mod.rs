@@ -44,10 +44,12 @@ pub const RECORDS: Layout = Layout {
     counted: 0,
     trailer: 0,
     whole: &[20, 21, 22],
-    whole_to: 2048,
+    whole_to: 0,
     short: 512,
-    first: 512,
+    first: 0,
     last: 32,
+    // Those are two, one for each direction, of the daemon's configuration.
     run: 0,
+    begins_whole: true,
     longest: 18_437,
 };

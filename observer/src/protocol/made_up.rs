@@ -71,6 +71,7 @@ static FRAMES: Layout = Layout {
     first: 16,
     last: 4,
     run: 0,
+    begins_whole: false,
     longest: 1 << 24,
 };
 

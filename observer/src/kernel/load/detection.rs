@@ -112,7 +112,7 @@ fn layout_of(layout: &Layout) -> frames::Layout {
         type_at: layout.type_at,
         counted: layout.counted,
         trailer: layout.trailer,
-        reserved: 0,
+        begins_whole: u8::from(layout.begins_whole),
         first: layout.first,
         last: layout.last,
         short: layout.short,
@@ -241,18 +241,20 @@ mod tests {
                 frames::Header::None
             );
         }
-        // Hellos and what else is of the handshake up to a bound; of application data the first bytes and the last.
-        for (kind, length, first, last) in [
-            (22, 2000, 2000, 0),
-            (22, 4000, 2048, 32),
-            (23, 512, 512, 0),
-            (23, 4000, 512, 32),
+        // Hellos and what else is of the handshake; of application data what is left of the budget, the header and the last bytes.
+        for (kind, length, left, first, last) in [
+            (22, 2000, 0, 2000, 0),
+            (22, 16_000, 0, 16_000, 0),
+            (23, 512, 0, 512, 0),
+            (23, 4000, 0, 5, 32),
+            (23, 4000, 1000, 1000, 32),
+            (23, 4000, 5000, 4000, 0),
         ] {
             let ships = frames::Ships { first, last };
             assert_eq!(
-                layouts[0].ships(length, 5, kind, 0),
+                layouts[0].ships(length, 5, kind, left),
                 ships,
-                "{length} of {kind}"
+                "{length} of {kind}, {left} left"
             );
         }
     }

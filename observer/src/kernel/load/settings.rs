@@ -30,5 +30,6 @@ pub(super) fn settings(candidate: &Candidate<'_>, options: &LoadOptions) -> Sett
         at_call_end: u32::from(tier == Tier::Syscall),
         links: u32::from(options.inferred_links),
         dns: u32::from(options.dns),
+        tls: u32::from(options.tls),
     }
 }

@@ -268,7 +268,9 @@ mod tests {
             });
             for _ in 0..20_000 {
                 let value = read.read(5, |_| true).unwrap();
-                assert_eq!(value.inode, value.reserved, "first and last word");
+                let mut last = [value.tls; 8];
+                last[1..].copy_from_slice(&value.reserved);
+                assert_eq!(value.inode, u64::from_ne_bytes(last), "first and last word");
             }
             stop.store(true, Ordering::Relaxed);
         });
