@@ -1,4 +1,4 @@
-//! Traces that go on behind TLS, which observer cannot read: on one host by the handoff, between two by the TCP option.
+//! Traces that go on behind TLS that observer does not read: on one host by the handoff, between two by the TCP option.
 //!
 //! Each chain is client → gateway ⇒ TLS ⇒ ender → backend. Gateway, ender's call and backend are seen; the two ends of the
 //! way between are not, and the call's parent is the gateway's request.
@@ -89,7 +89,7 @@ fn watch(environment: &Environment, servers: &[&Server]) -> Observer {
         .map(|server| format!("--port={}", server.port()))
         .collect();
     let mut arguments: Vec<&str> = ports.iter().map(String::as_str).collect();
-    arguments.push("--span-rate=unlimited");
+    arguments.extend(["--span-rate=unlimited", "--tls=off"]);
     Observer::start(environment, &arguments)
 }
 
@@ -389,6 +389,7 @@ fn daemons(
         let mut arguments = vec![
             "--tcp-option-peers=10.77.0.0/24,fd77::/64".to_owned(),
             "--span-rate=unlimited".to_owned(),
+            "--tls=off".to_owned(),
         ];
         arguments.extend(servers.iter().map(|it| format!("--pid={}", it.pid())));
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
