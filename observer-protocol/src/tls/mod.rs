@@ -46,7 +46,8 @@ pub const RECORDS: Layout = Layout {
     whole: &[20, 21, 22],
     whole_to: 0,
     short: 512,
-    first: 0,
+    // The header, and what TLS 1.2's AES-GCM needs of each record: the half of the nonce that is sent.
+    first: 13,
     last: 32,
     // Those are two, one for each direction, of the daemon's configuration.
     run: 0,

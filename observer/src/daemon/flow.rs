@@ -124,13 +124,15 @@ impl Flow {
         let route = detail
             .route(exchange)
             .and_then(|input| self.routes.of(&known.service, input));
+        let has_span = detail.has_span();
         let own_spans = detail.is_made_by_sdks() && self.makes_own_spans(&known.service);
         if own_spans {
             self.tally().left_to_sdk.add();
         }
         // What belongs to no trace but its own may be told by metrics alone.
-        let wanted =
-            !own_spans && (detail.stands_alone() || exchange.context.parent_span_id.is_some());
+        let wanted = has_span
+            && !own_spans
+            && (detail.stands_alone() || exchange.context.parent_span_id.is_some());
         let kept = wanted && self.sampler.keep(exchange, route.as_ref(), self.now_ns);
         let exported = kept && self.exports;
         let now = self.clock.unix_nano(self.now_ns);
@@ -140,7 +142,8 @@ impl Flow {
             // An exemplar names a span that somebody can look up.
             registry.record_at(handle, exchange, route.as_ref(), exported, now);
         }
-        let shown = !own_spans && self.local.as_ref().is_some_and(|local| local.all || kept);
+        let shown =
+            has_span && !own_spans && self.local.as_ref().is_some_and(|local| local.all || kept);
         if exported || shown {
             self.span(exchange, &known.service, route.as_ref(), exported, shown);
         }

@@ -130,6 +130,11 @@ pub trait Describe {
         None
     }
 
+    /// Whether it is worth a span at all.
+    fn has_span(&self) -> bool {
+        true
+    }
+
     /// Whether it is worth a span where it belongs to no other's trace.
     fn stands_alone(&self) -> bool {
         true

@@ -158,8 +158,8 @@ impl Describe for Handshake {
         }
     }
 
-    /// One that went well is the beginning of a request's wait, which is seen there. One that failed is all there is.
-    fn stands_alone(&self) -> bool {
+    /// One that went well is a part of what the first request waits for. One that failed is all there is.
+    fn has_span(&self) -> bool {
         self.error.is_some()
     }
 

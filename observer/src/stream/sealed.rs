@@ -286,6 +286,13 @@ impl Connection {
         );
         self.directions[direction].last_ns = data.ended.time_ns;
         let end = data.start + data.length;
+        if data.first.is_empty() {
+            // As what the kernel only counts: a message may have begun in it.
+            let counted = data.is_certain;
+            self.skip_to(direction, end, data.ended.time_ns, counted, config, out);
+            self.call = now;
+            return;
+        }
         let certain = if data.is_certain {
             end
         } else {

@@ -241,12 +241,12 @@ mod tests {
                 frames::Header::None
             );
         }
-        // Hellos and what else is of the handshake; of application data what is left of the budget, the header and the last bytes.
+        // Hellos and what else is of the handshake; of application data what is left of the budget, header and nonce, and the last bytes.
         for (kind, length, left, first, last) in [
             (22, 2000, 0, 2000, 0),
             (22, 16_000, 0, 16_000, 0),
             (23, 512, 0, 512, 0),
-            (23, 4000, 0, 5, 32),
+            (23, 4000, 0, 13, 32),
             (23, 4000, 1000, 1000, 32),
             (23, 4000, 5000, 4000, 0),
         ] {

@@ -1,0 +1,176 @@
+//! HTTP/1 inside TLS, read at the wire: the exchanges are those that the programs had, at both ends.
+#![allow(clippy::unwrap_used, reason = "tests panic, they don't return errors")]
+
+use std::{
+    collections::HashMap,
+    fs,
+    process::{Command, Stdio},
+};
+
+use observer_tests::{
+    Certificate, Environment, Folder, Observer, Page, Server, Span, free_port, nginx_with,
+};
+
+/// An nginx that answers over TLS: `/small` with a text, `/large` with a megabyte, `/up` takes what it is sent. It logs each
+/// request as method, path, status and bytes of the body.
+struct Nginx {
+    server: Server,
+    folder: Folder,
+}
+
+impl Nginx {
+    fn start(certificate: &Certificate, versions: &str) -> Self {
+        let folder = Folder::new();
+        let (at, port) = (certificate.path().display(), free_port());
+        let content = folder.path().display().to_string();
+        folder.file("large", vec![b'x'; LARGE]);
+        let mut nginx = nginx_with(
+            &folder,
+            &format!(
+                "log_format facts '$request_method $uri $status $body_bytes_sent $request_length';
+                 server {{
+                   listen 127.0.0.1:{port} ssl; ssl_protocols {versions};
+                   ssl_certificate {at}/cert.pem; ssl_certificate_key {at}/key.pem;
+                   access_log {content}/access.log facts;
+                   client_max_body_size 100m;
+                   location /small {{ return 200 'a text'; }}
+                   location /missing {{ return 404 'none'; }}
+                   location /large {{ root {content}; }}
+                   location /up {{ return 204; }}
+                 }}"
+            )
+            .replace(
+                &format!("proxy_pass http://127.0.0.1:{port}0;"),
+                "return 204;",
+            ),
+        );
+        Self {
+            server: Server::start(nginx.args(["-g", "master_process off;"]), port),
+            folder,
+        }
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("https://localhost:{}{path}", self.server.port())
+    }
+
+    /// Method, path, status and bytes of each request that was served.
+    fn log(&self) -> Vec<(String, String, u64, u64)> {
+        let text = fs::read_to_string(self.folder.path().join("access.log")).unwrap();
+        let fact = |line: &str| {
+            let words: Vec<_> = line.split(' ').collect();
+            let number = |at: usize| words[at].parse().unwrap();
+            (
+                words[0].to_owned(),
+                words[1].to_owned(),
+                number(2),
+                number(3),
+            )
+        };
+        text.lines().map(fact).collect()
+    }
+}
+
+const LARGE: usize = 1_000_000;
+
+fn curl(certificate: &Certificate, arguments: &[&str]) {
+    let output = Command::new("curl")
+        .args(["-sS", "--http1.1", "--cacert"])
+        .arg(certificate.path().join("cert.pem"))
+        .args(arguments)
+        .stdout(Stdio::null())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+}
+
+fn watch(environment: &Environment, client: &str) -> Observer {
+    let client = format!("--exe={client}");
+    Observer::start(
+        environment,
+        &["--exe=nginx", &client, "--span-rate=unlimited"],
+    )
+}
+
+fn facts(span: &Span) -> (String, String, u64, u64) {
+    let path = match span.kind() {
+        "client" => {
+            let url = span.attribute("url.full").as_str().unwrap();
+            let path = url.split('/').skip(3).collect::<Vec<_>>().join("/");
+            format!("/{path}")
+        }
+        _ => span.path().to_owned(),
+    };
+    let size = span.attribute("http.response.body.size").as_u64();
+    (
+        span.method().to_owned(),
+        path,
+        span.status_code().unwrap(),
+        size.unwrap_or(0),
+    )
+}
+
+/// Every request of the access log has both ends' spans, in one trace, and nothing else has.
+fn assert_is_log(nginx: &Nginx, spans: &[Span], page: &Page) {
+    let mut expected = nginx.log();
+    expected.sort();
+    for kind in ["server", "client"] {
+        let of_kind = spans.iter().filter(|span| span.kind() == kind);
+        let mut found: Vec<_> = of_kind.map(facts).collect();
+        found.sort();
+        assert_eq!(found, expected, "{kind}: {}", page.troubles());
+    }
+    let calls: HashMap<&str, &Span> = spans
+        .iter()
+        .filter(|span| span.kind() == "client")
+        .map(|span| (span.span_id(), span))
+        .collect();
+    for span in spans {
+        assert!(!span.is_incomplete(), "{span:?}");
+        assert_eq!(span.attribute("tls.protocol.name"), "tls", "{span:?}");
+        assert_eq!(span.attribute("server.address"), "localhost", "{span:?}");
+        if span.kind() == "server" {
+            assert_eq!(span.attribute("url.scheme"), "https");
+            let parent = span.parent_span_id().and_then(|id| calls.get(id));
+            let parent = parent.unwrap_or_else(|| panic!("no call for {span:?}"));
+            assert_eq!(parent.trace_id(), span.trace_id());
+            assert_eq!(facts(parent), facts(span));
+        }
+    }
+}
+
+#[test]
+fn curl_and_nginx_say_what_the_access_log_says() {
+    let Some(environment) = Environment::enter() else {
+        return;
+    };
+    let certificate = Certificate::new();
+    for version in ["1.2", "1.3"] {
+        let nginx = Nginx::start(&certificate, &format!("TLSv{version}"));
+        let observer = watch(&environment, "curl");
+        let up = nginx.folder.file("up", vec![b'u'; 300_000]);
+        let up = format!("@{}", up.display());
+        for _ in 0..5 {
+            curl(&certificate, &[&nginx.url("/small")]);
+            curl(
+                &certificate,
+                &[
+                    &nginx.url("/large"),
+                    &nginx.url("/small"),
+                    &nginx.url("/missing"),
+                ],
+            );
+            curl(&certificate, &["--data-binary", &up, &nginx.url("/up")]);
+        }
+        let served = nginx.log().len();
+        assert_eq!(served, 25);
+        let page = observer.page_with(served as u64);
+        let handshakes = page.sum("observer_tls_handshake_duration_seconds_count", &[]);
+        assert_eq!(handshakes as usize, 2 * 15, "{}", page.troubles());
+        let spans = observer.stop();
+        assert_is_log(&nginx, &spans, &page);
+        for span in &spans {
+            assert_eq!(span.attribute("tls.protocol.version"), version);
+        }
+    }
+}
