@@ -94,8 +94,8 @@ pub(crate) extern "C" fn opaque_writer(slot: u32, look: u32) -> u32 {
         let this = &raw mut (*entry).directions[OUTBOUND as usize];
         let answered = (*entry).directions[INBOUND as usize].end;
         let opens = (*this).runs == 0 || (*this).other_at_start != answered;
-        if look == look::ASIDE {
-            return u32::from(opens);
+        if look == look::ASIDE && opens {
+            return writes::OPENS;
         }
         if opens {
             (*this).other_at_start = answered;
@@ -122,8 +122,8 @@ pub(crate) extern "C" fn opaque_written(slot: u32, look: u32, how: u32) -> u32 {
         let this = &raw mut (*entry).directions[OUTBOUND as usize];
         let opens = how & writes::OPENS != 0;
         let shipped = (*entry).shape == shape::RECORDS;
-        if look == look::ASIDE {
-            disown(entry, scratch, !opens);
+        if look == look::ASIDE && opens {
+            disown(entry, scratch, false);
             return 0;
         }
         let from = call.start.wrapping_add(u64::from(look));
@@ -138,7 +138,8 @@ pub(crate) extern "C" fn opaque_written(slot: u32, look: u32, how: u32) -> u32 {
                 extend(entry, call);
                 return 0;
             }
-            let second = !same && named && reference::resolve(&*writer).is_some();
+            // What is so short is a request's body, if the request's writer writes it; else it may be anything.
+            let second = look != look::ASIDE && !same && named && reference::resolve(&*writer).is_some();
             disown(entry, scratch, true);
             if second {
                 count(Counter::OpaqueShared, 1);
