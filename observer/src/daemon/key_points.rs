@@ -139,7 +139,7 @@ impl Armer {
     /// Until it is to stop. Says on `looked` when it has looked at every process that was there.
     fn run(self, looked: &SyncSender<()>, pulse: &Pulse) {
         let mut files = match ArmedFiles::new(Arc::clone(&self.kernel), Arc::clone(&self.counts)) {
-            Ok(files) => files,
+            Ok(files) => files.with_those_of_host(),
             Err(error) => {
                 tracing::warn!(error = format!("{error:#}"), "TLS is not read");
                 pulse.done();

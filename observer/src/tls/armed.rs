@@ -2,7 +2,7 @@
 //!
 //! A file is looked at once, whatever process maps it, and armed once, whatever mount it is seen through
 //! (`kernel::uprobes::Executables`). A process that maps what is known costs a look into a table. Files that nobody maps any
-//! more stay armed until the second sweep that finds it so.
+//! more stay armed until the second sweep that finds it so; the host's own libraries ([`standing`]) are armed whoever maps them.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -22,6 +22,7 @@ use super::{
     key_labels::{KeyLabels, Table},
     mapped,
     points::{Cache, KeyPoints, Kind, Unknown},
+    standing,
 };
 use crate::{
     elf::Executable,
@@ -85,6 +86,8 @@ pub struct ArmedFiles {
     counts: Arc<ArmedCounts>,
     /// There was no room for a file, which was said.
     is_full: bool,
+    /// The host's own libraries are armed, too.
+    of_host: bool,
     proc: PathBuf,
 }
 
@@ -109,8 +112,15 @@ impl ArmedFiles {
             unused: HashMap::new(),
             counts,
             is_full: false,
+            of_host: false,
             proc: PathBuf::from("/proc"),
         })
+    }
+
+    /// From the next sweep on the host's own libraries are armed whoever maps them.
+    pub fn with_those_of_host(mut self) -> Self {
+        self.of_host = true;
+        self
     }
 
     /// Whether nothing follows from a mapping, whoever made it: most are of files that are known.
@@ -204,6 +214,7 @@ impl ArmedFiles {
     pub fn sweep(&mut self, is_captured: impl Fn(u32) -> bool) {
         self.seen.clear();
         self.unknown_processes.clear();
+        let standing = self.standing();
         let (mut files, mut processes) = (HashMap::new(), Vec::new());
         for pid in self.pids() {
             if !is_captured(pid) {
@@ -222,7 +233,7 @@ impl ArmedFiles {
         let mut opened: Vec<_> = opened.collect();
         // The small ones first: nobody waits for the search of a large one.
         opened.sort_by_key(|(size, ..)| *size);
-        let mut running = HashMap::new();
+        let mut running = standing;
         for (_, key, mapped, path, executable) in opened {
             let Some(file) = File::open(&path)
                 .ok()
@@ -240,6 +251,26 @@ impl ArmedFiles {
             }
         }
         self.keep(running);
+    }
+
+    /// Arms the host's own libraries; those that are.
+    fn standing(&mut self) -> HashMap<Executable, PathBuf> {
+        let mut armed = HashMap::new();
+        if !self.of_host {
+            return armed;
+        }
+        for path in standing::libraries(&self.proc) {
+            let Ok(file) = File::open(&path) else {
+                continue;
+            };
+            let own = std::process::id();
+            if self.look_at(own, &path, &file, path.as_os_str()) == State::Armed
+                && let Some(executable) = Executable::of(&file)
+            {
+                armed.insert(executable, path);
+            }
+        }
+        armed
     }
 
     /// Lets go of what nobody has mapped for a while.

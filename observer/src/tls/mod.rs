@@ -10,5 +10,6 @@ mod mapped;
 pub mod points;
 pub mod secrets;
 pub(crate) mod session;
+mod standing;
 
 pub use self::armed::{ArmedCounts, ArmedFiles, PROGRAMS};
