@@ -78,19 +78,21 @@ pub mod flag {
 /// Bits of [`Connection::tls`].
 pub mod tls {
     /// In the request direction the handshake is over.
-    pub const OPEN: u8 = 1;
+    pub const OPEN: u16 = 1;
     /// The last record of the handshake there was a ChangeCipherSpec.
-    pub const AFTER_CHANGE: u8 = 1 << 1;
+    pub const AFTER_CHANGE: u16 = 1 << 1;
     /// What is read in this turn has bytes that nobody claims: none of it is anybody's.
-    pub const SPOILED: u8 = 1 << 2;
+    pub const SPOILED: u16 = 1 << 2;
     /// Requests and answers take turns, for certain.
-    pub const TURNS: u8 = 1 << 3;
+    pub const TURNS: u16 = 1 << 3;
     /// Nobody is told any more whose its bytes are: requests share it, or the way through its records was lost.
-    pub const NOBODYS: u8 = 1 << 4;
+    pub const NOBODYS: u16 = 1 << 4;
     /// A turn began whose first record is still to be told.
-    pub const UNTOLD: u8 = 1 << 5;
+    pub const UNTOLD: u16 = 1 << 5;
     /// The header of the ClientHello's record was read alone.
-    pub const HELLO: u8 = 1 << 6;
+    pub const HELLO: u16 = 1 << 6;
+    /// The handshake there went on as application data: TLS 1.3, whose servers send session tickets behind it.
+    pub const TICKETS: u16 = 1 << 7;
 }
 
 /// One direction of a connection. Positions are stream offsets in bytes, 64 bit; for TCP they are the protocol's
@@ -183,9 +185,11 @@ pub struct Connection {
     /// another connection's.
     pub sock: u64,
     /// Bits of [`tls`].
-    pub tls: u8,
+    pub tls: u16,
     /// Explicit padding.
-    pub reserved: [u8; 7],
+    pub reserved: [u8; 2],
+    /// TLS: position behind the alert or key update, without its upper half, that a call of the request direction began with.
+    pub aside: u32,
 }
 plain!(
     Connection,

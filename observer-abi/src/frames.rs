@@ -16,6 +16,9 @@ pub const FIRST: u32 = 12;
 /// how many after each loss.
 pub const AFTER_LOSS: u32 = 2;
 
+/// See [`Walk::alike`].
+pub const DIFFER: u16 = u16::MAX;
+
 /// A frame longer than this is none: the walker lost its way.
 const LONGEST: u64 = 1 << 40;
 
@@ -108,7 +111,9 @@ pub struct Walk {
     /// Frames whose header was read; fewer after a loss, so that the next ones are shipped whole.
     pub frames: u32,
     /// How often the way was lost.
-    pub gaps: u32,
+    pub gaps: u16,
+    /// How long each of the frames since this was set to 0 was; [`DIFFER`] where not all were alike.
+    pub alike: u16,
 }
 plain!(Walk, 8 + 16 + 16 + 16 + 8);
 
@@ -326,6 +331,7 @@ impl Walk {
             broken: 0,
             frames: 0,
             gaps: 0,
+            alike: 0,
         }
     }
 
@@ -342,7 +348,7 @@ impl Walk {
         self.seen = end;
         if self.state == walk::LOST || split || missed {
             if self.state != walk::LOST {
-                self.gaps += 1;
+                self.gaps = self.gaps.wrapping_add(1);
                 self.missed();
             }
             self.state = walk::LOST;
@@ -450,6 +456,12 @@ impl Walk {
                 self.held_bytes = 0;
                 self.state = walk::FOLLOWED;
                 self.frames += 1;
+                let known = self.alike as u64;
+                self.alike = if length < DIFFER as u64 && (known == 0 || known == length) {
+                    length as u16
+                } else {
+                    DIFFER
+                };
                 Step::Frame { at, length, kind }
             }
         }
@@ -459,7 +471,7 @@ impl Walk {
     #[inline(always)]
     pub fn lose(&mut self) -> Step {
         if self.state != walk::LOST {
-            self.gaps += 1;
+            self.gaps = self.gaps.wrapping_add(1);
         }
         self.state = walk::LOST;
         self.held_bytes = 0;
@@ -808,6 +820,20 @@ mod tests {
         call(&TLS, &stream, 0, stream.len(), &mut walk, &mut found);
         call(&TLS, &stream, 12, stream.len(), &mut walk, &mut found);
         assert_eq!((found.len(), walk.state, walk.gaps), (1, walk::LOST, 1));
+    }
+
+    #[test]
+    fn frames_of_one_length_are_told_from_others() {
+        let stream = [30, 30, 40].map(|content| frame(&[23, 3, 3, 0, content], content as usize));
+        let stream = stream.concat();
+        let (mut walk, mut found) = (Walk::from(0), Vec::new());
+        for (start, end, alike) in [(0, 20, 35), (20, 70, 35), (70, 115, DIFFER)] {
+            call(&TLS, &stream, start, end, &mut walk, &mut found);
+            assert_eq!(walk.alike, alike);
+        }
+        walk.alike = 0;
+        call(&TLS, &stream, 80, 115, &mut walk, &mut found);
+        assert_eq!(walk.alike, 0);
     }
 
     #[test]

@@ -1,7 +1,8 @@
-//! Traces that go on behind TLS that observer does not read: on one host by the handoff, between two by the TCP option.
+//! Traces that go on behind TLS: on one host by the handoff, between two by the TCP option.
 //!
 //! Each chain is client → gateway ⇒ TLS ⇒ ender → backend. Gateway, ender's call and backend are seen; the two ends of the
-//! way between are not, and the call's parent is the gateway's request.
+//! way between are not where TLS is not read, and the call's parent is the gateway's request. Where it is read, each end's span
+//! is the parent of what comes behind it.
 #![allow(clippy::unwrap_used, reason = "tests panic, they don't return errors")]
 
 use std::collections::HashMap;
@@ -84,12 +85,16 @@ const RIGHT: Edges = Edges {
 };
 
 fn watch(environment: &Environment, servers: &[&Server]) -> Observer {
+    watch_with(environment, servers, "--tls=off")
+}
+
+fn watch_with(environment: &Environment, servers: &[&Server], tls: &str) -> Observer {
     let ports: Vec<String> = servers
         .iter()
         .map(|server| format!("--port={}", server.port()))
         .collect();
     let mut arguments: Vec<&str> = ports.iter().map(String::as_str).collect();
-    arguments.extend(["--span-rate=unlimited", "--tls=off"]);
+    arguments.extend(["--span-rate=unlimited", tls]);
     Observer::start(environment, &arguments)
 }
 
@@ -112,6 +117,103 @@ fn chain(environment: &Environment, servers: [&Server; 3]) -> (Page, Vec<Span>) 
     // No exchange came of what cannot be read.
     assert_eq!(spans.len(), 3 * ALL);
     (page, spans)
+}
+
+/// The same where TLS is read: what leads from each call of the ender's to the gateway's request.
+fn read_chain(environment: &Environment, servers: [&Server; 3]) -> Edges {
+    let observer = watch_with(environment, &servers, "--tls=on");
+    drive(servers[0].port());
+    counted(&observer, 2 * ALL, 3 * ALL);
+    let spans = observer.stop();
+    let exchanges: HashMap<&str, &Span> = spans
+        .iter()
+        .filter(|span| span.name() != "TLS handshake")
+        .map(|span| (span.span_id(), span))
+        .collect();
+    assert_eq!(exchanges.len(), 5 * ALL);
+    assert!(exchanges.values().all(|span| !span.is_incomplete()));
+    let scheme = |span: &Span| span.attribute("url.scheme").as_str().map(str::to_owned);
+    let calls = exchanges.values().filter(|span| {
+        let url = span.attribute("url.full");
+        span.kind() == "client" && url.as_str().unwrap().starts_with("http://")
+    });
+    let mut edges = Edges::default();
+    for call in calls {
+        // The ender's request, the gateway's call over TLS, its request.
+        let (mut at, mut kinds) = (*call, Vec::new());
+        while let Some(parent) = at.parent_span_id() {
+            let Some(parent) = exchanges.get(parent) else {
+                kinds.push(("none", None));
+                break;
+            };
+            let fits = path(parent) == path(call) && parent.trace_id() == call.trace_id();
+            kinds.push((if fits { parent.kind() } else { "another" }, scheme(parent)));
+            at = parent;
+        }
+        let https = || Some("https".to_owned());
+        let http = || Some("http".to_owned());
+        let way = [("server", https()), ("client", https()), ("server", http())];
+        let told: Vec<_> = kinds
+            .into_iter()
+            .zip(&way)
+            .map(|(found, wanted)| {
+                found.0 == wanted.0 && (found.1.is_none() || found.1 == wanted.1)
+            })
+            .collect();
+        edges.right += usize::from(told == [true; 3]);
+        edges.missing += usize::from(told.is_empty());
+        edges.wrong += usize::from(told != [true; 3] && !told.is_empty());
+    }
+    edges
+}
+
+#[test]
+fn where_tls_is_read_each_end_has_a_span_between() {
+    let Some(environment) = Environment::enter() else {
+        return;
+    };
+    let certificate = Certificate::new();
+    let backend = Server::stdlib("threads");
+    for options in [
+        &[][..],
+        &["--fresh"],
+        &["--newest", "1.2"],
+        &["--offer", "http/1.1"],
+    ] {
+        let ender = ender(&certificate, &backend, &[]);
+        let gateway = Server::tls_hop(&certificate, &url("https", &ender), options);
+        let edges = read_chain(&environment, [&gateway, &ender, &backend]);
+        assert_eq!(edges, RIGHT, "{options:?}");
+    }
+}
+
+#[test]
+fn nginx_before_and_behind_tls_that_is_read_gives_whole_traces() {
+    let Some(environment) = Environment::enter() else {
+        return;
+    };
+    let certificate = Certificate::new();
+    let (folder, other) = (Folder::new(), Folder::new());
+    let backend = Server::stdlib("threads");
+    let ender = nginx_hop(&folder, &certificate, true, &url("http", &backend));
+    let gateway = nginx_hop(&other, &certificate, false, &url("https", &ender));
+    let edges = read_chain(&environment, [&gateway, &ender, &backend]);
+    assert_eq!(edges, RIGHT);
+}
+
+#[test]
+fn who_offers_http_2_over_tls_that_is_read_names_no_wrong_parent() {
+    let Some(environment) = Environment::enter() else {
+        return;
+    };
+    let certificate = Certificate::new();
+    let backend = Server::stdlib("threads");
+    let ender = ender(&certificate, &backend, &[]);
+    let options = ["--offer", "h2,http/1.1"];
+    let gateway = Server::tls_hop(&certificate, &url("https", &ender), &options);
+    let edges = read_chain(&environment, [&gateway, &ender, &backend]);
+    assert_eq!(edges.wrong, 0, "{edges:?}");
+    assert_eq!(edges.right + edges.missing, ALL, "{edges:?}");
 }
 
 fn url(scheme: &str, server: &Server) -> String {

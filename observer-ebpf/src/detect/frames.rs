@@ -335,6 +335,25 @@ pub(crate) extern "C" fn frames_piece(slot: u32, opens: u32, said: u32) -> u32 {
     }
 }
 
+/// How long each frame of the other direction than the call's in the scratch was since this was last to `forget`: see [`Walk::alike`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn frames_alike(slot: u32, forget: u32) -> u32 {
+    let Some(scratch) = scratch::at(slot) else { return 0 };
+    // SAFETY: live map values.
+    unsafe {
+        let call = &raw const (*scratch).call;
+        let Some(framed) = FRAMED.get_ptr_mut((*call).sock) else { return 0 };
+        let inbound = (*call).direction == u32::from(INBOUND);
+        let alike = &raw mut (*framed).walks[usize::from(inbound)].alike;
+        let found = alike.read_volatile();
+        if forget != 0 {
+            alike.write_volatile(0);
+        }
+        u32::from(found)
+    }
+}
+
 /// A record of the call in the scratch did not reach its ring, or there are more pieces in it than are told.
 #[unsafe(no_mangle)]
 #[inline(never)]

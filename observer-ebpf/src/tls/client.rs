@@ -13,7 +13,7 @@ use super::{
     between_hosts,
     handshake::look,
     opaque::{forget, give_up},
-    records::begins,
+    records::{self, begins},
 };
 use crate::{
     carry::context::{self, HANDOFF},
@@ -77,6 +77,8 @@ unsafe fn writer(scratch: *mut Scratch) -> *mut RequestReference {
 mod writes {
     /// A run begins.
     pub(super) const OPENS: u32 = 1;
+    /// One does if another one writes than before: what was read meanwhile may have been session tickets.
+    pub(super) const MAY_OPEN: u32 = 2;
     /// Where it is said how that was found for which request the caller writes.
     pub(super) const METHOD: u32 = 8;
 }
@@ -94,10 +96,11 @@ pub(crate) extern "C" fn opaque_writer(slot: u32, look: u32) -> u32 {
         let this = &raw mut (*entry).directions[OUTBOUND as usize];
         let answered = (*entry).directions[INBOUND as usize].end;
         let opens = (*this).runs == 0 || (*this).other_at_start != answered;
-        if look == look::ASIDE && opens {
+        let goes_on = opens && records::may_go_on(entry, slot);
+        if look == look::ASIDE && opens && !goes_on {
             return writes::OPENS;
         }
-        if opens {
+        if opens && !goes_on {
             (*this).other_at_start = answered;
             (*this).runs += 1;
         }
@@ -105,7 +108,8 @@ pub(crate) extern "C" fn opaque_writer(slot: u32, look: u32) -> u32 {
         let writer = writer(scratch);
         copy(writer, &raw const (*entry).owner);
         let found = find::owner(entry, &caller, writer);
-        u32::from(opens) | u32::from(found) << writes::METHOD
+        let opens = if goes_on { writes::MAY_OPEN } else { u32::from(opens) };
+        opens | u32::from(found) << writes::METHOD
     }
 }
 
@@ -120,7 +124,7 @@ pub(crate) extern "C" fn opaque_written(slot: u32, look: u32, how: u32) -> u32 {
         let call = &(*scratch).call;
         let Some(entry) = connection::of(call) else { return 0 };
         let this = &raw mut (*entry).directions[OUTBOUND as usize];
-        let opens = how & writes::OPENS != 0;
+        let mut opens = how & writes::OPENS != 0;
         let shipped = (*entry).shape == shape::RECORDS;
         if look == look::ASIDE && opens {
             disown(entry, scratch, false);
@@ -133,6 +137,13 @@ pub(crate) extern "C" fn opaque_written(slot: u32, look: u32, how: u32) -> u32 {
         let same = is_same(writer, owner);
         let context = &raw const (*entry).context;
         let named = if shipped { (*context).parent_span_id } else { (*context).span_id } != [0; 8];
+        if how & writes::MAY_OPEN != 0 {
+            (*this).other_at_start = (*entry).directions[INBOUND as usize].end;
+            opens = look != look::ASIDE && !(same && contiguous);
+            if opens {
+                (*this).runs += 1;
+            }
+        }
         if !opens {
             if same && contiguous {
                 extend(entry, call);

@@ -54,7 +54,7 @@ pub(crate) extern "C" fn opaque_looked_at(slot: u32) -> u32 {
         let direction = if call.direction == u32::from(INBOUND) { INBOUND } else { OUTBOUND };
         let state = &raw mut (*entry).tls;
         let requests = connection::is_request((*entry).role, direction);
-        let before = if requests { *state & (tls::OPEN | tls::AFTER_CHANGE) } else { tls::OPEN };
+        let before = if requests { *state & STATE } else { tls::OPEN };
         let ahead = (*entry).shape == shape::RECORDS;
         if ahead && before & tls::OPEN == 0 && call.retry != retry::NO && buffer::is_known(scratch) && buffer::copy_payload(slot, 0, 1) == 0 {
             return look::LATER;
@@ -72,19 +72,24 @@ pub(crate) extern "C" fn opaque_looked_at(slot: u32) -> u32 {
                 if so_far & OPEN != 0 {
                     return;
                 }
-                if kind == record::APPLICATION_DATA && so_far & AFTER_CHANGE == 0 {
+                let is_data = kind == record::APPLICATION_DATA;
+                let mut now = so_far & TICKETS;
+                if is_data && so_far & AFTER_CHANGE == 0 {
                     data.write_volatile(at as u32);
-                    known.write_volatile(OPEN);
-                } else {
-                    known.write_volatile(if kind == record::CHANGE_CIPHER_SPEC { AFTER_CHANGE } else { 0 });
+                    now |= OPEN;
+                } else if is_data {
+                    now = TICKETS;
+                } else if kind == record::CHANGE_CIPHER_SPEC {
+                    now |= AFTER_CHANGE;
                 }
+                known.write_volatile(now);
             });
             if ahead {
                 frames::frames_return(slot);
             }
             if before & tls::OPEN == 0 {
                 let (known, data) = (known.read_volatile(), data.read_volatile());
-                *state = *state & !(tls::OPEN | tls::AFTER_CHANGE) | known as u8;
+                *state = *state & !STATE | known as u16;
                 if known & OPEN != 0 {
                     return data;
                 }
@@ -94,15 +99,61 @@ pub(crate) extern "C" fn opaque_looked_at(slot: u32) -> u32 {
         if !requests {
             return 0;
         }
+        if ahead {
+            return aside(slot);
+        }
         let length = call.end.wrapping_sub(call.start);
         let short = length <= SHORT || (length <= LONGEST_ALERT && first_byte(scratch, slot) == record::ALERT);
         if direction == OUTBOUND && short { look::ASIDE } else { 0 }
     }
 }
 
-/// [`tls::OPEN`] and [`tls::AFTER_CHANGE`].
+/// The same numbers, as wide as what lies in the scratch.
 const OPEN: u32 = tls::OPEN as u32;
 const AFTER_CHANGE: u32 = tls::AFTER_CHANGE as u32;
+const TICKETS: u32 = tls::TICKETS as u32;
+/// What is known of the handshake.
+const STATE: u16 = tls::OPEN | tls::AFTER_CHANGE | tls::TICKETS;
+
+/// The longest record of type application data that carries none: TLS 1.3's KeyUpdate, with the type and a tag of 16 bytes.
+const LONGEST_ASIDE: u64 = 22;
+/// Bytes of a record before its content.
+const HEADER: u64 = 5;
+
+/// Where in the call of the request direction that lies in the scratch application data begins, or [`look::ASIDE`]: behind an alert or
+/// a key update, if the call begins with one, or is the rest of one whose header another one read.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn aside(slot: u32) -> u32 {
+    let Some(scratch) = scratch::at(slot) else { return 0 };
+    let there = buffer::copy_payload(slot, 0, HEADER);
+    // SAFETY: live map values.
+    unsafe {
+        let call = &(*scratch).call;
+        let Some(entry) = connection::of(call) else { return 0 };
+        let behind = (*entry).aside;
+        if behind != 0 && (call.start as u32).wrapping_sub(behind) as i32 >= 0 {
+            (*entry).aside = 0;
+        } else if behind != 0 {
+            let more = (call.end as u32).wrapping_sub(behind) as i32;
+            return if more <= 0 { look::ASIDE } else { behind.wrapping_sub(call.start as u32) };
+        }
+        let first = u64::from_be((&raw const (*scratch).payload).cast::<u64>().read_volatile());
+        let (kind, length) = ((first >> 56) as u8, (first >> 24) & 0xffff);
+        let is_record = there == HEADER && (first >> 48) & 0xff == 3;
+        let is_aside = matches!(kind, record::CHANGE_CIPHER_SPEC | record::ALERT | record::HANDSHAKE)
+            || (kind == record::APPLICATION_DATA && length <= LONGEST_ASIDE);
+        if !is_record || !is_aside {
+            return 0;
+        }
+        let end = HEADER + length;
+        if call.end.wrapping_sub(call.start) > end {
+            return end as u32;
+        }
+        (*entry).aside = call.start.wrapping_add(end) as u32;
+    }
+    look::ASIDE
+}
 
 /// The record type of the call's first byte; 0 where it cannot be read.
 #[inline(always)]

@@ -31,7 +31,7 @@ use crate::{
         output,
         scratch::{self, Scratch},
     },
-    detect::table,
+    detect::{frames, table},
     kernel::{
         globals::settings,
         task::{self, Caller},
@@ -72,6 +72,8 @@ pub(crate) extern "C" fn records_moved(slot: u32, look: u32) -> u32 {
         }
         let begins = if !connection::is_request((*entry).role, capture::direction(call)) {
             answer_moved(slot)
+        } else if look == look::ASIDE && (*entry).role == role::SERVER {
+            begins::NOTHING
         } else if look == look::HANDSHAKE || look == look::LOST {
             handshake_moved(slot, look)
         } else if (*entry).role == role::CLIENT {
@@ -177,6 +179,9 @@ pub(crate) extern "C" fn records_begin(slot: u32, begins: u32) -> u32 {
             }
             if begins != begins::NOTHING {
                 ((*this).run_start, (*this).first_ns, (*this).shipped) = (call.start, call.now, 0);
+                if begins == begins::REQUEST && (*this).runs == 1 {
+                    frames::frames_alike(slot, 1);
+                }
             }
             records_opened(entry, scratch, requests && begins != begins::OTHER);
         }
@@ -184,6 +189,28 @@ pub(crate) extern "C" fn records_begin(slot: u32, begins: u32) -> u32 {
         (*entry).flags |= flag::ACTIVE;
         capture::account(entry, this, call, 0);
         MORE | FRAMED | if opens { OPENED | BEGINS } else { 0 }
+    }
+}
+
+/// Session tickets are no longer than this (a certificate may be in them), and
+const LONGEST_TICKET: u32 = 4096;
+/// requests that go on are longer.
+const LONG: u64 = 1024;
+
+/// Whether what the other side sent in a connection's first turn may have been TLS 1.3's session tickets, so that the request of that
+/// turn goes on: records of one length, which an answer behind them would not have.
+#[inline(always)]
+pub(super) unsafe fn may_go_on(entry: *const Connection, slot: u32) -> bool {
+    let Some(scratch) = scratch::at(slot) else { return false };
+    // SAFETY: as the callers promise; a map value; indices are 0 and 1.
+    unsafe {
+        let call = &(*scratch).call;
+        let this = &raw const (*entry).directions[usize::from(call.direction != u32::from(INBOUND))];
+        if (*entry).shape != shape::RECORDS || (*entry).tls & tls::TICKETS == 0 || (*this).runs != 1 {
+            return false;
+        }
+        let long = call.start.wrapping_sub((*this).run_start) >= LONG;
+        long && matches!(frames::frames_alike(slot, 0), 1..=LONGEST_TICKET)
     }
 }
 

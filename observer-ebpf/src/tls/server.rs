@@ -11,7 +11,7 @@ use observer_abi::{
 use super::{
     between_hosts::{self, arrived},
     opaque::{forget, give_up},
-    records::begins,
+    records::{self, begins},
 };
 use crate::{
     carry::context::{self, HANDOFF},
@@ -118,7 +118,8 @@ pub(crate) extern "C" fn records_read(slot: u32, look: u32) -> u32 {
             return GOES_ON;
         }
         (*this).other_at_start = written;
-        if !opens || found == arrived::SAME {
+        let goes_on = opens && found == arrived::NEVER && records::may_go_on(entry, slot);
+        if !opens || goes_on || found == arrived::SAME {
             if found == arrived::SECOND {
                 give_up(entry);
                 count(Counter::OpaqueShared, 1);

@@ -268,9 +268,10 @@ mod tests {
             });
             for _ in 0..20_000 {
                 let value = read.read(5, |_| true).unwrap();
-                let mut last = [value.tls; 8];
-                last[1..].copy_from_slice(&value.reserved);
-                assert_eq!(value.inode, u64::from_ne_bytes(last), "first and last word");
+                let [low, high] = value.tls.to_ne_bytes();
+                let last = u32::from_ne_bytes([low, high, value.reserved[0], value.reserved[1]]);
+                let last = u64::from(last) | u64::from(value.aside) << 32;
+                assert_eq!(value.inode, last, "first and last word");
             }
             stop.store(true, Ordering::Relaxed);
         });
