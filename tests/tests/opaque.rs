@@ -7,12 +7,16 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpStream};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use observer_tests::{
     Certificate, Client, Environment, Folder, Host, Hosts, Observer, Page, Server, Span, free_port,
     nginx, until,
 };
 
+/// How long calls may take to be counted.
+const PATIENCE: Duration = Duration::from_secs(15);
 const CONNECTIONS: usize = 8;
 const EACH: usize = 20;
 const ALL: usize = CONNECTIONS * EACH;
@@ -123,7 +127,22 @@ fn chain(environment: &Environment, servers: [&Server; 3]) -> (Page, Vec<Span>) 
 fn read_chain(environment: &Environment, servers: [&Server; 3]) -> Edges {
     let observer = watch_with(environment, &servers, "--tls=on");
     drive(servers[0].port());
-    counted(&observer, 2 * ALL, 3 * ALL);
+    let ends = [("http_client", 2 * ALL), ("http_server", 3 * ALL)];
+    let mut page = observer.page();
+    for (end, all) in ends {
+        let name = format!("{end}_request_duration_seconds_count");
+        let patient = Instant::now();
+        while (page.sum(&name, &[]) as usize) < all {
+            let seen = page.sum(&name, &[]);
+            assert!(
+                patient.elapsed() < PATIENCE,
+                "{seen} of {all} {end}: {}",
+                page.troubles()
+            );
+            sleep(Duration::from_millis(20));
+            page = observer.page();
+        }
+    }
     let spans = observer.stop();
     let exchanges: HashMap<&str, &Span> = spans
         .iter()

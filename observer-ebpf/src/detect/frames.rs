@@ -59,6 +59,10 @@ mod said {
     pub(super) const PLACE: u64 = 0xffff_ffff;
     /// Where the type of the frame that begins there is.
     pub(super) const KIND: u32 = 32;
+    /// Where it is said how many bytes there may be of it, and that number's bits. (What lies behind the call's bytes is not to be
+    /// read: it may be in a page that nobody has touched.)
+    pub(super) const BYTES: u32 = 40;
+    pub(super) const BYTES_MASK: u64 = 31;
     /// Not now: the bytes can be read when the send is over.
     pub(super) const LATER: u64 = 1 << 60;
     /// A frame begins there.
@@ -102,7 +106,7 @@ pub(crate) fn follow(slot: u32, how: u32, mut each: impl FnMut(u64, u8)) -> bool
             return said & said::LOST == 0;
         }
         let place = said & said::PLACE;
-        let there = buffer::copy_payload(slot, place, u64::from(MAX_HEADER));
+        let there = buffer::copy_payload(slot, place, said >> said::BYTES & said::BYTES_MASK);
         said = frames_step(slot, there as u32, how);
         if said & said::FRAME != 0 {
             each(place, (said >> said::KIND) as u8);
@@ -265,7 +269,7 @@ pub(crate) extern "C" fn frames_look(slot: u32, opens: u32) -> u32 {
         if said & (said::DONE | said::LOST | said::LATER) != 0 {
             break;
         }
-        let there = buffer::copy_payload(slot, said & said::PLACE, u64::from(MAX_HEADER));
+        let there = buffer::copy_payload(slot, said & said::PLACE, said >> said::BYTES & said::BYTES_MASK);
         said = frames_step(slot, there as u32, step::SHIPS);
         frames += 1;
     }
@@ -380,7 +384,11 @@ unsafe fn place(walk: &Walk, call: *const Call, with: u64) -> u64 {
     let wants = walk.wants();
     // SAFETY: a map value.
     let (start, end) = unsafe { ((*call).start, (*call).end) };
-    if wants >= end { with | said::DONE } else { with | (wants.wrapping_sub(start) & said::PLACE) }
+    if wants >= end {
+        return with | said::DONE;
+    }
+    let bytes = end.wrapping_sub(wants).min(u64::from(MAX_HEADER));
+    with | (wants.wrapping_sub(start) & said::PLACE) | bytes << said::BYTES
 }
 
 /// The same, where the piece that begins behind `told` bytes of the call goes on there.

@@ -126,10 +126,10 @@ const HEADER: u64 = 5;
 #[inline(never)]
 pub(crate) extern "C" fn aside(slot: u32) -> u32 {
     let Some(scratch) = scratch::at(slot) else { return 0 };
-    let there = buffer::copy_payload(slot, 0, HEADER);
     // SAFETY: live map values.
     unsafe {
         let call = &(*scratch).call;
+        let there = buffer::copy_payload(slot, 0, HEADER.min(call.end.wrapping_sub(call.start)));
         let Some(entry) = connection::of(call) else { return 0 };
         let behind = (*entry).aside;
         if behind != 0 && (call.start as u32).wrapping_sub(behind) as i32 >= 0 {
