@@ -25,5 +25,6 @@ async def sleep(milliseconds: int):
 
 
 @app.api_route("/echo", methods=METHODS)
+@app.api_route("/echo/{size}", methods=METHODS)
 async def echo(request: Request):
     return Response("%d\n" % len(await request.body()))

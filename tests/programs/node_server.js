@@ -1,7 +1,17 @@
-// The test service on Node's own http module: node node_server.js PORT
+// The test service on Node's own http module: node node_server.js PORT [CERTIFICATES]
+//
+// CERTIFICATES is a folder with cert.pem and key.pem: then it speaks HTTPS.
+const fs = require('node:fs');
 const http = require('node:http');
+const https = require('node:https');
 
-const server = http.createServer((request, response) => {
+const certificates = process.argv[3];
+const file = (name) => fs.readFileSync(`${certificates}/${name}.pem`);
+const create = (handle) => (certificates
+  ? https.createServer({ cert: file('cert'), key: file('key') }, handle)
+  : http.createServer(handle));
+
+const server = create((request, response) => {
   let received = 0;
   request.on('data', (piece) => { received += piece.length; });
   request.on('end', () => {

@@ -25,5 +25,6 @@ def sleep(milliseconds):
 
 
 @app.route("/echo", methods=METHODS)
-def echo():
+@app.route("/echo/<int:size>", methods=METHODS)
+def echo(size=0):
     return Response("%d\n" % len(request.get_data()))

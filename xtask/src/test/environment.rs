@@ -12,11 +12,13 @@ use sha2::{Digest, Sha256};
 use crate::{command, debian, workspace};
 
 /// Programs that the tests start, and the Debian package of each.
-const PROGRAMS: [(&str, &str); 16] = [
+const PROGRAMS: [(&str, &str); 18] = [
     ("ab", "apache2-utils"),
+    ("apache2", "apache2-bin"),
     ("bpftool", "bpftool"),
     ("curl", "curl"),
     ("dnsmasq", "dnsmasq-base"),
+    ("haproxy", "haproxy"),
     ("ip", "iproute2"),
     ("nginx", "nginx-light"),
     ("nsenter", "util-linux"),
