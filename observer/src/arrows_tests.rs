@@ -12,7 +12,7 @@ use std::{
 /// `exchange` and `tls` stand before `stream`: what a connection carried is handed down, and a message knows no connection.
 const ORDER: [&[&str]; 15] = [
     // Leaves: they use nothing, each other neither.
-    &["identity", "elf"],
+    &["identity", "elf", "kubernetes"],
     &["kernel"],
     &["process"],
     &["protocol"],

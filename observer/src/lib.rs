@@ -16,6 +16,7 @@ pub mod exchange;
 pub mod export;
 pub mod identity;
 pub mod kernel;
+pub mod kubernetes;
 pub mod metrics;
 mod percent;
 pub mod process;

@@ -133,20 +133,24 @@ fn container_name(path: &str) -> Option<String> {
     None
 }
 
+/// The deepest is the pod's own: a node of kind or k3d is a container of another cluster's pod perhaps.
 fn pod_uid(path: &str) -> Option<String> {
-    path.split('/').find_map(|segment| {
+    // From within a container's own control group (cgroup_namespaces(7)) the part above it is cut off: `/../../podUID/ID`.
+    let is_cut = path.starts_with("/..");
+    path.split('/').rev().find_map(|segment| {
         let bare = segment.split(':').next()?;
         let bare = bare.strip_suffix(".slice").unwrap_or(bare);
-        let uid = match bare.strip_prefix("kubepods") {
-            Some(rest) => rest.rsplit_once("-pod")?.1,
-            None if path.contains("kubepods") => bare.strip_prefix("pod")?,
-            None => return None,
+        // `kubepods-burstable-podUID`, with the name of the kubelet's own group before it perhaps (kind: `kubelet-`).
+        let uid = match bare.rsplit_once("-pod") {
+            Some((above, uid)) if above.contains("kubepods") => uid,
+            _ if is_cut || path.contains("kubepods") => bare.strip_prefix("pod")?,
+            _ => return None,
         };
         let uid = uid.replace('_', "-");
         let hex = uid
             .bytes()
             .all(|byte| byte.is_ascii_hexdigit() || byte == b'-');
-        // 36 for a UUID; 32 for a static pod's digest.
+        // 36 for a UUID; 32 for a static pod's digest, which the kubelet puts in its place.
         (hex && (uid.len() == 36 || uid.len() == 32)).then_some(uid)
     })
 }
@@ -226,6 +230,52 @@ mod tests {
                 "{text}"
             );
             assert_eq!(groups.unit, None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_pod_is_found_in_a_nested_cluster_and_from_within_a_container() {
+        let outer = "f".repeat(64);
+        for text in [
+            // kind: the node is a container, and the kubelet has a group of its own.
+            "0::/system.slice/docker-OUTER.scope/kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-burstable.slice/kubelet-kubepods-burstable-podPOD.slice/cri-containerd-ID.scope",
+            "11:memory:/docker/OUTER/kubelet/kubepods/besteffort/podPOD/ID",
+            // k3d.
+            "0::/docker/OUTER/kubepods/burstable/podPOD/ID",
+            // A node that is itself a pod.
+            "0::/kubepods/burstable/pod11111111-1111-1111-1111-111111111111/OUTER/kubepods/podPOD/ID",
+            // Seen by an agent in a pod: of another class, of the same, of none.
+            "0::/../../kubepods-burstable-podPOD.slice/cri-containerd-ID.scope",
+            "0::/../../podPOD/ID",
+            "0::/../../../kubepods-besteffort.slice/kubepods-besteffort-podPOD.slice/crio-ID.scope/container",
+            // CRI-O with groups of its own making, and with a monitor beside the container.
+            "4:cpu:/kubepods/burstable/podPOD/crio-ID",
+            "0::/kubepods.slice/kubepods-podPOD.slice/crio-conmon-OUTER.scope\n1:name=systemd:/kubepods.slice/kubepods-podPOD.slice/crio-ID.scope",
+            // Docker below cri-dockerd.
+            "0::/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-podPOD.slice/docker-ID.scope",
+            // Hybrid.
+            "12:pids:/kubepods/burstable/podPOD/ID\n1:name=systemd:/kubepods/burstable/podPOD/ID\n0::/",
+        ] {
+            for pod in [POD.to_owned(), POD.replace('-', "_")] {
+                let text = text.replace("OUTER", &outer).replace("POD", &pod);
+                let groups = parse(&text);
+                assert_eq!(groups.pod_uid.as_deref(), Some(POD), "{text}");
+                assert_eq!(groups.container_id.as_deref(), Some(ID), "{text}");
+            }
+        }
+        let hash = "0123456789abcdef0123456789abcdef";
+        let fixed = format!(
+            "0::/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod{hash}.slice/cri-containerd-ID.scope"
+        );
+        assert_eq!(parse(&fixed).pod_uid.as_deref(), Some(hash));
+        for text in [
+            "0::/user.slice/podman-1000.slice/podPOD",
+            "0::/machine.slice/my-podPOD.slice/libpod-ID.scope",
+            "0::/kubepods.slice/kubepods-burstable.slice",
+            "0::/kubepods/burstable/podshop/ID",
+            "0::/../podman/ID",
+        ] {
+            assert_eq!(parse(text).pod_uid, None, "{text}");
         }
     }
 

@@ -48,6 +48,19 @@ pub struct Instrumentation {
     relays: AtomicBool,
 }
 
+/// What is known so far goes over to the copy; what is learned later does not.
+impl Clone for Instrumentation {
+    fn clone(&self) -> Self {
+        Self {
+            loaded: self.loaded,
+            last_context: AtomicU64::new(self.last_context.load(Ordering::Relaxed)),
+            contexts: AtomicU8::new(self.contexts.load(Ordering::Relaxed)),
+            posts: AtomicU8::new(self.posts.load(Ordering::Relaxed)),
+            relays: AtomicBool::new(self.relays.load(Ordering::Relaxed)),
+        }
+    }
+}
+
 /// Equal where they say the same of the service.
 impl PartialEq for Instrumentation {
     fn eq(&self, other: &Self) -> bool {

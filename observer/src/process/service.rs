@@ -1,7 +1,8 @@
 //! A process's identity: `/proc/PID` in, an OpenTelemetry resource out.
 //!
-//! `service.name`, first match wins: OTEL_SERVICE_NAME, `service.name` in OTEL_RESOURCE_ATTRIBUTES, the container's
-//! name, the systemd unit, then what [`naming`] makes of executable, script or archive.
+//! `service.name`, first match wins: OTEL_SERVICE_NAME, `service.name` in OTEL_RESOURCE_ATTRIBUTES, what
+//! [`kubernetes`](crate::kubernetes) makes of its pod, the container's name, the systemd unit, then what [`naming`] makes of
+//! executable, script or archive.
 //! Everything in OTEL_RESOURCE_ATTRIBUTES overrides what was found, and observer's own configuration overrides that, but
 //! for `process.pid`. The command line is not exported: it may hold secrets; `process.command` is its first word only.
 
@@ -19,6 +20,7 @@ use super::{
     naming::{self, Clues, Runtime},
     proc_fs::{ProcFs, Stat},
 };
+use crate::kubernetes::{Attribute, Lookup, PodRef, Store};
 
 const ENVIRON_LIMIT: usize = 128 << 10;
 const COMMAND_LINE_LIMIT: usize = 4096;
@@ -27,7 +29,7 @@ const FILE_LIMIT: usize = 256 << 10;
 const PASSWD_LIMIT: usize = 1 << 20;
 
 /// Attributes of which OpenTelemetry's conventions speak and that a user may set; sorted.
-const KNOWN_KEYS: [&str; 35] = [
+const KNOWN_KEYS: [&str; 44] = [
     "cloud.account.id",
     "cloud.availability_zone",
     "cloud.platform",
@@ -35,6 +37,8 @@ const KNOWN_KEYS: [&str; 35] = [
     "cloud.region",
     "container.id",
     "container.image.name",
+    "container.image.repo_digests",
+    "container.image.tags",
     "container.name",
     "deployment.environment",
     "deployment.environment.name",
@@ -42,12 +46,19 @@ const KNOWN_KEYS: [&str; 35] = [
     "host.id",
     "host.name",
     "k8s.cluster.name",
+    "k8s.cluster.uid",
     "k8s.container.name",
+    "k8s.container.restart_count",
+    "k8s.cronjob.name",
+    "k8s.daemonset.name",
     "k8s.deployment.name",
+    "k8s.job.name",
     "k8s.namespace.name",
     "k8s.node.name",
     "k8s.pod.name",
     "k8s.pod.uid",
+    "k8s.replicaset.name",
+    "k8s.statefulset.name",
     "os.type",
     "process.command",
     "process.executable.name",
@@ -85,6 +96,32 @@ pub struct Identifier {
     host: Host,
     /// From the configuration: they override everything.
     configured: Vec<(String, String)>,
+    /// The pods of this node, where there is a cluster.
+    pods: Option<Arc<Store>>,
+}
+
+/// What a process tells of itself. Its service follows from it, and from what the cluster says of its pod by then.
+#[derive(Debug)]
+pub(super) struct Facts {
+    attributes: Attributes,
+    /// Resource attributes that its environment gives.
+    given: Vec<(String, String)>,
+    /// `service.name` that its environment gives.
+    said: Option<String>,
+    /// `service.name` by everything else that it tells.
+    found: String,
+    instrumentation: Instrumentation,
+    /// Where it is in the cluster, if anywhere.
+    pub(super) place: PodRef,
+}
+
+/// A service as it is known so far.
+pub(super) struct Named {
+    pub(super) service: Service,
+    /// The cluster knows its pod.
+    pub(super) in_pod: bool,
+    /// The cluster may tell more in a moment.
+    pub(super) awaited: bool,
 }
 
 impl Identifier {
@@ -95,16 +132,31 @@ impl Identifier {
             proc,
             host,
             configured,
+            pods: None,
         }
     }
 
-    /// The service of a process that still runs. An error when it is gone or is another by now.
-    pub(super) fn identify(&self, subject: Subject) -> io::Result<Service> {
+    /// The same, on a node of a cluster whose pods are in the store.
+    #[must_use]
+    pub fn in_cluster(self, pods: Arc<Store>) -> Self {
+        Self {
+            pods: Some(pods),
+            ..self
+        }
+    }
+
+    /// The pods of this node, where there is a cluster.
+    pub(super) fn pods(&self) -> Option<&Store> {
+        self.pods.as_deref()
+    }
+
+    /// What a process that still runs tells of itself. An error when it is gone or is another by now.
+    pub(super) fn identify(&self, subject: Subject) -> io::Result<Facts> {
         let before = self.checked_stat(subject)?;
-        let service = self.read(subject, &before)?;
+        let facts = self.read(subject, &before)?;
         let after = self.checked_stat(subject)?;
         if after.layout == before.layout {
-            return Ok(service);
+            return Ok(facts);
         }
         // It called exec in between: what was read may be half of each.
         self.read(subject, &after)
@@ -120,6 +172,46 @@ impl Identifier {
         attributes.finish(name, &[], &self.configured)
     }
 
+    /// The service that follows, with what the cluster tells by now.
+    pub(super) fn service(&self, facts: &Facts) -> Named {
+        let mut attributes = facts.attributes.clone();
+        let mut given = Vec::new();
+        let mut name = None;
+        let (mut in_pod, mut awaited) = (false, false);
+        if let Some(pods) = &self.pods {
+            match pods.find(&facts.place) {
+                Lookup::Known(member) => {
+                    (in_pod, awaited) = (true, !member.is_whole());
+                    for (key, value) in member.attributes() {
+                        attributes.put(key, value.into());
+                    }
+                    let kept = pods.kept();
+                    let service = member.service(kept);
+                    attributes.set_some("k8s.cluster.uid", pods.cluster_uid());
+                    attributes.set_some("service.namespace", service.namespace);
+                    attributes.set_some("service.version", service.version);
+                    attributes.set_some("service.instance.id", service.instance_id);
+                    name = service.name.as_deref().and_then(naming::clean);
+                    given = member.allowed(kept);
+                    let text = |(key, value): (&str, &str)| (key.to_owned(), value.to_owned());
+                    given.extend(member.annotated().map(text));
+                }
+                Lookup::Awaited => awaited = true,
+                Lookup::Unknown => {}
+            }
+        }
+        let name = facts.said.clone().or(name);
+        let name = name.unwrap_or_else(|| facts.found.clone());
+        given.extend(facts.given.iter().cloned());
+        let mut service = attributes.finish(name, &given, &self.configured);
+        service.instrumentation = facts.instrumentation.clone();
+        Named {
+            service,
+            in_pod,
+            awaited,
+        }
+    }
+
     /// The kernel's name of a process, if it still is the one.
     pub(super) fn checked_stat(&self, subject: Subject) -> io::Result<Stat> {
         let stat = self.proc.stat(subject.witness)?;
@@ -130,7 +222,7 @@ impl Identifier {
         }
     }
 
-    fn read(&self, subject: Subject, stat: &Stat) -> io::Result<Service> {
+    fn read(&self, subject: Subject, stat: &Stat) -> io::Result<Facts> {
         let (proc, pid) = (&self.proc, subject.witness);
         let exe = proc.link(pid, "exe").ok().filter(|exe| !exe.is_empty());
         let args = self.arguments(pid);
@@ -151,10 +243,14 @@ impl Identifier {
         let container_name = groups
             .container_name
             .or_else(|| environment.get("NOMAD_TASK_NAME").map(str::to_owned));
+        let place = PodRef {
+            uid: groups.pod_uid,
+            container: groups.container_id.clone(),
+        };
         let container_id = groups.container_id.or(named_by_hand);
         attributes.set_some("container.id", container_id);
         attributes.set_some("container.name", container_name.clone());
-        attributes.set_some("k8s.pod.uid", groups.pod_uid);
+        attributes.set_some("k8s.pod.uid", place.uid.clone());
         attributes.set_some("process.executable.path", exe.clone());
         attributes.set(
             "process.executable.name",
@@ -175,7 +271,7 @@ impl Identifier {
         attributes.set_some("process.runtime.version", language.version);
 
         let given = environment.resource_attributes();
-        let name = environment
+        let said = environment
             .get("OTEL_SERVICE_NAME")
             .and_then(naming::clean)
             .or_else(|| {
@@ -184,13 +280,20 @@ impl Identifier {
                     .rev()
                     .find(|(key, _)| key == "service.name")
                     .and_then(|(_, name)| naming::clean(name))
-            })
-            .or_else(|| container_name.as_deref().and_then(naming::clean))
+            });
+        let found = container_name
+            .as_deref()
+            .and_then(naming::clean)
             .or(groups.unit)
             .unwrap_or_else(|| self.name_of_program(pid, stat, 0));
-        let mut service = attributes.finish(name, &given, &self.configured);
-        service.instrumentation = Instrumentation::of(&environment, &args);
-        Ok(service)
+        Ok(Facts {
+            attributes,
+            given,
+            said,
+            found,
+            instrumentation: Instrumentation::of(&environment, &args),
+            place,
+        })
     }
 
     /// The name by executable, script or archive. A worker that Python's multiprocessing spawned is named as its
@@ -376,13 +479,29 @@ fn command(args: &[String]) -> Option<String> {
         .flatten()
 }
 
-#[derive(Default)]
+impl From<Attribute> for Value {
+    fn from(attribute: Attribute) -> Self {
+        match attribute {
+            Attribute::Text(text) => Self::Text(text.into()),
+            Attribute::Int(number) => Self::Int(number),
+            Attribute::Texts(texts) => {
+                Self::Texts(texts.into_iter().map(|text| text.into()).collect())
+            }
+        }
+    }
+}
+
+#[derive(Clone, Debug, Default)]
 struct Attributes(Vec<(&'static str, Value)>);
 
 impl Attributes {
     fn set(&mut self, key: &'static str, value: String) {
+        self.put(key, Value::Text(value.into()));
+    }
+
+    fn put(&mut self, key: &'static str, value: Value) {
         self.0.retain(|(own, _)| *own != key);
-        self.0.push((key, Value::Text(value.into())));
+        self.0.push((key, value));
     }
 
     fn set_some(&mut self, key: &'static str, value: Option<String>) {

@@ -1,7 +1,7 @@
 use std::process::{Command, Stdio};
 
 use super::*;
-use crate::process::fixture::Fixture;
+use crate::{kubernetes::made, process::fixture::Fixture};
 
 const ID: &str = "0f1e2d3c4b5a69788796a5b4c3d2e1f00f1e2d3c4b5a69788796a5b4c3d2e1f0";
 
@@ -15,9 +15,12 @@ fn subject(pid: u32, ticks: u64) -> Subject {
 }
 
 fn identify(fixture: &Fixture, pid: u32, ticks: u64) -> Service {
-    Identifier::new(fixture.proc(), Vec::new())
-        .identify(subject(pid, ticks))
-        .unwrap()
+    service_of(&Identifier::new(fixture.proc(), Vec::new()), pid, ticks)
+}
+
+fn service_of(identifier: &Identifier, pid: u32, ticks: u64) -> Service {
+    let facts = identifier.identify(subject(pid, ticks)).unwrap();
+    identifier.service(&facts).service
 }
 
 fn text<'a>(service: &'a Service, key: &str) -> Option<&'a str> {
@@ -107,9 +110,7 @@ fn the_environment_names_the_service_and_overrides_attributes() {
         ("service.namespace".to_owned(), "n".to_owned()),
         ("team".to_owned(), "y".to_owned()),
     ];
-    let service = Identifier::new(fixture.proc(), configured)
-        .identify(subject(42, 500))
-        .unwrap();
+    let service = service_of(&Identifier::new(fixture.proc(), configured), 42, 500);
     assert_eq!(text(&service, "service.namespace"), Some("n"));
     assert_eq!(
         service.extra_attributes,
@@ -228,10 +229,10 @@ fn a_real_process_is_identified() {
         std::thread::yield_now();
     }
     let stat = identifier.proc.stat(pid).unwrap();
-    let service = identifier.identify(subject(pid, stat.start_ticks));
+    let facts = identifier.identify(subject(pid, stat.start_ticks));
     child.kill().unwrap();
     child.wait().unwrap();
-    let service = service.unwrap();
+    let service = identifier.service(&facts.unwrap()).service;
     assert_eq!(text(&service, "process.command"), Some("sleep"));
     assert!(text(&service, "host.name").is_some());
     assert!(text(&service, "process.owner").is_some());
@@ -239,4 +240,83 @@ fn a_real_process_is_identified() {
         service.extra_attributes,
         [("team".into(), Value::Text("x".into()))]
     );
+}
+
+const POD: &str = "6f1b2c3d-0000-4444-8888-0123456789ab";
+
+fn cluster(json: &serde_json::Value) -> Arc<Store> {
+    let pods = Arc::new(Store::new(crate::kubernetes::Kept::default()));
+    pods.apply(made::pod(json));
+    pods
+}
+
+/// A program in the container `api` of the pod.
+fn program_in_pod() -> (Fixture, serde_json::Value) {
+    let fixture = Fixture::new();
+    fixture.process(42, 1, 500, 7, "/usr/sbin/nginx", &["nginx"]);
+    let container = made::id('a');
+    let group = format!("0::/kubepods/burstable/pod{POD}/{container}\n");
+    fixture.write("42/cgroup", group.as_bytes());
+    let mut json = made::pod_json(POD, "api-5d89-x");
+    json["metadata"]["labels"] = serde_json::json!({"pod-template-hash": "5d89"});
+    json["metadata"]["ownerReferences"] = serde_json::json!([
+        {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "api-5d89", "controller": true},
+    ]);
+    (fixture, json)
+}
+
+#[test]
+fn in_a_pod_the_cluster_names_the_service_and_its_environment_stands_above_that() {
+    let (fixture, mut json) = program_in_pod();
+    let identifier =
+        |json: &_| Identifier::new(fixture.proc(), Vec::new()).in_cluster(cluster(json));
+    let service = service_of(&identifier(&json), 42, 500);
+    assert_eq!(
+        (&*service.name, &*service.instance_id),
+        ("api", "shop.api-5d89-x.api")
+    );
+    for (key, expected) in [
+        ("service.namespace", "shop"),
+        ("service.version", "v2"),
+        ("k8s.pod.uid", POD),
+        ("k8s.deployment.name", "api"),
+        ("container.image.name", "registry:5000/shop/api"),
+    ] {
+        assert_eq!(text(&service, key), Some(expected), "{key}");
+    }
+    assert!(service.attributes.is_sorted_by(|(a, _), (b, _)| a < b));
+    json["metadata"]["annotations"] = serde_json::json!({
+        "resource.opentelemetry.io/service.name": "annotated",
+        "resource.opentelemetry.io/service.version": "9",
+        "resource.opentelemetry.io/deployment.environment.name": "prod",
+        "resource.opentelemetry.io/team": "checkout",
+    });
+    let service = service_of(&identifier(&json), 42, 500);
+    assert_eq!(&*service.name, "annotated");
+    assert_eq!(text(&service, "service.version"), Some("9"));
+    assert_eq!(text(&service, "deployment.environment.name"), Some("prod"));
+    let team = |value: &str| [("team".into(), Value::Text(value.to_owned().into()))];
+    assert_eq!(service.extra_attributes, team("checkout"));
+    fixture.write(
+        "42/environ",
+        b"OTEL_SERVICE_NAME=said\0OTEL_RESOURCE_ATTRIBUTES=team=own,service.version=1\0",
+    );
+    let service = service_of(&identifier(&json), 42, 500);
+    assert_eq!(&*service.name, "said");
+    assert_eq!(text(&service, "service.version"), Some("1"));
+    assert_eq!(service.extra_attributes, team("own"));
+}
+
+#[test]
+fn in_a_pod_that_is_not_known_it_is_named_as_elsewhere() {
+    let (fixture, _) = program_in_pod();
+    let pods = Arc::new(Store::new(crate::kubernetes::Kept::default()));
+    let identifier = Identifier::new(fixture.proc(), Vec::new()).in_cluster(Arc::clone(&pods));
+    let facts = identifier.identify(subject(42, 500)).unwrap();
+    let named = identifier.service(&facts);
+    assert!(named.awaited);
+    assert_eq!(&*named.service.name, "nginx");
+    assert_eq!(text(&named.service, "k8s.pod.uid"), Some(POD));
+    pods.set_reach(crate::kubernetes::Reach::Lost);
+    assert!(!identifier.service(&facts).awaited);
 }

@@ -3,12 +3,12 @@
 use std::{
     collections::{HashMap, VecDeque},
     sync::{
-        Arc, OnceLock,
+        Arc, OnceLock, PoisonError, RwLock,
         atomic::{AtomicBool, Ordering},
     },
 };
 
-use crate::process::Service;
+use crate::process::{Service, service::Facts};
 
 /// A process, by the tick it began in: both kinds of sources know that much.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -22,13 +22,47 @@ pub(super) struct Slot {
 pub(super) struct Image {
     pub(super) root: Slot,
     pub(super) comm: String,
-    pub(super) service: OnceLock<Arc<Service>>,
+    pub(super) service: Latest,
+    /// What it told of itself, where it is in a pod: what the cluster says of that may change.
+    pub(super) facts: OnceLock<Facts>,
     /// Somebody reads what it is, or has.
     pub(super) looked_at: AtomicBool,
     /// What it was called by who could not wait any longer.
     pub(super) provisional: OnceLock<Arc<Service>>,
     /// What the root was before this exec; kept when it turns out to be the same.
     pub(super) previous: Option<Arc<Service>>,
+}
+
+/// A service, once it is known, as it is known now.
+#[derive(Debug, Default)]
+pub(super) struct Latest(RwLock<Option<Arc<Service>>>);
+
+impl Latest {
+    pub(super) fn get(&self) -> Option<Arc<Service>> {
+        self.0
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Puts what `make` makes in the place of what there is. Nothing else does meanwhile, so that an older answer never
+    /// replaces a newer one. Returns what there is then, and whether it is another.
+    pub(super) fn update(
+        &self,
+        make: impl FnOnce(Option<&Arc<Service>>) -> Option<Arc<Service>>,
+    ) -> (Option<Arc<Service>>, bool) {
+        let mut latest = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let made = make(latest.as_ref());
+        let changed = match (&*latest, &made) {
+            (Some(before), Some(after)) => !Arc::ptr_eq(before, after),
+            (None, None) => false,
+            _ => true,
+        };
+        if changed {
+            latest.clone_from(&made);
+        }
+        (made, changed)
+    }
 }
 
 /// Those that are remembered.
@@ -69,7 +103,8 @@ impl Image {
         Self {
             root,
             comm,
-            service: OnceLock::new(),
+            service: Latest::default(),
+            facts: OnceLock::new(),
             looked_at: AtomicBool::new(false),
             provisional: OnceLock::new(),
             previous: None,

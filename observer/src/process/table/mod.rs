@@ -10,14 +10,18 @@
 //! service: none of these reads a file. What has to be read is [found](Table::find) and [looked at](Table::look) by
 //! others, since a file in a process's root may never be answered. A process that was gone by then is named by what the
 //! kernel called it.
+//!
+//! A process in a pod that the cluster has not told of yet is [named](Table::name_pods) as soon as it has, and after
+//! a moment ([`pods`]) in any case; when its pod changes later, so does its service.
 
 mod ancestry;
 mod images;
+mod pods;
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{HashMap, HashSet, VecDeque},
     sync::{
-        Arc, PoisonError, RwLock,
+        Arc, Mutex, PoisonError, RwLock,
         atomic::{AtomicU64, Ordering, fence},
     },
 };
@@ -63,6 +67,8 @@ pub struct Table {
     identifier: Identifier,
     capacity: usize,
     inner: RwLock<Images>,
+    /// Those whose pods are waited for, oldest first, with the time.
+    awaited: Mutex<VecDeque<(u64, Arc<Image>)>>,
     generation: AtomicU64,
     overflowed: AtomicU64,
     unseen: AtomicU64,
@@ -80,6 +86,7 @@ impl Table {
             identifier,
             capacity,
             inner: RwLock::default(),
+            awaited: Mutex::default(),
             generation: AtomicU64::new(0),
             overflowed: AtomicU64::new(0),
             unseen: AtomicU64::new(0),
@@ -91,12 +98,17 @@ impl Table {
     pub fn service(&self, key: ProcessKey) -> Arc<Service> {
         let found = self.find(key);
         let Found { image, slot } = &found;
-        Arc::clone(image.service.get_or_init(|| self.identify(image, *slot)))
+        if let Some(known) = image.service.get() {
+            return known;
+        }
+        self.identify(image, *slot);
+        self.name(image, false)
+            .unwrap_or_else(|| self.provisional_of(image))
     }
 
     /// The service of a process, if it has been looked at. Reads no file.
     pub fn known(&self, key: ProcessKey) -> Option<Arc<Service>> {
-        self.image(key)?.service.get().cloned()
+        self.image(key)?.service.get()
     }
 
     /// What a process is called that was not looked at in time: as the kernel calls it. The same for all of an instance, and
@@ -107,13 +119,22 @@ impl Table {
             let ticks = self.identifier.proc.ticks(key);
             return Arc::new(self.identifier.unseen(key.tgid, ticks, ""));
         };
-        let Slot { tgid, ticks } = image.root;
-        let provisional = image
-            .provisional
-            .get_or_init(|| Arc::new(self.identifier.unseen(tgid, ticks, &image.comm)));
+        let provisional = self.provisional_of(&image);
         // Somebody may have found it out meanwhile, and not seen this one.
         fence(Ordering::SeqCst);
-        Arc::clone(image.service.get().unwrap_or(provisional))
+        image.service.get().unwrap_or(provisional)
+    }
+
+    fn provisional_of(&self, image: &Image) -> Arc<Service> {
+        let Slot { tgid, ticks } = image.root;
+        let provisional = image.provisional.get_or_init(|| {
+            Arc::new(match image.facts.get() {
+                // Only what the cluster says is missing.
+                Some(facts) => self.identifier.service(facts).service,
+                None => self.identifier.unseen(tgid, ticks, &image.comm),
+            })
+        });
+        Arc::clone(provisional)
     }
 
     /// The image of a process, if it is in the table. Reads no file.
@@ -145,7 +166,10 @@ impl Table {
         if image.looked_at.swap(true, Ordering::AcqRel) {
             return;
         }
-        image.service.get_or_init(|| self.identify(image, *slot));
+        self.identify(image, *slot);
+        if self.name(image, true).is_none() {
+            return;
+        }
         fence(Ordering::SeqCst);
         if image.provisional.get().is_some() {
             self.generation.fetch_add(1, Ordering::Release);
@@ -165,13 +189,10 @@ impl Table {
         match event.kind {
             event::EXEC => {
                 self.write(|inner| {
-                    let previous = inner.by_slot.get(&slot).and_then(|image| {
-                        image
-                            .service
-                            .get()
-                            .cloned()
-                            .or_else(|| image.previous.clone())
-                    });
+                    let previous = inner
+                        .by_slot
+                        .get(&slot)
+                        .and_then(|image| image.service.get().or_else(|| image.previous.clone()));
                     let image = Image {
                         previous,
                         ..Image::new(slot, comm(event))
@@ -293,10 +314,11 @@ impl Table {
             let images = inner.by_slot.values();
             images
                 .filter_map(|image| {
-                    let named = image.service.get().or(image.provisional.get());
-                    named.or(image.previous.as_ref())
+                    let named = image.service.get();
+                    let named = named.or_else(|| image.provisional.get().cloned());
+                    named.or_else(|| image.previous.clone())
                 })
-                .map(|service| identity(service))
+                .map(|service| identity(&service))
                 .collect()
         });
         // A process that had to leave is in no image: then its id has to do.
@@ -350,8 +372,9 @@ impl Table {
         }
     }
 
-    /// Reads the instance's identity: from its topmost process, else from the one that was asked for.
-    fn identify(&self, image: &Arc<Image>, asked: Slot) -> Arc<Service> {
+    /// Reads what the instance tells of itself: its topmost process, else the one that was asked for. Where it is gone, it has
+    /// no facts, and is named by what the kernel called it.
+    fn identify(&self, image: &Arc<Image>, asked: Slot) {
         // A topmost process that called exec since is another program by now.
         let root = self.read(|inner| {
             let own = inner
@@ -369,14 +392,13 @@ impl Table {
             };
             self.identifier.identify(subject).ok()
         });
-        let service = found.unwrap_or_else(|| {
-            self.unseen.fetch_add(1, Ordering::Relaxed);
-            self.identifier
-                .unseen(image.root.tgid, image.root.ticks, &image.comm)
-        });
-        match &image.previous {
-            Some(previous) if **previous == service => Arc::clone(previous),
-            _ => Arc::new(service),
+        match found {
+            Some(facts) => {
+                let _ = image.facts.set(facts);
+            }
+            None => {
+                self.unseen.fetch_add(1, Ordering::Relaxed);
+            }
         }
     }
 

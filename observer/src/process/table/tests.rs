@@ -1,5 +1,8 @@
 use super::*;
-use crate::process::{ProcFs, fixture::Fixture, proc_fs::TICK_NS};
+use crate::{
+    kubernetes::{Changes, Kept, Reach, Store, made},
+    process::{ProcFs, fixture::Fixture, proc_fs::TICK_NS},
+};
 
 fn table(fixture: &Fixture) -> Table {
     Table::new(Identifier::new(fixture.proc(), Vec::new()))
@@ -421,4 +424,84 @@ fn a_real_fork_is_its_parents_instance_and_a_real_exec_is_not() {
     // End of input ends the shell, which ends the sleep.
     drop(shell.stdin.take());
     shell.wait().unwrap();
+}
+
+const POD: &str = "6f1b2c3d-0000-4444-8888-0123456789ab";
+
+/// A program in a pod that the cluster has not told of yet.
+fn in_pod() -> (Fixture, Arc<Store>, Table) {
+    let fixture = Fixture::new();
+    fixture.process(42, 1, 500, 7, "/usr/sbin/nginx", &["nginx"]);
+    let group = format!("0::/kubepods/pod{POD}/{}\n", made::id('a'));
+    fixture.write("42/cgroup", group.as_bytes());
+    let pods = Arc::new(Store::new(Kept::default()));
+    let identifier = Identifier::new(fixture.proc(), Vec::new()).in_cluster(Arc::clone(&pods));
+    (fixture, pods, Table::new(identifier))
+}
+
+fn called(table: &Table) -> Option<String> {
+    table.known(key(42, 500)).map(|it| it.name.to_string())
+}
+
+#[test]
+fn a_process_waits_for_its_pod_and_is_named_as_soon_as_that_is_known() {
+    let (_fixture, pods, table) = in_pod();
+    table.look(&table.find(key(42, 500)));
+    assert_eq!(called(&table), None);
+    table.name_pods(&pods.take_changes(), now_ns());
+    assert_eq!(called(&table), None);
+    pods.apply(made::pod(&made::pod_json(POD, "api")));
+    table.name_pods(&pods.take_changes(), now_ns());
+    assert_eq!(called(&table).as_deref(), Some("api"));
+    assert_eq!(table.generation(), 0, "nobody had another name for it");
+    // What waited is not named anew when its time is over.
+    table.name_pods(&Changes::default(), now_ns() + pods::PATIENCE_NS);
+    assert_eq!(table.generation(), 0);
+}
+
+#[test]
+fn a_pod_that_is_not_told_of_keeps_nobody_waiting_for_long_and_names_it_later() {
+    let (_fixture, pods, table) = in_pod();
+    table.look(&table.find(key(42, 500)));
+    let provisional = table.provisional(key(42, 500));
+    assert_eq!(&*provisional.name, "nginx");
+    table.name_pods(&Changes::default(), now_ns() + pods::PATIENCE_NS);
+    assert_eq!(called(&table).as_deref(), Some("nginx"));
+    let generation = table.generation();
+    pods.apply(made::pod(&made::pod_json(POD, "api")));
+    table.name_pods(&pods.take_changes(), now_ns());
+    assert_eq!(called(&table).as_deref(), Some("api"));
+    assert!(table.generation() > generation, "caches ask again");
+    assert_eq!(table.departed(vec![provisional.clone()]), [provisional]);
+}
+
+#[test]
+fn with_nobody_to_tell_a_process_is_named_at_once() {
+    let (_fixture, pods, table) = in_pod();
+    pods.set_reach(Reach::Lost);
+    table.look(&table.find(key(42, 500)));
+    assert_eq!(called(&table).as_deref(), Some("nginx"));
+}
+
+#[test]
+fn a_pod_that_changes_changes_its_services_and_one_that_is_forgotten_leaves_them() {
+    let (_fixture, pods, table) = in_pod();
+    let mut json = made::pod_json(POD, "api");
+    pods.apply(made::pod(&json));
+    table.look(&table.find(key(42, 500)));
+    let service = table.known(key(42, 500)).unwrap();
+    table.name_pods(&pods.take_changes(), now_ns());
+    assert!(Arc::ptr_eq(&service, &table.known(key(42, 500)).unwrap()));
+    json["metadata"]["annotations"] =
+        serde_json::json!({"resource.opentelemetry.io/service.name": "renamed"});
+    pods.apply(made::pod(&json));
+    let generation = table.generation();
+    table.name_pods(&pods.take_changes(), now_ns());
+    assert_eq!(called(&table).as_deref(), Some("renamed"));
+    assert!(table.generation() > generation);
+    pods.remove(POD, 0);
+    pods.prune(u64::MAX);
+    pods.set_cluster_uid("c".to_owned());
+    table.name_pods(&pods.take_changes(), now_ns());
+    assert_eq!(called(&table).as_deref(), Some("renamed"));
 }
