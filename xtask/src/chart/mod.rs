@@ -67,7 +67,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 }
 
 /// Values that the schema must refuse.
-const WRONG: [&str; 8] = [
+const WRONG: [&str; 9] = [
     "privileged=true",
     "image.repository=",
     "image.digest=latest",
@@ -76,6 +76,7 @@ const WRONG: [&str; 8] = [
     "extraCapabilities={ALL}",
     "seccompProfile.type=Localhost",
     "config.prometheus=off",
+    "kubernetes.apiPorts={0}",
 ];
 
 fn folder() -> PathBuf {
@@ -150,14 +151,17 @@ mod tests {
                 let has = text.lines().any(|it| it.trim() == line);
                 assert!(has, "{name} has no {line}");
             }
-            for never in [
-                "privileged: true",
-                "hostPath:",
-                "kind: ClusterRole",
-                "SYS_ADMIN",
-            ] {
+            for never in ["privileged: true", "hostPath:", "SYS_ADMIN", "secrets", "*"] {
                 assert!(!text.contains(never), "{name}: {never}");
             }
+            // A role only reads.
+            let verbs = text.lines().map(str::trim);
+            let verbs: Vec<&str> = verbs.filter_map(|it| it.strip_prefix("verbs: ")).collect();
+            let reads = |verbs: &&str| ["[list, watch]", "[get]"].contains(verbs);
+            assert!(
+                !verbs.is_empty() && verbs.iter().all(reads),
+                "{name}: {verbs:?}"
+            );
             assert!(text.contains("memory: 512Mi"), "{name} has no limit");
         }
     }

@@ -7,6 +7,11 @@
 {{- end -}}
 {{- end }}
 
+{{/* The name of what belongs to no namespace: another release may have the same name in another one. */}}
+{{- define "observer.clusterName" -}}
+{{ printf "%s-%s" .Release.Namespace (include "observer.name" .) | trunc 253 | trimSuffix "-" }}
+{{- end }}
+
 {{/* What finds the pods; it can't change while a DaemonSet lives. */}}
 {{- define "observer.selector" -}}
 app.kubernetes.io/name: observer
@@ -36,6 +41,8 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- define "observer.config" -}}
 {{- $config := deepCopy .Values.config -}}
 {{- $_ := set $config "prometheus" (printf "0.0.0.0:%v" .Values.metrics.port) -}}
+{{- $cluster := dict "watch" (ternary "auto" "off" .Values.kubernetes.enabled) "services" (ternary "on" "off" .Values.kubernetes.services) -}}
+{{- $_ := set $config "kubernetes" (merge $cluster (default dict $config.kubernetes)) -}}
 {{- if .Values.otlp.endpoint -}}
 {{- $_ := set $config "otlp" (merge (dict "endpoint" .Values.otlp.endpoint) (default dict $config.otlp)) -}}
 {{- end -}}
