@@ -5,6 +5,7 @@
 
 mod bench;
 mod chart;
+mod cluster;
 mod command;
 mod debian;
 mod dist;
@@ -37,6 +38,8 @@ enum Task {
     Bench(bench::Options),
     /// Check the Helm chart and render it, for examples and for clusters without Helm
     Chart(chart::Options),
+    /// Run the tests that need a Kubernetes API server, against one that is built from its modules (as root)
+    Cluster(cluster::Options),
     /// Make the packages: .deb, .rpm, tarball, bill of materials, checksums
     Dist(dist::Options),
     /// Make an OCI image with nothing in it but the daemon; no container engine is needed
@@ -66,6 +69,7 @@ fn main() -> ExitCode {
         Task::Ebpf(options) => ebpf::run(&options).map(|()| ExitCode::SUCCESS),
         Task::Bench(options) => bench::run(&options).map(|()| ExitCode::SUCCESS),
         Task::Chart(options) => chart::run(&options).map(|()| ExitCode::SUCCESS),
+        Task::Cluster(options) => cluster::run(&options).map(|()| ExitCode::SUCCESS),
         Task::Dist(options) => dist::run(&options).map(|()| ExitCode::SUCCESS),
         Task::Image(options) => image::run(&options).map(|()| ExitCode::SUCCESS),
         Task::Fuzz(options) => fuzz::run(&options).map(|()| ExitCode::SUCCESS),

@@ -47,6 +47,8 @@ pub(crate) fn of_daemon() -> Result<Components> {
         "metadata",
         "--locked",
         "--format-version=1",
+        "--features",
+        &format!("observer/{}", super::executable::FEATURES),
         "--filter-platform=x86_64-unknown-linux-gnu",
     ]))?;
     let lock = fs::read_to_string(workspace::root().join("Cargo.lock"))?;

@@ -17,6 +17,9 @@ pub(crate) enum Linking {
     Static,
 }
 
+/// Features of what is shipped.
+pub(crate) const FEATURES: &str = "kubernetes";
+
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 
 /// The executable that was named, else one that is built: the `dist` profile, with no path of this machine inside.
@@ -60,6 +63,7 @@ fn build(linking: Linking) -> Result<PathBuf> {
         workspace::cargo()
             .args(["build", "--profile", "dist", "--locked"])
             .args(["--package", "observer", "--bin", "observer"])
+            .args(["--features", FEATURES])
             .args(["--target", TARGET, "--target-dir"])
             .arg(&folder)
             .env("RUSTFLAGS", flags),

@@ -1,0 +1,369 @@
+//! Names and selection by a real API server, of a real container in control groups that are named as a kubelet names them.
+//! `cargo xtask cluster` builds and starts the server and runs this; there is no kubelet: the test tells what one would.
+#![allow(clippy::unwrap_used, reason = "tests panic, they don't return errors")]
+
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use observer_tests::{Client, Environment, Folder, Observer, free_port, until};
+use serde_json::{Value, json};
+
+/// The API server that was started for the tests.
+struct Cluster {
+    folder: PathBuf,
+}
+
+impl Cluster {
+    fn enter() -> Option<Self> {
+        let Some(folder) = std::env::var_os("OBSERVER_TEST_CLUSTER") else {
+            eprintln!("!!! SKIPPED: needs an API server, which `cargo xtask cluster` starts");
+            return None;
+        };
+        Some(Self {
+            folder: folder.into(),
+        })
+    }
+
+    fn kubectl(&self, arguments: &[&str], input: &str) -> String {
+        let mut child = Command::new("kubectl")
+            .arg("--kubeconfig")
+            .arg(self.folder.join("admin.conf"))
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        stdin.write_all(input.as_bytes()).unwrap();
+        drop(stdin);
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success(), "kubectl {arguments:?}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    fn create(&self, object: &Value) -> Value {
+        let made = self.kubectl(&["create", "-f", "-", "-o", "json"], &object.to_string());
+        serde_json::from_str(&made).unwrap()
+    }
+
+    /// The server as its script starts it.
+    fn begin(&self) {
+        let script = self.folder.join("start.sh");
+        assert!(Command::new("sh").arg(script).status().unwrap().success());
+    }
+
+    fn kill(&self) {
+        let pid = fs::read_to_string(self.folder.join("api.pid")).unwrap();
+        let pid = rustix::process::Pid::from_raw(pid.trim().parse().unwrap()).unwrap();
+        rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+    }
+}
+
+/// A namespace that goes with the test.
+struct Namespace<'a> {
+    cluster: &'a Cluster,
+    name: String,
+}
+
+impl<'a> Namespace<'a> {
+    fn new(cluster: &'a Cluster) -> Self {
+        let name = format!("e2e-{}", free_port());
+        cluster
+            .create(&json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}));
+        Self { cluster, name }
+    }
+
+    /// A pod of a Deployment that is on our node, with two containers. Returns its uid.
+    fn pod(&self, name: &str) -> String {
+        let made = self.cluster.create(&json!({
+            "apiVersion": "v1", "kind": "Pod",
+            "metadata": {
+                "name": name, "namespace": self.name,
+                "labels": {"pod-template-hash": "5d89", "team": "checkout"},
+                "ownerReferences": [{
+                    "apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "shop-5d89",
+                    "uid": "00000000-0000-0000-0000-000000000001", "controller": true,
+                }],
+            },
+            "spec": {
+                "nodeName": "node-1",
+                "containers": [
+                    {"name": "web", "image": "registry.example/shop/web:v2"},
+                    {"name": "proxy", "image": "envoy"},
+                ],
+            },
+        }));
+        made["metadata"]["uid"].as_str().unwrap().to_owned()
+    }
+
+    /// What a kubelet tells once the container runs.
+    fn started(&self, pod: &str, id: &str, restarts: u32) {
+        let status = json!({"status": {"containerStatuses": [{
+            "name": "web", "image": "registry.example/shop/web:v2",
+            "imageID": "registry.example/shop/web@sha256:ab", "ready": true,
+            "restartCount": restarts, "containerID": format!("containerd://{id}"),
+            "state": {"running": {}},
+        }]}});
+        self.cluster.kubectl(
+            &[
+                "-n",
+                &self.name,
+                "patch",
+                "pod",
+                pod,
+                "--subresource=status",
+                "-p",
+                &status.to_string(),
+            ],
+            "",
+        );
+    }
+
+    fn annotate(&self, pod: &str, annotation: &str) {
+        self.cluster.kubectl(
+            &[
+                "-n",
+                &self.name,
+                "annotate",
+                "--overwrite",
+                "pod",
+                pod,
+                annotation,
+            ],
+            "",
+        );
+    }
+}
+
+impl Drop for Namespace<'_> {
+    fn drop(&mut self) {
+        // Nobody ends the pods of a node that has no kubelet.
+        let delete = |what: &[&str]| {
+            Command::new("kubectl")
+                .arg("--kubeconfig")
+                .arg(self.cluster.folder.join("admin.conf"))
+                .arg("delete")
+                .args(what)
+                .args(["--wait=false", "--ignore-not-found"])
+                .status()
+        };
+        let _ = delete(&[
+            "pods",
+            "--all",
+            "-n",
+            &self.name,
+            "--force",
+            "--grace-period=0",
+        ]);
+        let _ = delete(&["namespace", &self.name]);
+    }
+}
+
+/// A web server in a container of runc's.
+struct Container {
+    id: String,
+    port: u16,
+    folder: Folder,
+}
+
+impl Container {
+    fn start(pod: &str, digit: char) -> Self {
+        let id: String = std::iter::repeat_n(digit, 64).collect();
+        let (folder, port) = (Folder::new(), free_port());
+        let rootfs = folder.path().join("rootfs");
+        fs::create_dir(&rootfs).unwrap();
+        run(Command::new("mount").args(["--bind", "/"]).arg(&rootfs));
+        run(Command::new("mount").arg("--make-rprivate").arg(&rootfs));
+        run(Command::new("runc").arg("spec").current_dir(folder.path()));
+        let path = folder.path().join("config.json");
+        let mut config: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+        config["process"]["terminal"] = json!(false);
+        config["process"]["cwd"] = json!("/srv");
+        config["process"]["args"] = json!([
+            "/usr/bin/python3",
+            "-m",
+            "http.server",
+            port.to_string(),
+            "--bind",
+            "127.0.0.1"
+        ]);
+        config["root"] = json!({"path": "rootfs", "readonly": true});
+        config["linux"]["cgroupsPath"] = json!(format!("/kubepods/burstable/pod{pod}/{id}"));
+        // The node's network, so that the test reaches it.
+        let namespaces = config["linux"]["namespaces"].as_array_mut().unwrap();
+        namespaces.retain(|it| it["type"] != "network");
+        fs::write(&path, config.to_string()).unwrap();
+        let mut command = Command::new("runc");
+        command
+            .args(["run", "--detach", "--bundle"])
+            .arg(folder.path());
+        run(command
+            .arg(&id)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null()));
+        let container = Self { id, port, folder };
+        until("the container serves", || Client::connect(port).ok());
+        container
+    }
+
+    fn request(&self) {
+        let mut client = Client::connect(self.port).unwrap();
+        assert_eq!(client.request("GET", "/", "").unwrap().status, 200);
+    }
+}
+
+impl Drop for Container {
+    fn drop(&mut self) {
+        let _ = Command::new("runc")
+            .args(["delete", "--force", &self.id])
+            .status();
+        let rootfs: &Path = &self.folder.path().join("rootfs");
+        let _ = Command::new("umount").args(["--lazy"]).arg(rootfs).status();
+    }
+}
+
+fn run(command: &mut Command) {
+    assert!(command.status().unwrap().success(), "{command:?}");
+}
+
+fn observer(environment: &Environment, cluster: &Cluster, arguments: &[&str]) -> Observer {
+    let config = cluster.folder.join("observer.conf");
+    Observer::start_with(environment, arguments, |command| {
+        command.env("KUBECONFIG", config).env("NODE_NAME", "node-1");
+    })
+}
+
+/// Requests that a service in this container served, by what `target_info` says of it.
+fn served(observer: &Observer, labels: &[&str]) -> u64 {
+    observer.page().served(labels)
+}
+
+#[test]
+fn a_container_is_selected_and_named_by_what_the_cluster_says_of_it() {
+    let (Some(environment), Some(cluster)) = (Environment::enter(), Cluster::enter()) else {
+        return;
+    };
+    let namespace = Namespace::new(&cluster);
+    let selector = format!("--namespace={}", namespace.name);
+    let observer = observer(&environment, &cluster, &["--kubernetes=on", &selector]);
+    let uid = namespace.pod("shop-5d89-x");
+    let container = Container::start(&uid, 'a');
+    namespace.started("shop-5d89-x", &container.id, 0);
+    let instance = format!("service_instance_id=\"{}.shop-5d89-x.web\"", namespace.name);
+    until("a request is counted", || {
+        container.request();
+        (served(&observer, &["service_name=\"shop\"", &instance]) > 0).then_some(())
+    });
+    let uid_label = format!("k8s_pod_uid=\"{uid}\"");
+    let expected = [
+        &*uid_label,
+        "k8s_deployment_name=\"shop\"",
+        "k8s_replicaset_name=\"shop-5d89\"",
+        "k8s_container_name=\"web\"",
+        "k8s_node_name=\"node-1\"",
+        "container_image_name=\"registry.example/shop/web\"",
+        "service_version=\"v2\"",
+        "k8s_cluster_uid=\"",
+    ];
+    assert!(
+        observer.page().sum("target_info", &expected) >= 1.0,
+        "{:?}",
+        observer.page()
+    );
+
+    // It asks not to be traced, and then no longer.
+    namespace.annotate("shop-5d89-x", "observer.dev/trace=false");
+    until("it is left alone", || {
+        let before = served(&observer, &[]);
+        container.request();
+        container.request();
+        std::thread::sleep(std::time::Duration::from_millis(500));
+        (served(&observer, &[]) == before).then_some(())
+    });
+    namespace.annotate("shop-5d89-x", "observer.dev/trace=true");
+    let before = served(&observer, &[]);
+    until("it is traced again", || {
+        container.request();
+        (served(&observer, &[]) > before).then_some(())
+    });
+
+    // The server is away, and what is known stays.
+    cluster.kill();
+    until("the loss is told", || {
+        (observer.page().sum("observer_kubernetes_up", &[]) == 0.0).then_some(())
+    });
+    let before = served(&observer, &[&instance]);
+    until("names stay", || {
+        container.request();
+        (served(&observer, &[&instance]) > before).then_some(())
+    });
+    cluster.begin();
+    let uid = namespace.pod("shop-5d89-y");
+    let second = Container::start(&uid, 'b');
+    namespace.started("shop-5d89-y", &second.id, 3);
+    let instance = format!("service_instance_id=\"{}.shop-5d89-y.web\"", namespace.name);
+    until("a pod that came later", || {
+        second.request();
+        (served(&observer, &[&instance]) > 0).then_some(())
+    });
+    assert!(observer.page().sum("observer_kubernetes_up", &[]) == 1.0);
+    let restarts = observer.page().sum(
+        "target_info",
+        &[&instance, "k8s_container_restart_count=\"3\""],
+    );
+    assert!(restarts >= 1.0, "{:?}", observer.page());
+}
+
+#[test]
+fn a_thousand_pods_that_come_and_go_cost_no_requests_and_no_memory() {
+    let (Some(environment), Some(cluster)) = (Environment::enter(), Cluster::enter()) else {
+        return;
+    };
+    let namespace = Namespace::new(&cluster);
+    let selector = format!("--namespace={}", namespace.name);
+    let observer = observer(&environment, &cluster, &["--kubernetes=on", &selector]);
+    let page = || observer.page();
+    until("the list", || {
+        (page().sum("observer_kubernetes_up", &[]) == 1.0).then_some(())
+    });
+    let requests = page().sum("observer_kubernetes_requests", &[]);
+    let resident = page().sum("observer_resident_bytes", &[]);
+    for round in 0..4 {
+        let items: Vec<Value> = (0..250)
+            .map(|number| {
+                json!({"apiVersion": "v1", "kind": "Pod",
+                    "metadata": {"name": format!("pod-{round}-{number}"), "namespace": namespace.name},
+                    "spec": {"nodeName": "node-1", "containers": [{"name": "c", "image": "c"}]}})
+            })
+            .collect();
+        let list = json!({"apiVersion": "v1", "kind": "List", "items": items});
+        cluster.kubectl(&["create", "-f", "-"], &list.to_string());
+        until("the pods", || {
+            (page().sum("observer_kubernetes_pods", &["present"]) >= 250.0).then_some(())
+        });
+        cluster.kubectl(
+            &[
+                "-n",
+                &namespace.name,
+                "delete",
+                "pods",
+                "--all",
+                "--force",
+                "--grace-period=0",
+            ],
+            "",
+        );
+        until("their end", || {
+            (page().sum("observer_kubernetes_pods", &["present"]) == 0.0).then_some(())
+        });
+    }
+    let gone = page().sum("observer_kubernetes_pods", &["gone"]);
+    let requests = page().sum("observer_kubernetes_requests", &[]) - requests;
+    let grown = page().sum("observer_resident_bytes", &[]) - resident;
+    eprintln!("1,000 pods: {requests} requests, {grown} bytes more, {gone} remembered");
+    assert!(requests <= 9.0, "{requests} requests");
+    assert!(grown < 16.0 * 1024.0 * 1024.0, "{grown} bytes more");
+}
