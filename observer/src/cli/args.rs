@@ -7,9 +7,10 @@ use clap::{Args, Parser, Subcommand};
 use super::{demo::service, install, manual};
 use crate::config::{
     Breakpoints, ConfigError, Dns, Endpoint, File, Glob, InjectHeaders, Listen, LogFormat,
-    LogLevel, Network, OtlpProtocol, Pid, PortRange, Print, RoutePattern, RunFor, Settings,
-    SpanRate, Tier, Tls,
+    LogLevel, Network, OtlpProtocol, Pid, PodGlob, PortRange, Print, RoutePattern, RunFor,
+    Settings, SpanRate, Tier, Tls, Watch,
 };
+use crate::kubernetes::LabelSelector;
 
 /// Traces services that carry no instrumentation.
 #[derive(Debug, Parser)]
@@ -54,7 +55,8 @@ const RUN_EXAMPLES: &str = "Examples:
   observer run --otlp-endpoint http://collector:4317 spans and metrics to a collector
   observer run --print json --duration 10s | jq .    ten seconds as JSON
 
-Without --pid, --exe and --port every process is traced except observer's own.
+Without --pid, --exe, --port and those for pods every process is traced except observer's own. Of the
+selectors for pods, --namespace, --pod-label and --image, each kind that is given has to match.
 OTLP goes where --otlp-endpoint or OTEL_EXPORTER_OTLP_ENDPOINT says, nowhere without either.
 --tcp-option-peers changes packets to and from these networks. The SYN of a traced process's
 connection carries 4 bytes more (option kind 253), the SYN-ACK answers with 4, and where both did,
@@ -85,6 +87,21 @@ pub struct RunArguments {
     /// Trace processes that listen on this TCP port or range (repeatable)
     #[arg(long, value_name = "N[-M]", help_heading = "Which processes")]
     pub port: Vec<PortRange>,
+    /// Trace pods in namespaces that match (repeatable)
+    #[arg(long, value_name = "GLOB", help_heading = "Which processes")]
+    pub namespace: Vec<PodGlob>,
+    /// Never trace pods in namespaces that match (repeatable)
+    #[arg(long, value_name = "GLOB", help_heading = "Which processes")]
+    pub exclude_namespace: Vec<PodGlob>,
+    /// Trace pods whose labels match, e.g. 'app=shop,tier!=db' (repeatable: one of these)
+    #[arg(long, value_name = "SELECTOR", help_heading = "Which processes")]
+    pub pod_label: Vec<LabelSelector>,
+    /// Trace containers whose image matches, with or without its tag (repeatable)
+    #[arg(long, value_name = "GLOB", help_heading = "Which processes")]
+    pub image: Vec<PodGlob>,
+    /// Ask the Kubernetes API for this node's pods: auto (in a pod that has a token and NODE_NAME), on or off [default: auto]
+    #[arg(long, value_name = "CHOICE")]
+    pub kubernetes: Option<Watch>,
     /// How to ask the kernel: auto, fentry, socket, kprobe or syscall [default: auto]
     #[arg(long, value_name = "TIER")]
     pub tier: Option<Tier>,
@@ -206,6 +223,12 @@ impl RunArguments {
         list(&mut settings.selection.exe, self.exe);
         list(&mut settings.selection.exclude_exe, self.exclude_exe);
         list(&mut settings.selection.ports, self.port);
+        let pods = &mut settings.selection.pods;
+        list(&mut pods.namespaces, self.namespace);
+        list(&mut pods.exclude_namespaces, self.exclude_namespace);
+        list(&mut pods.labels, self.pod_label);
+        list(&mut pods.images, self.image);
+        value(&mut settings.kubernetes.watch, self.kubernetes);
         list(&mut settings.metrics.routes, self.route);
         list(&mut settings.tcp_option.peers, self.tcp_option_peers);
         value(&mut settings.tier, self.tier);

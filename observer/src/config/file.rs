@@ -10,9 +10,11 @@ use serde::Deserialize;
 
 use super::{
     Breakpoints, ByteSize, ConnectionLimit, Dns, Endpoint, Glob, InferredLinks, InjectHeaders,
-    Instrumented, Listen, LogFormat, LogLevel, Network, OtlpProtocol, Pid, PortRange, Print,
-    RingSize, RoutePattern, RunFor, SeriesLimit, SpanRate, Tier, Tls,
+    Instrumented, Listen, LogFormat, LogLevel, MetadataKey, Network, NodeName, OtlpProtocol,
+    PeerServices, Pid, PodGlob, PortRange, Print, RingSize, RoutePattern, RunFor, SeriesLimit,
+    ServiceLabels, SpanRate, Tier, Tls, Watch,
 };
+use crate::kubernetes::LabelSelector;
 
 /// The largest file that is read, bytes.
 const MAX_BYTES: u64 = 1 << 20;
@@ -33,6 +35,7 @@ pub struct File {
     pub(super) tls: Option<Tls>,
     pub(super) inject_headers: Option<InjectHeaders>,
     pub(super) tcp_option: Option<TcpOptionSection>,
+    pub(super) kubernetes: Option<KubernetesSection>,
     pub(super) resource: Option<BTreeMap<String, String>>,
     pub(super) limits: Option<LimitsSection>,
     pub(super) log: Option<LogSection>,
@@ -45,6 +48,33 @@ pub(super) struct SelectSection {
     pub(super) exe: Option<Vec<Glob>>,
     pub(super) exclude_exe: Option<Vec<Glob>>,
     pub(super) ports: Option<Vec<PortRange>>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct KubernetesSection {
+    pub(super) watch: Option<Watch>,
+    pub(super) node: Option<NodeName>,
+    pub(super) select: Option<PodsSection>,
+    pub(super) attributes: Option<PodAttributesSection>,
+    pub(super) service_labels: Option<ServiceLabels>,
+    pub(super) services: Option<PeerServices>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct PodsSection {
+    pub(super) namespaces: Option<Vec<PodGlob>>,
+    pub(super) exclude_namespaces: Option<Vec<PodGlob>>,
+    pub(super) labels: Option<Vec<LabelSelector>>,
+    pub(super) images: Option<Vec<PodGlob>>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct PodAttributesSection {
+    pub(super) labels: Option<Vec<MetadataKey>>,
+    pub(super) annotations: Option<Vec<MetadataKey>>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]

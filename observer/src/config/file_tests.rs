@@ -12,7 +12,7 @@ fn complaint(text: &str) -> String {
 fn an_unknown_key_names_file_line_and_what_is_known() {
     assert_eq!(
         complaint("tier: auto\nporst: [80]\n"),
-        "observer.yaml:2:1: unknown field `porst`, expected one of select, tier, duration, print, prometheus, otlp, spans, metrics, dns, tls, inject_headers, tcp_option, resource, limits, log"
+        "observer.yaml:2:1: unknown field `porst`, expected one of select, tier, duration, print, prometheus, otlp, spans, metrics, dns, tls, inject_headers, tcp_option, kubernetes, resource, limits, log"
     );
     assert_eq!(
         complaint("select:\n  port: 80\n"),

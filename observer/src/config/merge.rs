@@ -58,6 +58,23 @@ impl Settings {
         set(&mut settings.inject_headers, file.inject_headers);
         let tcp_option = file.tcp_option.unwrap_or_default();
         set(&mut settings.tcp_option.peers, tcp_option.peers);
+        let kubernetes = file.kubernetes.unwrap_or_default();
+        set(&mut settings.kubernetes.watch, kubernetes.watch);
+        set(&mut settings.kubernetes.node, kubernetes.node.map(Some));
+        let pods = kubernetes.select.unwrap_or_default();
+        let selected = &mut settings.selection.pods;
+        set(&mut selected.namespaces, pods.namespaces);
+        set(&mut selected.exclude_namespaces, pods.exclude_namespaces);
+        set(&mut selected.labels, pods.labels);
+        set(&mut selected.images, pods.images);
+        let attributes = kubernetes.attributes.unwrap_or_default();
+        set(&mut settings.kubernetes.labels, attributes.labels);
+        set(&mut settings.kubernetes.annotations, attributes.annotations);
+        set(
+            &mut settings.kubernetes.service_labels,
+            kubernetes.service_labels,
+        );
+        set(&mut settings.kubernetes.services, kubernetes.services);
         set(&mut settings.resource, file.resource);
         let limits = file.limits.unwrap_or_default();
         set(&mut settings.limits.ring_bytes, limits.ring_bytes);
@@ -114,7 +131,7 @@ mod tests {
 
     #[test]
     fn the_example_shows_every_key() {
-        let all = "select: {pids: , exe: , exclude_exe: , ports: }\ntier:\nduration:\nprint:\nprometheus:\notlp: {endpoint: , protocol: , headers: }\nspans: {rate: , instrumented: , breakpoints: , inferred_links: }\nmetrics: {routes: , max_series: }\ndns:\ntls:\ninject_headers:\ntcp_option: {peers: }\nresource:\nlimits: {ring_bytes: , max_connections: , queue_bytes: }\nlog: {level: , format: }\n";
+        let all = "select: {pids: , exe: , exclude_exe: , ports: }\ntier:\nduration:\nprint:\nprometheus:\notlp: {endpoint: , protocol: , headers: }\nspans: {rate: , instrumented: , breakpoints: , inferred_links: }\nmetrics: {routes: , max_series: }\ndns:\ntls:\ninject_headers:\ntcp_option: {peers: }\nkubernetes: {watch: , node: , select: {namespaces: , exclude_namespaces: , labels: , images: }, attributes: {labels: , annotations: }, service_labels: , services: }\nresource:\nlimits: {ring_bytes: , max_connections: , queue_bytes: }\nlog: {level: , format: }\n";
         File::parse(Path::new("all"), all).unwrap();
         for key in all
             .split(['{', '}', ',', '\n'])

@@ -11,6 +11,7 @@
 mod address;
 mod choices;
 mod file;
+mod kubernetes;
 mod merge;
 mod network;
 mod selection;
@@ -25,6 +26,9 @@ pub use choices::{
     OtlpProtocol, Print, Tier, Tls,
 };
 pub use file::{ConfigError, File};
+pub use kubernetes::{
+    Kubernetes, MetadataKey, NodeName, PeerServices, PodGlob, PodSelection, ServiceLabels, Watch,
+};
 pub use network::Network;
 pub use selection::{Glob, Pid, PortRange, RoutePattern, Selection};
 pub use settings::{Limits, Log, Metrics, Otlp, OtlpVariables, Settings, Spans, TcpOption};

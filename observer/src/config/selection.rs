@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
-use super::{Rejected, text::deserialize_from_str};
+use super::{PodSelection, Rejected, text::deserialize_from_str};
 
 /// Which processes and connections are captured. Empty is every process except observer's own.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -15,12 +15,15 @@ pub struct Selection {
     pub exclude_exe: Vec<Glob>,
     /// Processes that listen on one of these TCP ports.
     pub ports: Vec<PortRange>,
+    /// Processes in pods.
+    pub pods: PodSelection,
 }
 
 impl Selection {
     /// Some selector names what to capture, so nothing else is captured.
     pub fn is_selective(&self) -> bool {
         !(self.pids.is_empty() && self.exe.is_empty() && self.ports.is_empty())
+            || self.pods.is_selective()
     }
 }
 

@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, env, net::SocketAddr, time::Duration};
 
 use super::{
     Breakpoints, ByteSize, ConnectionLimit, Dns, InferredLinks, InjectHeaders, Instrumented,
-    Listen, LogFormat, LogLevel, Network, OtlpProtocol, Print, RingSize, RoutePattern, Selection,
-    SeriesLimit, SpanRate, Tier, Tls,
+    Kubernetes, Listen, LogFormat, LogLevel, Network, OtlpProtocol, Print, RingSize, RoutePattern,
+    Selection, SeriesLimit, SpanRate, Tier, Tls,
 };
 
 /// Everything a person may decide, complete and checked. [`Settings::default`] is the one place of defaults.
@@ -35,6 +35,8 @@ pub struct Settings {
     pub inject_headers: InjectHeaders,
     /// Trace context in TCP options.
     pub tcp_option: TcpOption,
+    /// What the cluster is asked for.
+    pub kubernetes: Kubernetes,
     /// Resource attributes that every service gets, whatever its own environment says.
     pub resource: BTreeMap<String, String>,
     /// Bounds of memory.
@@ -69,6 +71,7 @@ impl Default for Settings {
             tls: Tls::On,
             inject_headers: InjectHeaders::Off,
             tcp_option: TcpOption::default(),
+            kubernetes: Kubernetes::default(),
             resource: BTreeMap::new(),
             limits: Limits {
                 ring_bytes: RingSize(4 << 20),

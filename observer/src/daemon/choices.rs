@@ -3,11 +3,13 @@
 use std::ops::RangeInclusive;
 
 use anyhow::{Context as _, Result};
+use globset::{GlobBuilder, GlobSetBuilder};
 
 use crate::{
     config::{self, Settings},
     export::otlp::{OtlpConfig, OtlpOverrides},
     kernel::Tier,
+    kubernetes::PodSelector,
     metrics::{self, routes::Routes},
     process::Selectors,
 };
@@ -116,6 +118,44 @@ pub(super) fn selectors(settings: &Settings) -> Result<Selectors> {
         &globs(&chosen.exclude_exe),
     )
     .context("a selector cannot be used")
+    .and_then(|selectors| Ok(selectors.with_pods(pods(&chosen.pods)?)))
+}
+
+fn pods(chosen: &config::PodSelection) -> Result<PodSelector> {
+    let globs = |globs: &[config::PodGlob]| {
+        let mut set = GlobSetBuilder::new();
+        for glob in globs {
+            set.add(
+                GlobBuilder::new(glob.as_str())
+                    .literal_separator(false)
+                    .build()?,
+            );
+        }
+        set.build()
+    };
+    let all = || -> Result<PodSelector, globset::Error> {
+        Ok(PodSelector {
+            namespaces: globs(&chosen.namespaces)?,
+            labels: chosen.labels.clone(),
+            images: globs(&chosen.images)?,
+            exclude_namespaces: globs(&chosen.exclude_namespaces)?,
+        })
+    };
+    all().context("a selector for pods cannot be used")
+}
+
+/// What of pods becomes attributes.
+#[cfg(feature = "kubernetes")]
+pub(super) fn kept(settings: &Settings) -> crate::kubernetes::Kept {
+    let keys = |keys: &[config::MetadataKey]| {
+        let keys = keys.iter().map(|key| key.as_str().to_owned());
+        keys.collect()
+    };
+    crate::kubernetes::Kept {
+        labels: keys(&settings.kubernetes.labels),
+        annotations: keys(&settings.kubernetes.annotations),
+        service_labels: settings.kubernetes.service_labels == config::ServiceLabels::On,
+    }
 }
 
 pub(super) fn otlp(settings: &Settings) -> Result<Option<OtlpConfig>> {

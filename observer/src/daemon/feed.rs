@@ -22,6 +22,7 @@ use rustix::event::{EventfdFlags, eventfd};
 use super::{identities::Finder, key_points::Teller};
 use crate::{
     kernel::{PolicyMaps, reader},
+    kubernetes::Changes,
     process::{PolicyPlan, Table},
     stream::read_pod,
 };
@@ -162,6 +163,22 @@ impl Feed {
         decisions.apply();
     }
 
+    /// Writes the policy that follows from pods that changed.
+    pub(super) fn pods_changed(&self, changes: &Changes) {
+        if changes.is_empty() {
+            return;
+        }
+        let mut decisions = lock(&self.decisions);
+        let changed = decisions.plan.pods_changed(changes);
+        decisions.take(changed);
+        decisions.apply();
+    }
+
+    /// Wakes who decides: there is news from elsewhere than the kernel.
+    pub(super) fn tell(&self) {
+        signal(self.news.as_ref());
+    }
+
     /// Waits until the kernel tells of something, a shard took something in, or [`nudge`](Self::nudge) is called, at most for so
     /// long. Where it can't wait for these, it only rests.
     pub(super) fn wait(&self, longest: Duration) {
@@ -234,15 +251,17 @@ impl Decisions {
     /// Looks at all processes.
     fn rescan(&mut self) {
         match self.plan.rescan() {
-            Ok(changed) => {
-                for (pid, _) in changed.iter().filter(|(_, capture)| *capture) {
-                    let _ = self.begun.try_send(*pid);
-                    self.executed.push(*pid);
-                }
-                self.verdicts.extend(changed);
-            }
+            Ok(changed) => self.take(changed),
             Err(error) => tracing::warn!(%error, "cannot look at all processes"),
         }
+    }
+
+    fn take(&mut self, changed: Vec<(u32, bool)>) {
+        for (pid, _) in changed.iter().filter(|(_, capture)| *capture) {
+            let _ = self.begun.try_send(*pid);
+            self.executed.push(*pid);
+        }
+        self.verdicts.extend(changed);
     }
 
     fn apply(&mut self) {

@@ -17,8 +17,9 @@ use super::{
 use crate::{
     exchange::{Exchange, ParentMethod, TraceContext},
     identity::{Address, Role},
+    kubernetes::Peers,
     metrics::{Handle, OpenCount, Registry, routes::Routes},
-    process::Service,
+    process::{Service, Value},
     protocol::Open,
     trace::{Clock, Sampler, Span, synthesize},
 };
@@ -40,6 +41,8 @@ pub(super) struct FlowShared {
     pub(super) tallies: Tallies,
     /// Port of observer's own page, if it is served.
     pub(super) own_port: Option<u16>,
+    /// Whose an address is, in a cluster.
+    pub(super) peers: Option<Arc<Peers>>,
 }
 
 /// A service as one shard knows it: where its numbers are is looked up once.
@@ -161,6 +164,7 @@ impl Flow {
         let Some(mut span) = synthesize(exchange, service, route, self.clock) else {
             return;
         };
+        self.name_peer(exchange, &mut span);
         if shown && let Some(local) = &self.local {
             let mut span = span.clone();
             if !local.all {
@@ -176,6 +180,22 @@ impl Flow {
         if exported {
             self.drop_dangling(&mut span);
             self.out.push(span);
+        }
+    }
+
+    /// Says which service a call went to, where the cluster tells.
+    fn name_peer(&self, exchange: &Exchange, span: &mut Span) {
+        let (Some(peers), Role::Client, Address::Inet(peer)) =
+            (&self.shared.peers, exchange.role, &exchange.peer)
+        else {
+            return;
+        };
+        if let Some(peer) = peers.name(peer.ip(), peer.port()) {
+            let text = |text: &Arc<str>| Value::Text(Arc::clone(text).into());
+            span.attributes
+                .push(("service.peer.name", text(&peer.name)));
+            span.attributes
+                .push(("service.peer.namespace", text(&peer.namespace)));
         }
     }
 

@@ -18,6 +18,7 @@ fn flow(exports: bool, local: Option<Local>) -> Flow {
         leave_to_sdk: true,
         tallies: Tallies::new(1),
         own_port: None,
+        peers: None,
     };
     let keep_all = SamplerConfig {
         spans_per_second: None,

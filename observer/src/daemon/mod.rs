@@ -9,6 +9,7 @@
 
 mod capture;
 mod choices;
+mod cluster;
 mod departures;
 mod ending;
 mod feed;
@@ -55,6 +56,7 @@ use tokio::sync::watch;
 
 use self::{
     capture::Capture,
+    cluster::Cluster,
     departures::Departures,
     feed::Feed,
     health::{Health, Stage},
@@ -119,6 +121,7 @@ impl Daemon {
         let selectors = choices::selectors(settings)?;
         let otlp = choices::otlp(settings)?;
         let routes = choices::routes(settings)?;
+        let cluster = Cluster::join(settings, &runtime)?;
         let health = Health::new();
         let server = settings
             .prometheus
@@ -140,8 +143,12 @@ impl Daemon {
         if secrets.is_some() {
             secrets::keep_to_ourselves();
         }
+        if let Some(cluster) = &cluster {
+            cluster.first_list(&runtime);
+        }
         // Processes first: a shard's first record must find the table filled and the policy written.
-        let (table, plan) = processes::look(settings, selectors, &mut policy)?;
+        let pods = cluster.as_ref().map(|cluster| &cluster.store);
+        let (table, plan) = processes::look(settings, selectors, pods, &mut policy)?;
         let table = Arc::new(table);
         let finder = Finder::start(Arc::clone(&table), &health)?;
         let (begun, to_look_at) = sync_channel(runtimes::QUEUE);
@@ -166,7 +173,9 @@ impl Daemon {
             feed,
             own_port,
             rings.len(),
+            cluster,
         ));
+        shared.hear_of_pods();
         let registries = Arc::new(Registries::new(
             rings.len(),
             choices::limits(settings),

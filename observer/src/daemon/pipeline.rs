@@ -9,6 +9,7 @@ use foldhash::HashMap;
 
 use super::{
     choices,
+    cluster::Cluster,
     departures::Notice,
     feed::Feed,
     flow::{Flow, FlowShared, Known},
@@ -23,6 +24,7 @@ use crate::{
     export::otlp::OtlpExporter,
     identity::{ConnectionKey, ProcessKey, Role},
     kernel::ConnectionMaps,
+    kubernetes::Store,
     process::{Service, Table},
     protocol::Open,
 };
@@ -41,6 +43,8 @@ pub(super) struct Shared {
     pub(super) flow: Arc<FlowShared>,
     /// Services whose metrics were dropped.
     pub(super) departed: Notice,
+    /// The cluster, where there is one.
+    pub(super) cluster: Option<Cluster>,
     /// Processes that were named as the kernel calls them, since it took too long to find out what they are.
     pub(super) provisional: AtomicU64,
 }
@@ -54,6 +58,7 @@ impl Shared {
         feed: Feed,
         own_port: Option<u16>,
         shards: usize,
+        cluster: Option<Cluster>,
     ) -> Self {
         Self {
             table,
@@ -64,9 +69,29 @@ impl Shared {
                 leave_to_sdk: settings.spans.instrumented == Instrumented::Skip,
                 tallies: Tallies::new(shards),
                 own_port,
+                peers: cluster.as_ref().map(|it| Arc::clone(&it.peers)),
             }),
+            cluster,
             departed: Notice::default(),
             provisional: AtomicU64::new(0),
+        }
+    }
+
+    /// The pods of this node, where there is a cluster.
+    pub(super) fn pods(&self) -> Option<&Arc<Store>> {
+        self.cluster.as_ref().map(|cluster| &cluster.store)
+    }
+
+    /// Has who decides on processes hear of pods that change.
+    pub(super) fn hear_of_pods(self: &Arc<Self>) {
+        if let Some(pods) = self.pods() {
+            // The store belongs to what is called here.
+            let shared = Arc::downgrade(self);
+            pods.on_change(move || {
+                if let Some(shared) = shared.upgrade() {
+                    shared.feed.tell();
+                }
+            });
         }
     }
 }

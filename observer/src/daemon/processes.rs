@@ -22,6 +22,7 @@ use super::{
 use crate::{
     config::Settings,
     kernel::{Kernel, Places, PolicyMaps, inject::Leaving},
+    kubernetes::Store,
     process::{Identifier, PolicyPlan, ProcFs, Selectors, Table},
 };
 
@@ -46,15 +47,21 @@ const AT_ONCE: u32 = 32;
 pub(super) fn look(
     settings: &Settings,
     selectors: Selectors,
+    pods: Option<&Arc<Store>>,
     policy: &mut PolicyMaps,
 ) -> Result<(Table, PolicyPlan)> {
     let resource = settings.resource.iter();
     let resource = resource.map(|(key, value)| (key.clone(), value.clone()));
-    let table = Table::new(Identifier::new(ProcFs::default(), resource.collect()));
+    let mut identifier = Identifier::new(ProcFs::default(), resource.collect());
+    if let Some(pods) = pods {
+        identifier = identifier.in_cluster(Arc::clone(pods));
+    }
+    let table = Table::new(identifier);
     table
         .scan()
         .context("cannot read the processes from /proc")?;
-    let mut plan = PolicyPlan::new(ProcFs::default(), selectors, std::process::id());
+    let plan = PolicyPlan::new(ProcFs::default(), selectors, std::process::id());
+    let mut plan = plan.in_cluster(pods.map(Arc::clone));
     let verdicts = plan
         .rescan()
         .context("cannot read the processes from /proc")?;
@@ -128,6 +135,12 @@ impl Follower {
             let shared = &self.shared;
             let busy = shared.feed.drain(&shared.table);
             shared.feed.decide();
+            if let Some(pods) = shared.pods() {
+                let changes = pods.take_changes();
+                shared.table.name_pods(&changes, now);
+                shared.feed.pods_changed(&changes);
+                pods.prune(now);
+            }
             shared.feed.housekeep(&shared.table, now);
             if let Some(leaving) = &mut self.leaving {
                 leaving.drain();

@@ -35,6 +35,7 @@ impl Rehearsal {
             leave_to_sdk: true,
             tallies: Tallies::new(1),
             own_port: None,
+            peers: None,
         });
         let flow = Flow::new(
             shared,

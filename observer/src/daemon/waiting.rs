@@ -13,8 +13,8 @@ use foldhash::HashMap;
 
 use crate::{identity::ProcessKey, process::Service};
 
-/// How long something waits at most, ns.
-pub(super) const PATIENCE_NS: u64 = 2_000_000_000;
+/// How long something waits at most, ns: longer than the table waits for a pod's name.
+pub(super) const PATIENCE_NS: u64 = 4_000_000_000;
 /// How much waits at most, in one shard.
 const MOST: usize = 8192;
 

@@ -16,7 +16,8 @@ mod peers;
 mod pod;
 mod selector;
 mod store;
-mod timestamp;
+#[cfg(feature = "kubernetes")]
+pub mod watch;
 
 pub use self::{
     api::{EndpointSliceObject, Metadata, PodObject, ServiceObject},

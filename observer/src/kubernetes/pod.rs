@@ -184,7 +184,7 @@ impl Pod {
                 let run = container.runs.iter().find(|run| Some(&*run.id) == id)?;
                 Some((at, Some(run)))
             });
-        by_id.or_else(|| match self.containers.as_slice() {
+        by_id.or(match self.containers.as_slice() {
             [only] if only.runs.is_empty() => Some((0, None)),
             _ => None,
         })

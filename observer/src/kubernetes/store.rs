@@ -14,6 +14,7 @@ use std::{
 
 use super::{
     member::{Member, PodRef},
+    owner::Owner,
     pod::{Kept, Pod},
 };
 
@@ -84,11 +85,21 @@ pub struct StoreStats {
     pub refused: u64,
 }
 
+struct Listener(Box<dyn Fn() + Send + Sync>);
+
+impl std::fmt::Debug for Listener {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Listener")
+    }
+}
+
 /// See the module.
 #[derive(Debug)]
 pub struct Store {
     kept: Kept,
     cluster_uid: OnceLock<String>,
+    /// Called after each change.
+    listener: OnceLock<Listener>,
     inner: RwLock<Inner>,
     changes: Mutex<Changes>,
     reach: AtomicU8,
@@ -112,11 +123,17 @@ impl Store {
         Self {
             kept,
             cluster_uid: OnceLock::new(),
+            listener: OnceLock::new(),
             inner: RwLock::default(),
             changes: Mutex::default(),
             reach: AtomicU8::new(Reach::Unheard as u8),
             refused: AtomicU64::new(0),
         }
+    }
+
+    /// Has this called after each change, by whoever brings it. Only the first one that is given is.
+    pub fn on_change(&self, call: impl Fn() + Send + Sync + 'static) {
+        let _ = self.listener.set(Listener(Box::new(call)));
     }
 
     /// What of pods becomes attributes.
@@ -195,6 +212,22 @@ impl Store {
         }
     }
 
+    /// What stands above a controller, for the pods that it was asked for.
+    pub fn answer(&self, controller: &str, above: Option<&Owner>) {
+        let asks = |pod: &Pod| pod.asked.as_ref().is_some_and(|it| it.uid == controller);
+        let answered = self.write(|inner| {
+            let pods = inner.pods.values_mut().filter(|pod| asks(pod));
+            let answered = pods.map(|pod| {
+                *pod = Arc::new(Pod::clone(pod).answered(above));
+                Arc::clone(&pod.uid)
+            });
+            answered.collect::<Vec<_>>()
+        });
+        for uid in answered {
+            self.change(&uid);
+        }
+    }
+
     /// A pod is gone, at this time, CLOCK_MONOTONIC ns.
     pub fn remove(&self, uid: &str, now_ns: u64) {
         self.write(|inner| inner.depart(uid, now_ns));
@@ -242,6 +275,10 @@ impl Store {
     fn change(&self, uid: &Arc<str>) {
         let mut changes = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
         changes.add(uid);
+        drop(changes);
+        if let Some(Listener(call)) = self.listener.get() {
+            call();
+        }
     }
 
     fn read<T>(&self, reader: impl FnOnce(&Inner) -> T) -> T {

@@ -29,7 +29,7 @@ pub use host::Host;
 pub use instrumentation::{Evidence, Instrumentation};
 pub use policy::PolicyPlan;
 pub use proc_fs::{ProcFs, is_own_pid_namespace_private, own_key};
-pub use selectors::{Candidate, InvalidGlob, Selectors};
+pub use selectors::{Candidate, InPod, InvalidGlob, Selectors};
 pub use service::Identifier;
 pub use table::{Found, Table, TableStats};
 pub use value::{Text, Value};

@@ -7,12 +7,15 @@
 //!   The command line is not looked at, since a process can write there what it likes.
 //! - `ports`: the processes that listen on such a TCP port. All their traffic is traced, calls that they make
 //!   included; the clients that call the port are not.
+//! - `pods`: the processes in pods that fit ([`PodSelector`]). A pod that asks not to be traced, or is in a namespace that is
+//!   excluded, is left alone whatever else selects it.
 
 use std::{fs, ops::RangeInclusive, path::Path};
 
 use globset::{Glob, GlobBuilder, GlobSet, GlobSetBuilder};
 
 use super::naming;
+use crate::kubernetes::{Member, PodSelector, Verdict};
 
 /// A glob that can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +36,19 @@ pub struct Selectors {
     exes: Executables,
     ports: Vec<RangeInclusive<u16>>,
     exclude_exes: Executables,
+    pods: PodSelector,
+}
+
+/// Where a process is in the cluster.
+#[derive(Clone, Copy, Debug, Default)]
+pub enum InPod<'a> {
+    /// In no pod, or there is no cluster.
+    #[default]
+    None,
+    /// In one that is not known, yet perhaps.
+    Unknown,
+    /// In this one.
+    Known(&'a Member),
 }
 
 /// What the decision needs to know of a process.
@@ -44,6 +60,8 @@ pub struct Candidate<'a> {
     pub exe: Option<&'a str>,
     /// It listens on a selected port.
     pub listens: bool,
+    /// Its pod.
+    pub pod: InPod<'a>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -65,12 +83,22 @@ impl Selectors {
             exes: Executables::new(exes)?,
             ports,
             exclude_exes: Executables::new(exclude_exes)?,
+            pods: PodSelector::default(),
         })
+    }
+
+    /// The same, with those for pods.
+    #[must_use]
+    pub fn with_pods(self, pods: PodSelector) -> Self {
+        Self { pods, ..self }
     }
 
     /// Whether anything is selected: then what is not selected is left alone.
     pub fn selects(&self) -> bool {
-        !self.pids.is_empty() || !self.exes.is_empty() || !self.ports.is_empty()
+        !self.pids.is_empty()
+            || !self.exes.is_empty()
+            || !self.ports.is_empty()
+            || self.pods.selects()
     }
 
     /// Whether something is excluded.
@@ -95,11 +123,17 @@ impl Selectors {
             Some(exe) => self.exclude_exes.matches(exe),
             None => self.excludes(),
         };
+        let verdict = match candidate.pod {
+            InPod::None => Verdict::Indifferent,
+            InPod::Unknown => self.pods.decide(None),
+            InPod::Known(member) => self.pods.decide(Some(member)),
+        };
         let picked = !self.selects()
             || self.pids.contains(&candidate.pid)
             || candidate.listens
-            || candidate.exe.is_some_and(|exe| self.exes.matches(exe));
-        picked && !excluded
+            || candidate.exe.is_some_and(|exe| self.exes.matches(exe))
+            || verdict == Verdict::Picked;
+        picked && !excluded && verdict != Verdict::Refused
     }
 }
 
@@ -181,7 +215,7 @@ mod tests {
         Candidate {
             pid: 42,
             exe: Some(path),
-            listens: false,
+            ..Candidate::default()
         }
     }
 
@@ -194,7 +228,7 @@ mod tests {
         assert!(!excluding.decide(&Candidate {
             pid: 1,
             exe: None,
-            listens: false
+            ..Candidate::default()
         }));
     }
 
@@ -214,12 +248,13 @@ mod tests {
         assert!(some.decide(&Candidate {
             pid: 7,
             exe: Some("/x"),
-            listens: false
+            ..Candidate::default()
         }));
         assert!(some.decide(&Candidate {
             pid: 8,
             exe: Some("/x"),
-            listens: true
+            listens: true,
+            ..Candidate::default()
         }));
         assert!(some.decide(&exe("/usr/bin/python3.11")));
         assert!(!some.decide(&exe("/usr/bin/python3.9")));

@@ -61,6 +61,9 @@ impl Page {
         self.traces(&mut families);
         self.export(&mut families);
         self.key_points(&mut families);
+        if let Some(cluster) = &self.shared.cluster {
+            cluster.tell(&mut families);
+        }
         self.own(&mut families);
         families
     }

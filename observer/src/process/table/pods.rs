@@ -8,8 +8,9 @@ use std::sync::{
 use super::{Image, Slot, Table, now_ns};
 use crate::{kubernetes::Changes, process::Service};
 
-/// How long a process's name waits for its pod, ns: less than an exchange waits for a name.
-pub(super) const PATIENCE_NS: u64 = 1_500_000_000;
+/// How long a process's name waits for its pod, ns: a kubelet tells a container's id a second or two after it began. Less than
+/// an exchange waits for a name.
+pub(super) const PATIENCE_NS: u64 = 2_500_000_000;
 /// Instances that may wait, at most; others are named at once, and again when their pods are known.
 const MOST_AWAITED: usize = 8192;
 
