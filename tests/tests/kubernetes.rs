@@ -52,6 +52,15 @@ impl Cluster {
     fn begin(&self) {
         let script = self.folder.join("start.sh");
         assert!(Command::new("sh").arg(script).status().unwrap().success());
+        until("the API server answers", || {
+            let mut ask = Command::new("kubectl");
+            let config = self.folder.join("admin.conf");
+            ask.arg("--kubeconfig")
+                .arg(config)
+                .args(["get", "--raw", "/readyz"]);
+            let ask = ask.stdout(Stdio::null()).stderr(Stdio::null());
+            ask.status().unwrap().success().then_some(())
+        });
     }
 
     fn kill(&self) {

@@ -61,6 +61,12 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             .args(["build", "--package", "observer", "--bin", "observer"])
             .args(["--features", FEATURES]),
     )?;
+    // What follows the server, against one that lists and watches as it does and fails when it is told to.
+    command::run(
+        workspace::cargo()
+            .args(["test", "--package", "observer", "--lib"])
+            .args(["--features", FEATURES, "kubernetes::"]),
+    )?;
     let cluster = Cluster::start(&folder, &program)?;
     cluster.allow_observer()?;
     let mut tests = workspace::cargo();
