@@ -74,7 +74,7 @@ fn handoff(stage: &Stage) -> Drive {
     })
 }
 
-/// The hop over TLS cannot be seen: what is called behind it has the request before it as its parent.
+/// The hop over TLS is seen as the others: each request is one trace, from the gateway to the backend behind it.
 fn over_tls(stage: &Stage) -> Drive {
     let port = stage.tls_gateway.port();
     std::thread::scope(|scope| {
@@ -88,22 +88,34 @@ fn over_tls(stage: &Stage) -> Drive {
             });
         }
     });
-    let backend = stage.prefork.port();
-    Drive::check(2 * CONNECTIONS * EACH, move |evidence| {
-        let served = |port| evidence.served(port, "/over-tls/");
-        let before: HashMap<&str, &Span> = by_path(served(port));
-        let behind: HashMap<&str, &Span> = by_path(served(backend));
-        assert_eq!(before.len(), CONNECTIONS * EACH, "requests before TLS");
-        assert_eq!(behind.len(), CONNECTIONS * EACH, "requests behind TLS");
-        let calls = evidence.spans.iter().filter(|span| span.kind() == "client");
-        let by_id: HashMap<&str, &Span> = calls.map(|span| (span.span_id(), span)).collect();
+    let (ender, backend) = (stage.tls_ender.port(), stage.prefork.port());
+    // Served in the open, over TLS, and in the open.
+    Drive::check(3 * CONNECTIONS * EACH, move |evidence| {
+        let [before, over, behind] = [port, ender, backend].map(|port| {
+            let served = by_path(evidence.served(port, "/over-tls/"));
+            assert_eq!(served.len(), CONNECTIONS * EACH, "requests on {port}");
+            served
+        });
+        let spans = evidence.spans.iter();
+        let by_id: HashMap<&str, &Span> = spans.map(|span| (span.span_id(), span)).collect();
+        // The call that a served request came by, and what that was made for.
+        let caller = |span: &Span| {
+            let call = by_id[span.parent_span_id().unwrap_or_default()];
+            (call, call.parent_span_id())
+        };
         for (path, served) in behind {
-            let call = by_id[served.parent_span_id().unwrap_or_default()];
+            let (call, made_for) = caller(served);
             let method = call.attribute("observer.parent.method");
-            let parent = before[path];
-            let joined = call.parent_span_id() == Some(parent.span_id())
-                && call.trace_id() == parent.trace_id();
+            let joined = made_for == Some(over[path].span_id());
             assert!(joined, "{path}: the parent is lost, method {method}");
+            let (call, made_for) = caller(over[path]);
+            let method = call.attribute("observer.parent.method");
+            let joined = made_for == Some(before[path].span_id())
+                && served.trace_id() == before[path].trace_id();
+            assert!(
+                joined,
+                "{path} over TLS: the parent is lost, method {method}"
+            );
         }
     })
 }

@@ -24,8 +24,8 @@ fn told(stage: &Stage) -> Drive {
         let mut client = Client::connect(port).unwrap();
         assert_eq!(client.request("GET", &path, "").unwrap().status, 200);
     }
-    // The gateway, and the server behind the one that ends TLS.
-    Drive::check(2 * HANDSHAKES as usize, |evidence| {
+    // The gateway, the one that ends TLS, and the server behind that.
+    Drive::check(3 * HANDSHAKES as usize, |evidence| {
         let count = |event| count(evidence, event);
         let (hits, secrets) = (count("tls_key_point_hits"), count("tls_secrets"));
         assert!(secrets >= HANDSHAKES * SECRETS, "{secrets} secrets");

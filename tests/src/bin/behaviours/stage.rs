@@ -32,7 +32,7 @@ pub(crate) struct Stage {
     pub(crate) gateway: Server,
     /// Python's server that asks another of its kind over TLS, which asks `prefork` in the open.
     pub(crate) tls_gateway: Server,
-    _tls_ender: Server,
+    pub(crate) tls_ender: Server,
     /// Python's server on the Unix socket `socket`.
     pub(crate) _unix: Server,
     pub(crate) nginx: Server,
@@ -119,7 +119,7 @@ impl Stage {
             prefork,
             gateway,
             tls_gateway,
-            _tls_ender: tls_ender,
+            tls_ender,
             _unix: unix,
             nginx,
             elsewhere,
