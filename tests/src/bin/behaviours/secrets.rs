@@ -29,9 +29,16 @@ fn told(stage: &Stage) -> Drive {
         let count = |event| count(evidence, event);
         let (hits, secrets) = (count("tls_key_point_hits"), count("tls_secrets"));
         assert!(secrets >= HANDSHAKES * SECRETS, "{secrets} secrets");
-        // Others use these servers, too, and nothing else may be a hit.
-        assert_eq!(secrets % SECRETS, 0, "{secrets} secrets");
-        assert_eq!(hits, secrets / SECRETS * HITS, "{secrets} secrets");
+        // Others use these servers, too, and speak TLS 1.2, which has one secret and one hit; nothing else may be a hit.
+        let opens_nothing = hits - secrets;
+        assert!(
+            opens_nothing >= HANDSHAKES * (HITS - SECRETS),
+            "{hits} hits"
+        );
+        assert!(
+            opens_nothing * SECRETS / (HITS - SECRETS) <= secrets,
+            "{hits} hits, {secrets} secrets"
+        );
         assert_eq!(count("tls_secrets_refused"), 0);
         assert_eq!(lost(evidence), 0);
     })

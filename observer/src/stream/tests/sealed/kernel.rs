@@ -3,6 +3,7 @@
 use observer_abi::{
     connection::{Connection, INBOUND, OUTBOUND, family, role},
     context::Context,
+    control::shape,
     record::{
         ConnectionClosed, ConnectionOpened, MAX_PAYLOAD, RecordHeader, RunData, RunOpened, flag,
         kind,
@@ -264,7 +265,13 @@ impl Kernel {
     }
 
     pub(super) fn close(&mut self, reset: bool) {
+        self.close_as(reset, shape::RECORDS);
+    }
+
+    /// The same of a connection of which this was shipped last.
+    pub(super) fn close_as(&mut self, reset: bool, shape: u8) {
         self.now += MS;
+        self.entry.shape = shape;
         let header = self.header(kind::CONNECTION_CLOSED);
         let record = ConnectionClosed {
             header: RecordHeader {

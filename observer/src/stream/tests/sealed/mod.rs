@@ -317,6 +317,16 @@ fn a_handshake_that_is_cut_off_failed() {
 }
 
 #[test]
+fn how_a_handshake_went_on_that_was_shipped_no_more_is_not_said() {
+    let wire = Wire::new(&Setting::of(&TLS13), &small());
+    let mut kernel = Kernel::new(Role::Server);
+    let (from, bytes) = &wire.turns[0];
+    kernel.turn(*from, bytes, Cut::Turns);
+    kernel.close_as(false, shape::IGNORE);
+    assert!(handshakes(&kernel).is_empty());
+}
+
+#[test]
 fn another_protocol_inside_is_left_alone_once_the_handshake_is_over() {
     let setting = Setting {
         alpn: vec!["h2"],
