@@ -20,7 +20,7 @@ use observer_abi::{
     loss::Counter,
     secret::{SecretSlot, label},
 };
-use observer_tests::{Certificate, Environment, Folder, Server, free_port, until};
+use observer_tests::{Certificate, Environment, Folder, Server, free_port, openssl_client, until};
 use sha2::{Digest as _, Sha256};
 
 /// What a secret is for, and its digest.
@@ -148,7 +148,7 @@ fn prove(server: &Server) -> Observing {
     let mut told = Digests::new();
     for (version, count) in [("-tls1_3", OF_1_3), ("-tls1_2", OF_1_3 + OF_1_2)] {
         let before = observing.counter(Counter::KeyPointHit);
-        let mut client = client(server.port(), version, &log);
+        let mut client = openssl_client(server.port(), version, &log);
         let mut input = client.stdin.take().unwrap();
         let _ = input.write_all(b"GET / HTTP/1.0\r\n\r\n");
         until("both ends told their secrets", || {
@@ -168,18 +168,6 @@ fn prove(server: &Server) -> Observing {
     assert_eq!(observing.counter(Counter::SecretDropped), 0);
     assert_eq!(observing.counts.unknown.load(Ordering::Relaxed), 0);
     observing
-}
-
-fn client(port: u16, version: &str, log: &Path) -> std::process::Child {
-    Command::new("openssl")
-        .args(["s_client", version, "-servername", "localhost", "-quiet"])
-        .args(["-connect", &format!("127.0.0.1:{port}"), "-keylogfile"])
-        .arg(log)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap()
 }
 
 #[test]
@@ -226,7 +214,7 @@ fn node_tells_the_secrets_that_its_peer_logs() {
     let Some(_environment) = Environment::enter() else {
         return;
     };
-    prove(&Server::node_https(&Certificate::new()));
+    prove(&Server::node_tls(&Certificate::new()));
 }
 
 #[test]
@@ -314,7 +302,7 @@ fn rings_block_functions_tell_the_secrets_that_its_peer_logs_until_it_hashes_too
     let log = folder.path().join("log");
     let mut told = Digests::new();
     for (version, count) in [("-tls1_3", OF_1_3), ("-tls1_2", OF_1_3 + OF_1_2)] {
-        let mut client = client(port, version, &log);
+        let mut client = openssl_client(port, version, &log);
         let mut input = client.stdin.take().unwrap();
         let _ = input.write_all(b"GET / HTTP/1.0\r\n\r\n");
         until("the server told what the client logged", || {
@@ -453,7 +441,7 @@ fn a_file_that_two_overlays_show_has_one_breakpoint() {
     assert_eq!(observing.counts.files.load(Ordering::Relaxed), 2);
     for server in &servers {
         let (mut told, before) = (Digests::new(), observing.counter(Counter::KeyPointHit));
-        let mut client = client(server.port(), "-tls1_3", &path("log"));
+        let mut client = openssl_client(server.port(), "-tls1_3", &path("log"));
         until("the server told its secrets", || {
             observing.told(&mut told, |pid| pid == server.pid());
             (told.len() == OF_1_3).then_some(())

@@ -43,7 +43,7 @@ pub use recorder::{Received, Recorder};
 pub use secure::{Got, SIZES, files, got, nginx_files};
 pub use server::{Server, free_port};
 pub use span::Span;
-pub use tls::Certificate;
+pub use tls::{Certificate, openssl_client};
 pub use tls_programs::packaged;
 pub use wait::{patience, until};
 pub use wire::{Segment, Wire};

@@ -162,13 +162,7 @@ impl Server {
             "{{\n admin off\n auto_https off\n servers {{\n protocols h1\n }}\n}}\nhttps://localhost:{port} {{\n tls {at}/cert.pem {at}/key.pem\n root * {}\n file_server\n}}\n",
             root.display()
         );
-        let mut caddy = Command::new(environment.python("caddy"));
-        caddy
-            .args(["run", "--adapter", "caddyfile", "--config"])
-            .arg(folder.file("Caddyfile", configuration))
-            .env("HOME", folder.path())
-            .stderr(Stdio::null());
-        Self::start(&mut caddy, port)
+        Self::caddy_with(environment, folder, port, configuration)
     }
 
     /// haproxy that ends TLS and begins it anew towards `next`.

@@ -101,6 +101,18 @@ impl Span {
         self.attribute("url.path").as_str().unwrap_or("")
     }
 
+    /// The request's path, of either kind of span.
+    ///
+    /// # Panics
+    /// When a client's address has no path.
+    pub fn target(&self) -> &str {
+        let Some(url) = self.attribute("url.full").as_str() else {
+            return self.path();
+        };
+        let (_, rest) = url.split_once("://").unwrap();
+        &rest[rest.find('/').unwrap()..]
+    }
+
     /// Whether the daemon says that it did not see all of the exchange.
     pub fn is_incomplete(&self) -> bool {
         !self.attribute("observer.incomplete").is_null()

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 
 use crate::{Environment, Folder, Host, Server, free_port};
 
@@ -56,6 +56,22 @@ impl Certificate {
             .args(options)
             .arg(self.path());
     }
+}
+
+/// `openssl s_client` of one version (`-tls1_3`) on a port of 127.0.0.1, which logs its keys and says what its stdin is given.
+///
+/// # Panics
+/// When openssl is missing.
+pub fn openssl_client(port: u16, version: &str, log: &Path) -> Child {
+    Command::new("openssl")
+        .args(["s_client", version, "-servername", "localhost", "-quiet"])
+        .args(["-connect", &format!("127.0.0.1:{port}"), "-keylogfile"])
+        .arg(log)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap()
 }
 
 impl Server {

@@ -100,29 +100,23 @@ impl Server {
         let configuration = format!(
             "{{\n admin off\n auto_https off\n}}\nhttps://localhost:{port} {{\n tls {at}/cert.pem {at}/key.pem\n respond ok\n}}\n"
         );
-        let program = environment.python("caddy");
-        let mut caddy = Command::new(&program);
+        let server = Self::caddy_with(environment, folder, port, configuration);
+        (environment.python("caddy"), server)
+    }
+
+    /// Caddy with a configuration of its own, on this port.
+    pub(crate) fn caddy_with(
+        environment: &Environment,
+        folder: &Folder,
+        port: u16,
+        configuration: String,
+    ) -> Self {
+        let mut caddy = Command::new(environment.python("caddy"));
         caddy
             .args(["run", "--adapter", "caddyfile", "--config"])
             .arg(folder.file("Caddyfile", configuration))
             .env("HOME", folder.path())
             .stderr(Stdio::null());
-        let server = Self::start(&mut caddy, port);
-        (program, server)
-    }
-
-    /// Node's `https`.
-    ///
-    /// # Panics
-    /// As [`Server::start`].
-    pub fn node_https(certificate: &Certificate) -> Self {
-        let (at, port) = (certificate.path().display(), free_port());
-        let mut node = Command::new("node");
-        node.arg("-e").arg(format!(
-        "const read = name => require('fs').readFileSync('{at}/' + name);
-         require('https').createServer({{key: read('key.pem'), cert: read('cert.pem')}}, (_, answer) => answer.end('ok'))
-           .listen({port}, '127.0.0.1')"
-    ));
-        Self::start(&mut node, port)
+        Self::start(&mut caddy, port)
     }
 }

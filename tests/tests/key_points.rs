@@ -12,7 +12,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
-use observer_tests::{Certificate, Environment, Folder, Server, packaged, until};
+use observer_tests::{Certificate, Environment, Folder, Server, openssl_client, packaged, until};
 use serde_json::Value;
 
 /// Label and secret in hex.
@@ -160,15 +160,7 @@ fn prove_server(environment: &Environment, file: &Path, port: u16, pid: u32) -> 
     let log = folder.path().join("log");
     let debugger = Debugger::at(&point, pid);
     for (version, count) in [("-tls1_3", 4), ("-tls1_2", EXPECTED)] {
-        let mut client = Command::new("openssl")
-            .args(["s_client", version, "-servername", "localhost", "-quiet"])
-            .args(["-connect", &format!("127.0.0.1:{port}"), "-keylogfile"])
-            .arg(&log)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
+        let mut client = openssl_client(port, version, &log);
         let mut input = client.stdin.take().unwrap();
         let _ = input.write_all(b"GET / HTTP/1.0\r\n\r\n");
         until("both ends told their secrets", || {
@@ -297,7 +289,7 @@ fn node_tells_its_secrets_where_it_is_said() {
         return;
     };
     let certificate = Certificate::new();
-    let server = Server::node_https(&certificate);
+    let server = Server::node_tls(&certificate);
     // Debian's links the system's library, others have their own.
     let shared = Command::new("node")
         .args(["-p", "process.config.variables.node_shared_openssl"])

@@ -41,17 +41,6 @@ fn events(page: &Page, event: &str) -> u64 {
     page.sum("observer_kernel_events", &[&label]) as u64
 }
 
-/// The request's path, from either kind of span.
-fn path(span: &Span) -> &str {
-    match span.kind() {
-        "client" => {
-            let url = span.attribute("url.full").as_str().unwrap();
-            &url[url.find("/id/").unwrap()..]
-        }
-        _ => span.path(),
-    }
-}
-
 /// What the spans say of each call behind TLS.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Edges {
@@ -70,7 +59,7 @@ fn edges(before: &[Span], behind: &[Span]) -> Edges {
             Some(id) => {
                 let is_right = gateway.get(id).is_some_and(|parent| {
                     parent.kind() == "server"
-                        && path(parent) == path(call)
+                        && parent.target() == call.target()
                         && parent.trace_id() == call.trace_id()
                         && parent.start_unix_nano() <= call.start_unix_nano()
                 });
@@ -165,7 +154,7 @@ fn read_chain(environment: &Environment, servers: [&Server; 3]) -> Edges {
                 kinds.push(("none", None));
                 break;
             };
-            let fits = path(parent) == path(call) && parent.trace_id() == call.trace_id();
+            let fits = parent.target() == call.target() && parent.trace_id() == call.trace_id();
             kinds.push((if fits { parent.kind() } else { "another" }, scheme(parent)));
             at = parent;
         }

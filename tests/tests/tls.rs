@@ -38,10 +38,6 @@ impl Nginx {
                    location /large {{ root {content}; }}
                    location /up {{ return 204; }}
                  }}"
-            )
-            .replace(
-                &format!("proxy_pass http://127.0.0.1:{port}0;"),
-                "return 204;",
             ),
         );
         Self {
@@ -93,18 +89,10 @@ fn watch(environment: &Environment, client: &str) -> Observer {
 }
 
 fn facts(span: &Span) -> (String, String, u64, u64) {
-    let path = match span.kind() {
-        "client" => {
-            let url = span.attribute("url.full").as_str().unwrap();
-            let path = url.split('/').skip(3).collect::<Vec<_>>().join("/");
-            format!("/{path}")
-        }
-        _ => span.path().to_owned(),
-    };
     let size = span.attribute("http.response.body.size").as_u64();
     (
         span.method().to_owned(),
-        path,
+        span.target().to_owned(),
         span.status_code().unwrap(),
         size.unwrap_or(0),
     )

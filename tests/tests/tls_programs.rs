@@ -28,17 +28,6 @@ fn paths_and_uploads() -> Vec<String> {
 /// Connections of a client that has several at once.
 const CONNECTIONS: usize = 4;
 
-/// The path of a span of either kind.
-fn path(span: &Span) -> &str {
-    match span.attribute("url.full").as_str() {
-        Some(url) => {
-            let (_, rest) = url.split_once("://").unwrap();
-            &rest[rest.find('/').unwrap()..]
-        }
-        None => span.path(),
-    }
-}
-
 /// Those of HTTP; handshakes have their own.
 fn exchanges(mut spans: Vec<Span>) -> Vec<Span> {
     spans.retain(|span| span.name() != "TLS handshake");
@@ -50,7 +39,7 @@ fn said(span: &Span) -> Got {
     assert!(!span.is_incomplete(), "{span:?}");
     assert_eq!(span.attribute("tls.protocol.name"), "tls", "{span:?}");
     Got {
-        path: path(span).to_owned(),
+        path: span.target().to_owned(),
         status: span.status_code().unwrap_or(0),
         size: span
             .attribute("http.response.body.size")
@@ -110,13 +99,17 @@ impl Seen {
         let mut alone = Vec::new();
         for span in &self.served {
             let Some(parent) = span.parent_span_id() else {
-                alone.push(path(span));
+                alone.push(span.target());
                 continue;
             };
             let call = calls
                 .get(parent)
                 .unwrap_or_else(|| panic!("nobody's child: {span:?}"));
-            assert_eq!(path(call), path(span), "{call:?} is no parent of {span:?}");
+            assert_eq!(
+                call.target(),
+                span.target(),
+                "{call:?} is no parent of {span:?}"
+            );
             assert_eq!(call.trace_id(), span.trace_id());
         }
         assert!(alone.len() <= most, "without a parent: {alone:?}");

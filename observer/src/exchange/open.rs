@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use observer_protocol::protocol::Replies;
 
-use super::{Exchange, Incomplete, InferredLink, Times, TraceContext};
+use super::{Common, Exchange, Incomplete, InferredLink, Times, TraceContext};
 use crate::{
     identity::{Address, ConnectionKey, ProcessKey, Role},
     protocol::tls::Tls,
@@ -27,6 +27,19 @@ pub(crate) struct Ends {
     pub(crate) tls: bool,
     /// What its session agreed on, where it is read at the wire.
     pub(crate) session: Option<Arc<Tls>>,
+}
+
+impl Ends {
+    /// Writes it to one of them.
+    pub(crate) fn write(&self, common: &mut Common) {
+        common.role = self.role;
+        common.connection = self.key;
+        common.netns = self.netns;
+        common.local.clone_from(&self.local);
+        common.peer.clone_from(&self.peer);
+        common.tls = self.tls;
+        common.session.clone_from(&self.session);
+    }
 }
 
 /// A socket call, without its bytes.
@@ -189,13 +202,6 @@ impl Open {
 
     /// Writes what all exchanges of the connection have in common.
     pub(super) fn set_ends(&mut self, ends: &Ends) {
-        let common = &mut self.exchange.common;
-        common.role = ends.role;
-        common.connection = ends.key;
-        common.netns = ends.netns;
-        common.local.clone_from(&ends.local);
-        common.peer.clone_from(&ends.peer);
-        common.tls = ends.tls;
-        common.session.clone_from(&ends.session);
+        ends.write(&mut self.exchange.common);
     }
 }

@@ -7,15 +7,16 @@ use std::{
     ffi::OsStr,
     fs, io,
     os::{
-        fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd},
+        fd::{AsFd, BorrowedFd, FromRawFd as _, OwnedFd},
         unix::ffi::OsStrExt as _,
     },
-    ptr::NonNull,
     sync::atomic::{AtomicU64, Ordering},
 };
 
 use anyhow::{Context as _, Result};
 use aya_obj::generated::{perf_event_attr, perf_sw_ids, perf_type_id};
+
+use super::shared_memory::SharedMemory;
 
 /// Unit of mappings.
 const PAGE: usize = 4096;
@@ -54,11 +55,8 @@ pub(crate) struct Mappings {
 
 struct Ring {
     event: OwnedFd,
-    memory: NonNull<AtomicU64>,
+    memory: SharedMemory,
 }
-
-// SAFETY: a mapping of the process that its owner alone uses.
-unsafe impl Send for Ring {}
 
 impl Mappings {
     /// Begins to be told.
@@ -128,28 +126,15 @@ impl Ring {
         }
         // SAFETY: a new descriptor, which nobody else has.
         let event = unsafe { OwnedFd::from_raw_fd(i32::try_from(event)?) };
-        // SAFETY: a new mapping, of a descriptor that is open.
-        let memory = unsafe {
-            libc::mmap(
-                std::ptr::null_mut(),
-                (1 + PAGES) * PAGE,
-                libc::PROT_READ | libc::PROT_WRITE,
-                libc::MAP_SHARED,
-                event.as_raw_fd(),
-                0,
-            )
-        };
-        if memory == libc::MAP_FAILED {
-            return Err(io::Error::last_os_error()).context("cannot map a ring of mappings");
-        }
-        let memory = NonNull::new(memory.cast()).context("a ring was mapped at address 0")?;
+        let memory = SharedMemory::map(event.as_fd(), 0, (1 + PAGES) * PAGE, true)
+            .context("cannot map a ring of mappings")?;
         Ok(Self { event, memory })
     }
 
     /// A word of the first page.
     fn word(&self, index: usize) -> &AtomicU64 {
         // SAFETY: `index` is within the first page, which lives as long as `self`.
-        unsafe { &*self.memory.as_ptr().add(index) }
+        unsafe { &*self.memory.words().add(index) }
     }
 
     fn drain(&mut self, each: &mut impl FnMut(&Mapping<'_>)) -> bool {
@@ -185,18 +170,11 @@ impl Ring {
     fn copy(&self, from: u64, bytes: u64, to: &mut Vec<u8>) {
         to.clear();
         // SAFETY: the data pages follow the first.
-        let data = unsafe { self.memory.as_ptr().cast::<u8>().add(PAGE) };
+        let data = unsafe { self.memory.words().cast::<u8>().add(PAGE) };
         for position in from..from + bytes {
             // SAFETY: inside of the data pages; the kernel does not write between tail and head.
             to.push(unsafe { data.add((position % RING) as usize).read_volatile() });
         }
-    }
-}
-
-impl Drop for Ring {
-    fn drop(&mut self) {
-        // SAFETY: the mapping is ours alone.
-        unsafe { libc::munmap(self.memory.as_ptr().cast(), (1 + PAGES) * PAGE) };
     }
 }
 
@@ -234,6 +212,8 @@ fn u64_at(bytes: &[u8], at: usize) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::os::fd::AsRawFd as _;
+
     use super::*;
 
     #[test]

@@ -29,6 +29,7 @@ pub mod reader;
 mod refusal;
 mod running;
 mod secrets;
+mod shared_memory;
 mod statistics;
 mod system_call;
 pub mod tcp_option;

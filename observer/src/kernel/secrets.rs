@@ -4,16 +4,16 @@
 //! as soon as it was read, and only then given back.
 
 use std::{
-    io,
-    os::fd::{AsFd, AsRawFd as _, BorrowedFd},
-    ptr::NonNull,
-    sync::atomic::{AtomicU64, Ordering, fence},
+    os::fd::{AsFd, BorrowedFd},
+    sync::atomic::{Ordering, fence},
 };
 
 use anyhow::{Context as _, Result};
 use aya::maps::{MapData, RingBuf, Stack};
 use observer_abi::secret::{BUSY, SecretSlot};
 use zeroize::Zeroizing;
+
+use super::shared_memory::SharedMemory;
 
 /// Words of a slot.
 const WORDS: usize = size_of::<SecretSlot>() / 8;
@@ -72,39 +72,20 @@ impl AsFd for SecretSlots {
     }
 }
 
-/// The array of slots in our memory.
+/// The array of slots in our memory, read and written by atomic operations only.
 struct Memory {
-    words: NonNull<AtomicU64>,
+    memory: SharedMemory,
     slots: u32,
 }
-
-// SAFETY: a mapping of the process, read and written by atomic operations only, and unmapped by its owner.
-unsafe impl Send for Memory {}
 
 impl Memory {
     fn map(array: BorrowedFd<'_>, slots: u32) -> Result<Self> {
         let bytes = slots as usize * size_of::<SecretSlot>();
-        // SAFETY: a new mapping, of a descriptor that is open.
-        let memory = unsafe {
-            libc::mmap(
-                std::ptr::null_mut(),
-                bytes,
-                libc::PROT_READ | libc::PROT_WRITE,
-                libc::MAP_SHARED,
-                array.as_raw_fd(),
-                0,
-            )
-        };
-        if memory == libc::MAP_FAILED {
-            return Err(io::Error::last_os_error()).context("cannot map the slots of TLS secrets");
-        }
-        let mapped = Self {
-            words: NonNull::new(memory.cast()).context("slots were mapped at address 0")?,
-            slots,
-        };
-        // SAFETY: the mapping that was just made. The kernel has marked it so already.
-        unsafe { libc::madvise(memory, bytes, libc::MADV_DONTDUMP) };
-        Ok(mapped)
+        let memory = SharedMemory::map(array, 0, bytes, true)
+            .context("cannot map the slots of TLS secrets")?;
+        // The kernel has marked it so already.
+        memory.leave_out_of_dumps();
+        Ok(Self { memory, slots })
     }
 
     /// What lies in a slot, which is zeroed. `None` where there is no such slot.
@@ -114,7 +95,7 @@ impl Memory {
         }
         // SAFETY: inside of the mapping, which lives as long as `self`.
         let words = unsafe {
-            std::slice::from_raw_parts(self.words.as_ptr().add(slot as usize * WORDS), WORDS)
+            std::slice::from_raw_parts(self.memory.words().add(slot as usize * WORDS), WORDS)
         };
         let mut copy = Zeroizing::new([0; WORDS]);
         for (to, from) in copy.iter_mut().zip(words) {
@@ -124,14 +105,6 @@ impl Memory {
         // Zeroes first: the kernel may give it to another secret as soon as it is free.
         fence(Ordering::SeqCst);
         Some(copy)
-    }
-}
-
-impl Drop for Memory {
-    fn drop(&mut self) {
-        let bytes = self.slots as usize * size_of::<SecretSlot>();
-        // SAFETY: the mapping is ours alone.
-        unsafe { libc::munmap(self.words.as_ptr().cast(), bytes) };
     }
 }
 

@@ -29,7 +29,7 @@ use crate::{
 pub(super) const PATIENCE: u8 = 6;
 /// Readings of the entry after which the rest of a request is no longer awaited where its response has ended: more
 /// than a second.
-pub(super) const UNFINISHED_REQUEST_READINGS: u8 = 6;
+const UNFINISHED_REQUEST_READINGS: u8 = 6;
 
 /// One connection.
 #[derive(Debug)]
@@ -132,7 +132,7 @@ impl Connection {
         self.place = Some(record.place);
         self.learn_role(record.header.role);
         self.ends.netns = record.netns;
-        self.ends.tls = record.header.flags & flag::KERNEL_TLS != 0;
+        self.ends.tls |= record.header.flags & flag::KERNEL_TLS != 0;
         self.ends.local =
             Address::of_kernel(record.family, record.local_address, record.local_port);
         self.ends.peer = Address::of_kernel(record.family, record.peer_address, record.peer_port);
@@ -421,6 +421,11 @@ impl Connection {
                 self.end_of_run(direction, state.tail, Next::Unknown, out);
             }
         }
+        self.stop_awaiting(out);
+    }
+
+    /// Where the entry was read so often that the rest of a request comes no more, it is no longer awaited.
+    pub(super) fn stop_awaiting<S: Sink>(&mut self, out: &mut Output<'_, S>) {
         if self.needs_entry(out.opens)
             && self.readings >= UNFINISHED_REQUEST_READINGS
             && let Some(conversation) = &mut self.conversation
@@ -449,15 +454,28 @@ impl Connection {
                 self.end_of_run(direction, state.tail, next, out);
             }
         }
-        let response = match self.ends.role {
-            Role::Client => INBOUND,
-            Role::Server => OUTBOUND,
-        };
-        let response_ns = self.directions[usize::from(response)].last_ns;
-        let time_ns = record.header.time_ns;
-        if let Some(conversation) = self.conversation {
+        self.end_conversation(record.header.time_ns, reset, out);
+    }
+
+    /// The connection ended at `time_ns`, and with it what is spoken.
+    pub(super) fn end_conversation<S: Sink>(
+        &mut self,
+        time_ns: u64,
+        reset: bool,
+        out: &mut Output<'_, S>,
+    ) {
+        let response_ns = self.directions[self.response()].last_ns;
+        if let Some(conversation) = self.conversation.take() {
             conversation.close(time_ns, response_ns, reset, self.call, &self.ends, out);
         }
+    }
+
+    /// The direction of answers.
+    pub(super) fn response(&self) -> usize {
+        usize::from(match self.ends.role {
+            Role::Client => INBOUND,
+            Role::Server => OUTBOUND,
+        })
     }
 
     /// It is forgotten: ends what is open.

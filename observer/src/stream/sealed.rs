@@ -17,7 +17,7 @@ use observer_protocol::{
 
 use super::{
     StreamConfig,
-    connection::{Connection, PATIENCE, UNFINISHED_REQUEST_READINGS},
+    connection::{Connection, PATIENCE},
     conversation::Conversation,
     recognition::RoleSource,
 };
@@ -195,7 +195,8 @@ impl Connection {
                     self.learn_client(session.client());
                     self.shake_hands(&mut session, &handshake, "closed", 0, out);
                 }
-                Said::Failed(time_ns) => self.fail(time_ns, out),
+                // Nobody answers any more.
+                Said::Failed(time_ns) => self.end_conversation(time_ns, true, out),
             }
         }
         self.session = Some(session);
@@ -441,22 +442,6 @@ impl Connection {
         }
     }
 
-    /// A side ended the connection with an error: nobody answers any more.
-    fn fail<S: Sink>(&mut self, time_ns: u64, out: &mut Output<'_, S>) {
-        let response_ns = self.directions[self.response()].last_ns;
-        if let Some(conversation) = self.conversation.take() {
-            conversation.close(time_ns, response_ns, true, self.call, &self.ends, out);
-        }
-    }
-
-    /// The direction of answers.
-    fn response(&self) -> usize {
-        usize::from(match self.ends.role {
-            Role::Client => INBOUND,
-            Role::Server => OUTBOUND,
-        })
-    }
-
     /// Gives on a handshake that is over. One that was cut off ended at `cut_ns`, and failed by what is called `cut`.
     fn shake_hands<S: Sink>(
         &mut self,
@@ -477,14 +462,9 @@ impl Connection {
         let begun = handshake.begun;
         let mut exchange = Exchange::empty();
         exchange.detail = tls::Handshake { error }.into();
-        exchange.role = self.ends.role;
         exchange.process = begun.process;
         exchange.tid = begun.tid;
-        exchange.connection = self.ends.key;
-        exchange.netns = self.ends.netns;
-        exchange.local.clone_from(&self.ends.local);
-        exchange.peer.clone_from(&self.ends.peer);
-        exchange.tls = true;
+        self.ends.write(&mut exchange.common);
         exchange.session = Some(facts);
         exchange.times = Times {
             request_start: begun.time_ns,
@@ -520,12 +500,7 @@ impl Connection {
             let ended = !(behind || (pending && direction == usize::from(OUTBOUND)));
             self.end_sealed_run(direction, Next::Unknown, ended, config, out);
         }
-        if self.needs_entry(out.opens)
-            && self.readings >= UNFINISHED_REQUEST_READINGS
-            && let Some(conversation) = &mut self.conversation
-        {
-            conversation.stop_awaiting_request(&self.ends, out);
-        }
+        self.stop_awaiting(out);
     }
 
     /// All that moved in a direction was told, unless something of it waits.
@@ -584,10 +559,7 @@ impl Connection {
         for direction in [INBOUND, OUTBOUND].map(usize::from) {
             self.end_sealed_run(direction, next, true, config, out);
         }
-        let response_ns = self.directions[response].last_ns;
-        if let Some(conversation) = self.conversation.take() {
-            conversation.close(time_ns, response_ns, reset, self.call, &self.ends, out);
-        }
+        self.end_conversation(time_ns, reset, out);
         self.unseal(out);
     }
 }

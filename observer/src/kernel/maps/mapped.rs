@@ -1,10 +1,8 @@
 //! An array of the kernel's in our memory: what lies in it is read without a call.
 
 use std::{
-    io,
     marker::PhantomData,
-    os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd},
-    ptr::NonNull,
+    os::fd::{AsFd as _, OwnedFd},
     sync::{
         OnceLock,
         atomic::{AtomicU64, Ordering, fence},
@@ -13,6 +11,8 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use aya::Pod;
+
+use crate::kernel::shared_memory::SharedMemory;
 
 /// Readings of a value that the kernel writes at the same time, before one is taken as it is: what a copy by the kernel would
 /// give, too.
@@ -26,49 +26,9 @@ const WINDOW: u32 = 1024;
 #[derive(Debug)]
 pub(in crate::kernel) struct Mapped<T> {
     array: OwnedFd,
-    windows: Vec<OnceLock<Option<Window>>>,
+    windows: Vec<OnceLock<Option<SharedMemory>>>,
     entries: u32,
     value: PhantomData<T>,
-}
-
-/// A part of it.
-#[derive(Debug)]
-struct Window {
-    words: NonNull<AtomicU64>,
-    bytes: usize,
-}
-
-// SAFETY: memory that is only read, by atomic loads, and unmapped by the owner.
-unsafe impl Send for Window {}
-// SAFETY: as above.
-unsafe impl Sync for Window {}
-
-impl Window {
-    fn map(array: BorrowedFd<'_>, from: usize, bytes: usize) -> Result<Self> {
-        // SAFETY: a new mapping, of a descriptor that is open.
-        let memory = unsafe {
-            libc::mmap(
-                std::ptr::null_mut(),
-                bytes,
-                libc::PROT_READ,
-                libc::MAP_SHARED,
-                array.as_raw_fd(),
-                libc::off_t::try_from(from)?,
-            )
-        };
-        if memory == libc::MAP_FAILED {
-            return Err(io::Error::last_os_error()).context("cannot map an array of the kernel's");
-        }
-        let words = NonNull::new(memory.cast()).context("an array was mapped at address 0")?;
-        Ok(Self { words, bytes })
-    }
-}
-
-impl Drop for Window {
-    fn drop(&mut self) {
-        // SAFETY: the mapping is ours alone.
-        unsafe { libc::munmap(self.words.as_ptr().cast(), self.bytes) };
-    }
 }
 
 impl<T: Pod> Mapped<T> {
@@ -98,15 +58,17 @@ impl<T: Pod> Mapped<T> {
         Ok(mapped)
     }
 
-    fn map(&self, window: u32) -> Result<Window> {
+    fn map(&self, window: u32) -> Result<SharedMemory> {
         let first = window * WINDOW;
         let entries = self.entries.saturating_sub(first).min(WINDOW);
         ensure!(entries != 0, "an array has no such entries");
-        Window::map(
+        SharedMemory::map(
             self.array.as_fd(),
             first as usize * size_of::<T>(),
             entries as usize * size_of::<T>(),
+            false,
         )
+        .context("cannot map an array of the kernel's")
     }
 
     /// How many values it has.
@@ -127,7 +89,7 @@ impl<T: Pod> Mapped<T> {
             mapped.map_err(refused).ok()
         });
         let first = (index % WINDOW) as usize * Self::WORDS;
-        let words = window.as_ref()?.words.as_ptr();
+        let words = window.as_ref()?.words();
         // SAFETY: inside of the window, which begins at a page, and lives as long as `self`.
         Some(unsafe { std::slice::from_raw_parts(words.add(first), Self::WORDS) })
     }
@@ -187,6 +149,7 @@ fn bytes_of<T: Pod>(value: &T) -> &[u8] {
 mod tests {
     use std::{
         fs::File,
+        os::fd::AsRawFd as _,
         sync::atomic::{AtomicBool, AtomicU32},
     };
 
