@@ -218,10 +218,10 @@ fn no_secret_is_in_anything_that_the_daemon_writes_and_none_is_kept() {
     let raw: Vec<Vec<u8>> = logged(&log).iter().map(|secret| bytes(secret)).collect();
     // Traffic secrets that no connection claims are kept for half a minute.
     let began = Instant::now();
-    while raw.iter().any(|secret| is_in_memory(daemon.id(), secret)) {
+    while let Some(place) = raw.iter().find_map(|secret| in_memory(daemon.id(), secret)) {
         assert!(
             began.elapsed() < Duration::from_secs(90),
-            "a secret is kept"
+            "a secret is kept: {place}"
         );
         std::thread::sleep(Duration::from_millis(500));
     }
@@ -269,22 +269,23 @@ fn bytes(hex: &str) -> Vec<u8> {
 }
 
 /// Whether a part of a secret lies anywhere in a process's memory.
-fn is_in_memory(pid: u32, secret: &[u8]) -> bool {
+fn in_memory(pid: u32, secret: &[u8]) -> Option<String> {
     let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
     let memory = fs::File::open(format!("/proc/{pid}/mem")).unwrap();
-    maps.lines().any(|line| {
+    maps.lines().find_map(|line| {
         let (range, rest) = line.split_once(' ').unwrap();
         let (start, end) = range.split_once('-').unwrap();
         let number = |text| u64::from_str_radix(text, 16).unwrap();
         let (start, end) = (number(start), number(end));
         if !rest.starts_with('r') || rest.contains("[v") {
-            return false;
+            return None;
         }
         let mut bytes = vec![0; (end - start) as usize];
         // What was unmapped meanwhile is not there.
-        memory.read_exact_at(&mut bytes, start).is_ok()
-            && secret
-                .chunks_exact(16)
-                .any(|part| memchr::memmem::find(&bytes, part).is_some())
+        memory.read_exact_at(&mut bytes, start).ok()?;
+        let at = secret
+            .chunks_exact(16)
+            .find_map(|part| memchr::memmem::find(&bytes, part))?;
+        Some(format!("{at:#x} bytes into {line}"))
     })
 }

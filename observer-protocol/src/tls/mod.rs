@@ -28,7 +28,7 @@ pub use hello::{ClientHello, ServerHello, Version};
 pub use key::Plain;
 pub use reading::Reading;
 pub use record::{ContentType, HEADER, Record, Side, records};
-pub use secret::{Label, Secret};
+pub use secret::{Label, Secret, wipe_stack};
 pub use suite::Suite;
 
 use crate::frames::{Form, Layout};

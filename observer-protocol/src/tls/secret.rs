@@ -5,6 +5,9 @@ use zeroize::Zeroizing;
 /// The longest secret: TLS 1.2's master secret, and SHA-384's traffic secrets.
 const LONGEST: usize = 48;
 
+/// How far the stack is wiped, bytes: deeper than what derives keys goes.
+const BELOW: usize = 64 * 1024;
+
 /// A traffic secret of TLS 1.3 (32 or 48 bytes) or a master secret of TLS 1.2 (48). It is wiped when it is dropped; it can be
 /// neither cloned nor printed. Its bytes stay where they are when it is moved, so that no copy is left behind.
 pub struct Secret {
@@ -45,6 +48,14 @@ impl Secret {
     pub(crate) fn is(&self, other: &Self) -> bool {
         self.bytes() == other.bytes()
     }
+}
+
+/// Wipes what calls that have returned left on this thread's stack, below the caller: code that derives keys moves secrets
+/// about, and where a value was moved from keeps it. To be called now and then by a thread that has secrets.
+#[inline(never)]
+pub fn wipe_stack() {
+    let mut below = Zeroizing::new([0_u8; BELOW]);
+    std::hint::black_box(&mut *below);
 }
 
 /// What a library said a secret is for: the labels of the NSS key log format (SSLKEYLOGFILE; RFC 9850).

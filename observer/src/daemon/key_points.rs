@@ -33,8 +33,9 @@ use crate::{
 const SWEEP: Duration = Duration::from_secs(60);
 /// Longest time without a sign of life: a look at all that a large host has mapped, for the first time.
 const PULSE: Duration = Duration::from_secs(120);
-/// How long the daemon's start waits for what runs already to be armed.
-const FIRST_LOOK: Duration = Duration::from_millis(500);
+/// How long the daemon's start waits, at most, for what runs already to be armed: who waits for the daemon to be ready connects
+/// next, and no connection is read whose handshake was before.
+const FIRST_LOOK: Duration = Duration::from_secs(5);
 /// Rest between two looks: a program maps its libraries one after the other.
 const REST: Duration = Duration::from_millis(1);
 /// When a process that began is looked at again where the kernel does not tell what it maps.
@@ -114,7 +115,7 @@ pub(super) struct Armer {
 pub(super) struct Looked(Receiver<()>);
 
 impl Looked {
-    /// Waits for that, for a moment: who waits for the daemon to be ready connects next.
+    /// Waits for that, [`FIRST_LOOK`] at most.
     pub(super) fn wait(&self) {
         let _ = self.0.recv_timeout(FIRST_LOOK);
     }

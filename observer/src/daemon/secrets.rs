@@ -16,7 +16,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use observer_abi::secret::SecretSlot;
-use observer_protocol::tls::{Secret, Told};
+use observer_protocol::tls::{Secret, Told, wipe_stack};
 use rustix::event::{EventfdFlags, eventfd};
 
 use super::{
@@ -159,6 +159,7 @@ impl Distributor {
         // Said again a second later where there is no room.
         slots.drain(each, |pid| busy.tell(pid));
         if any {
+            wipe_stack();
             for outlet in outlets {
                 // Full is as good.
                 let _ = rustix::io::write(&outlet.news, &1u64.to_ne_bytes());

@@ -7,6 +7,7 @@ use std::{
 };
 
 use anyhow::Result;
+use observer_protocol::tls::wipe_stack;
 
 use super::{
     flow::Flow,
@@ -171,6 +172,7 @@ impl ShardState<'_> {
             self.pipeline.flow.clock = Clock::measure();
             self.pipeline.forget_departed();
             self.shard.sweep(now, &mut self.pipeline);
+            wipe_stack();
             self.publish();
         }
         self.pipeline.flush();
