@@ -187,6 +187,9 @@ pub mod claim {
     pub const TURNS: u32 = 1;
     /// The bytes are a request of their own, whose ids these are: they are no other turn's.
     pub const OWN: u32 = 2;
+    /// They may be the same request's as those before, whose claim lies beside this one: what came between may have been
+    /// TLS 1.3's session tickets.
+    pub const MAYBE: u32 = 4;
 }
 
 /// Value of the same-host handoff.

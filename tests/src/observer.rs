@@ -58,6 +58,21 @@ impl Observer {
         Self::launched(launched, arguments, change)
     }
 
+    /// The same of the daemon that knows the made-up protocol and loses records on purpose, with these variables.
+    ///
+    /// # Panics
+    /// As [`Observer::start`].
+    pub fn start_made_up(
+        environment: &Environment,
+        arguments: &[&str],
+        variables: &[(&str, &str)],
+    ) -> Self {
+        let made_up = Command::new(environment.made_up());
+        Self::launched(made_up, arguments, |command| {
+            command.envs(variables.iter().copied());
+        })
+    }
+
     /// [`Observer::start_with`] by a command that ends in the daemon's executable, such as `setpriv … observer`.
     ///
     /// # Panics

@@ -139,7 +139,7 @@ worker_processes 1;
 user root;
 pid nginx.pid;
 error_log stderr crit;
-events {{ worker_connections 512; }}
+events {{ worker_connections 2048; }}
 http {{
     access_log off;
     client_body_temp_path body;

@@ -8,7 +8,7 @@ use std::{
 };
 
 use observer_tests::{
-    Certificate, Environment, Folder, Observer, Page, Server, Span, free_port, nginx_with,
+    Certificate, Environment, Folder, Observer, Page, Server, Span, free_port, got, nginx_with,
 };
 
 /// An nginx that answers over TLS: `/small` with a text, `/large` with a megabyte, `/up` takes what it is sent. It logs each
@@ -160,5 +160,87 @@ fn curl_and_nginx_say_what_the_access_log_says() {
         for span in &spans {
             assert_eq!(span.attribute("tls.protocol.version"), version);
         }
+    }
+}
+
+#[test]
+fn session_tickets_between_a_head_and_its_body_begin_no_request() {
+    let Some(environment) = Environment::enter() else {
+        return;
+    };
+    let (certificate, port) = (Certificate::new(), free_port());
+    let observer = Observer::start(&environment, &["--exe=python3*", "--span-rate=unlimited"]);
+    let status = Command::new(environment.python("python3"))
+        .arg(Environment::programs().join("tls_split.py"))
+        .arg(certificate.path())
+        .args([port.to_string(), "10".to_owned()])
+        .status()
+        .unwrap();
+    assert!(status.success());
+    let page = observer.page_with(30);
+    let spans = observer.stop();
+    let of_kind = |kind: &str| -> Vec<&Span> {
+        let mut found: Vec<&Span> = spans.iter().filter(|span| span.kind() == kind).collect();
+        found.sort_by_key(|span| span.target());
+        found
+    };
+    let (calls, served) = (of_kind("client"), of_kind("server"));
+    assert_eq!((calls.len(), served.len()), (30, 30), "{}", page.troubles());
+    for (call, span) in calls.iter().zip(&served) {
+        assert_eq!(call.target(), span.target());
+        assert_eq!(span.parent_span_id(), Some(call.span_id()), "{span:?}");
+        assert_eq!(call.trace_id(), span.trace_id());
+    }
+}
+
+/// Connections of [`every_one_of_many_handshakes_is_bound`]; by hand 10,000.
+fn connections() -> usize {
+    let asked = std::env::var("OBSERVER_TEST_HANDSHAKES");
+    asked.map_or(1_500, |asked| asked.parse().unwrap())
+}
+
+/// KiB of memory that are the daemon's own.
+fn memory(observer: &Observer) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", observer.pid())).unwrap();
+    let line = status.lines().find(|line| line.starts_with("RssAnon:"));
+    let number = line.unwrap().split_whitespace().nth(1);
+    number.unwrap().parse().unwrap()
+}
+
+#[test]
+fn every_one_of_many_handshakes_is_bound() {
+    let Some(environment) = Environment::enter() else {
+        return;
+    };
+    let certificate = Certificate::new();
+    let nginx = Nginx::start(&certificate, "TLSv1.2 TLSv1.3");
+    let port = nginx.server.port();
+    let observer = watch(&environment, "python3*");
+    let mut many = Command::new(environment.python("python3"));
+    many.arg(Environment::programs().join("tls_many.py"))
+        .arg(certificate.path())
+        .args([port.to_string(), connections().to_string()]);
+    let truth = got(&mut many);
+    assert_eq!(truth.len(), connections());
+    let page = observer.settled_page(truth.len() as u64);
+    eprintln!("{} KiB are the daemon's own", memory(&observer));
+    let spans = observer.stop();
+    let calls: HashMap<&str, &Span> = spans
+        .iter()
+        .filter(|span| span.kind() == "client")
+        .map(|span| (span.target(), span))
+        .collect();
+    let served: HashMap<&str, &Span> = spans
+        .iter()
+        .filter(|span| span.kind() == "server")
+        .map(|span| (span.target(), span))
+        .collect();
+    let troubles = page.troubles();
+    assert_eq!(spans.len(), 2 * truth.len(), "{troubles}");
+    for got in &truth {
+        let (call, span) = (calls[&*got.path], served[&*got.path]);
+        assert_eq!(span.status_code(), Some(got.status));
+        assert_eq!(span.attribute("http.response.body.size"), got.size);
+        assert_eq!(span.parent_span_id(), Some(call.span_id()), "{troubles}");
     }
 }

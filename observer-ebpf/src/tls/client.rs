@@ -13,7 +13,7 @@ use super::{
     between_hosts,
     handshake::look,
     opaque::{forget, give_up},
-    records::{self, begins},
+    records::{self, begins, goes_on},
 };
 use crate::{
     carry::context::{self, HANDOFF},
@@ -33,9 +33,13 @@ use crate::{
 /// BPF_ANY of `bpf_map_update_elem`.
 const ANY: u64 = 0;
 
-/// Claims the bytes from `from` to the call's end for the request in the entry's context, or for none.
+/// The position under which the claim before the last one lies; no request of such a connection has another one than 0.
+pub(super) const BEFORE: u64 = 1;
+
+/// Claims the bytes from `from` to the call's end for the request in the entry's context, or for none. `maybe` is
+/// [`claim::MAYBE`] or 0.
 #[inline(always)]
-pub(super) unsafe fn claim(entry: *mut Connection, scratch: *mut Scratch, from: u64) {
+pub(super) unsafe fn claim(entry: *mut Connection, scratch: *mut Scratch, from: u64, maybe: u32) {
     // SAFETY: as the callers promise. No record is made yet, so there is room in the scratch, and there is little on the stack.
     unsafe {
         (*entry).directions[OUTBOUND as usize].run_start = from;
@@ -46,7 +50,7 @@ pub(super) unsafe fn claim(entry: *mut Connection, scratch: *mut Scratch, from: 
         (*handoff).time_ns = (*scratch).call.now;
         (*handoff).observer = 0;
         let turns = if (*entry).tls & tls::TURNS != 0 { claim::TURNS } else { 0 };
-        (*handoff).claim = if (*entry).shape == shape::RECORDS { turns | claim::OWN } else { turns };
+        (*handoff).claim = if (*entry).shape == shape::RECORDS { turns | maybe | claim::OWN } else { turns };
         (*handoff).from = from;
         (*handoff).until = (*scratch).call.end;
         let _ = HANDOFF.insert(context::handoff_key(&*entry, 0), &*handoff, ANY);
@@ -59,7 +63,7 @@ unsafe fn disown(entry: *mut Connection, scratch: *mut Scratch, withdraw: bool) 
     // SAFETY: as the callers promise.
     unsafe {
         forget(entry);
-        claim(entry, scratch, (*scratch).call.start);
+        claim(entry, scratch, (*scratch).call.start, 0);
         if withdraw && settings().tcp_option() != 0 {
             between_hosts::withdraw((*scratch).call.sock);
         }
@@ -79,6 +83,8 @@ mod writes {
     pub(super) const OPENS: u32 = 1;
     /// One does if another one writes than before: what was read meanwhile may have been session tickets.
     pub(super) const MAY_OPEN: u32 = 2;
+    /// A run begins, with what may be the rest of the request before, for that reason.
+    pub(super) const MAYBE: u32 = 4;
     /// Where it is said how that was found for which request the caller writes.
     pub(super) const METHOD: u32 = 8;
 }
@@ -96,7 +102,8 @@ pub(crate) extern "C" fn opaque_writer(slot: u32, look: u32) -> u32 {
         let this = &raw mut (*entry).directions[OUTBOUND as usize];
         let answered = (*entry).directions[INBOUND as usize].end;
         let opens = (*this).runs == 0 || (*this).other_at_start != answered;
-        let goes_on = opens && records::may_go_on(entry, slot);
+        let may_go_on = if opens { records::may_go_on(entry, slot) } else { goes_on::NO };
+        let goes_on = may_go_on == goes_on::YES;
         if look == look::ASIDE && opens && !goes_on {
             return writes::OPENS;
         }
@@ -109,7 +116,8 @@ pub(crate) extern "C" fn opaque_writer(slot: u32, look: u32) -> u32 {
         copy(writer, &raw const (*entry).owner);
         let found = find::owner(entry, &caller, writer);
         let opens = if goes_on { writes::MAY_OPEN } else { u32::from(opens) };
-        opens | u32::from(found) << writes::METHOD
+        let maybe = if may_go_on == goes_on::MAYBE { writes::MAYBE } else { 0 };
+        opens | maybe | u32::from(found) << writes::METHOD
     }
 }
 
@@ -173,11 +181,11 @@ pub(crate) extern "C" fn opaque_written(slot: u32, look: u32, how: u32) -> u32 {
             }
         }
         if (*entry).context.span_id == [0; 8] {
-            claim(entry, scratch, from);
+            claim(entry, scratch, from, 0);
             return 0;
         }
         // The same request asks again: what it wrote before stays claimed, the other end may not have read it all.
-        claim(entry, scratch, if same && named && contiguous { (*this).run_start } else { from });
+        claim(entry, scratch, if same && named && contiguous { (*this).run_start } else { from }, 0);
         count(Counter::OpaquePassed, 1);
         if settings().tcp_option() != 0 {
             between_hosts::leave_for(slot, from);
@@ -205,7 +213,15 @@ pub(crate) extern "C" fn client_turn(slot: u32, look: u32, how: u32) -> u32 {
         if context::begin_client(entry, &caller, (how >> writes::METHOD) as u8, call.now) {
             count(Counter::OpaquePassed, 1);
         }
-        claim(entry, scratch, from);
+        let mut maybe = 0;
+        if how & writes::MAYBE != 0 {
+            // The other end may not have read what was claimed before.
+            if let Some(before) = HANDOFF.get_ptr(context::handoff_key(&*entry, 0)) {
+                let _ = HANDOFF.insert(context::handoff_key(&*entry, BEFORE), &*before, ANY);
+                maybe = claim::MAYBE;
+            }
+        }
+        claim(entry, scratch, from, maybe);
         if settings().tcp_option() != 0 {
             between_hosts::leave_for(slot, from);
         }

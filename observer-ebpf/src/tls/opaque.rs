@@ -113,7 +113,7 @@ pub(crate) extern "C" fn opaque_opened(slot: u32, look: u32) -> u32 {
         } else if (*entry).role != role::SERVER && (*entry).shape == shape::OPAQUE {
             count(Counter::Opaque, 1);
             // So that the other end knows that this one tells.
-            client::claim(entry, scratch, 0);
+            client::claim(entry, scratch, 0, 0);
         }
     }
     0
@@ -171,6 +171,9 @@ pub(crate) unsafe fn ended(sock: u64, entry: *const Connection) {
         }
         if matches!((*entry).shape, shape::OPAQUE | shape::RECORDS) && (*entry).role == role::CLIENT {
             let _ = HANDOFF.remove(context::handoff_key(&*entry, 0));
+            if (*entry).tls & tls::TICKETS != 0 {
+                let _ = HANDOFF.remove(context::handoff_key(&*entry, client::BEFORE));
+            }
         }
     }
 }

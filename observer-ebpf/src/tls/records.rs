@@ -143,7 +143,7 @@ pub(crate) extern "C" fn handshake_moved(slot: u32, look: u32) -> u32 {
         }
         if (*entry).role == role::CLIENT {
             // So that the other end knows that this one tells.
-            client::claim(entry, scratch, 0);
+            client::claim(entry, scratch, 0, 0);
         } else if call.end == hello::HEAD {
             (*entry).tls |= tls::HELLO;
         }
@@ -197,20 +197,33 @@ const LONGEST_TICKET: u32 = 4096;
 /// requests that go on are longer.
 const LONG: u64 = 1024;
 
+/// What [`may_go_on`] says.
+pub(super) mod goes_on {
+    /// A turn begins.
+    pub(in crate::tls) const NO: u32 = 0;
+    /// One does, but what it begins with may be the rest of a short request.
+    pub(in crate::tls) const MAYBE: u32 = 1;
+    /// The request goes on.
+    pub(in crate::tls) const YES: u32 = 2;
+}
+
 /// Whether what the other side sent in a connection's first turn may have been TLS 1.3's session tickets, so that the request of that
-/// turn goes on: records of one length, which an answer behind them would not have.
+/// turn goes on: records of one length, which an answer behind them would not have. One of [`goes_on`].
 #[inline(always)]
-pub(super) unsafe fn may_go_on(entry: *const Connection, slot: u32) -> bool {
-    let Some(scratch) = scratch::at(slot) else { return false };
+pub(super) unsafe fn may_go_on(entry: *const Connection, slot: u32) -> u32 {
+    let Some(scratch) = scratch::at(slot) else { return goes_on::NO };
     // SAFETY: as the callers promise; a map value; indices are 0 and 1.
     unsafe {
         let call = &(*scratch).call;
         let this = &raw const (*entry).directions[usize::from(call.direction != u32::from(INBOUND))];
         if (*entry).shape != shape::RECORDS || (*entry).tls & tls::TICKETS == 0 || (*this).runs != 1 {
-            return false;
+            return goes_on::NO;
+        }
+        if !matches!(frames::frames_alike(slot, 0), 1..=LONGEST_TICKET) {
+            return goes_on::NO;
         }
         let long = call.start.wrapping_sub((*this).run_start) >= LONG;
-        long && matches!(frames::frames_alike(slot, 0), 1..=LONGEST_TICKET)
+        if long { goes_on::YES } else { goes_on::MAYBE }
     }
 }
 

@@ -11,7 +11,8 @@ use observer_abi::{
 use super::{
     between_hosts::{self, arrived},
     opaque::{forget, give_up},
-    records::{self, begins},
+    client::BEFORE,
+    records::{self, begins, goes_on},
 };
 use crate::{
     carry::context::{self, HANDOFF},
@@ -118,7 +119,7 @@ pub(crate) extern "C" fn records_read(slot: u32, look: u32) -> u32 {
             return GOES_ON;
         }
         (*this).other_at_start = written;
-        let goes_on = opens && found == arrived::NEVER && records::may_go_on(entry, slot);
+        let goes_on = opens && found == arrived::NEVER && records::may_go_on(entry, slot) == goes_on::YES;
         if !opens || goes_on || found == arrived::SAME {
             if found == arrived::SECOND {
                 give_up(entry);
@@ -167,8 +168,12 @@ pub(crate) extern "C" fn parent(slot: u32, first: u64, opens: u32) -> u32 {
                 output::copy_words(&raw mut (*context).trace_id, &raw const (*scratch).opened.context.trace_id);
                 (*context).parent_span_id = (*scratch).opened.context.span_id;
             }
-            // Nothing came with them.
-            return if opens != 0 && arrived == arrived::SAME { arrived::NEVER } else { arrived };
+            return match arrived {
+                // Nothing came with them.
+                arrived::SAME if opens != 0 => arrived::NEVER,
+                arrived::SECOND if opens == 0 && only_tickets(entry) => arrived::SAME,
+                _ => arrived,
+            };
         };
         if (*handoff).observer != 0 {
             return OBSERVER;
@@ -176,20 +181,38 @@ pub(crate) extern "C" fn parent(slot: u32, first: u64, opens: u32) -> u32 {
         if (*handoff).claim & claim::TURNS != 0 && (*entry).tls & tls::NOBODYS == 0 {
             (*entry).tls |= tls::TURNS;
         }
-        if (*handoff).from > first || (*handoff).until < call.end || (*handoff).span_id == [0; 8] {
+        let mut said = handoff;
+        if (*handoff).from > first && (*handoff).claim & claim::MAYBE != 0 {
+            match HANDOFF.get_ptr(context::handoff_key(&*entry, BEFORE)) {
+                Some(before) => said = before,
+                None => return arrived::NOTHING,
+            }
+        }
+        if (*said).from > first || (*handoff).until < call.end || (*said).span_id == [0; 8] {
             return arrived::NOTHING;
         }
-        if open == u64::from_ne_bytes((*handoff).span_id) && (opens == 0 || (*handoff).claim & claim::OWN != 0) {
+        if open == u64::from_ne_bytes((*said).span_id) && (opens == 0 || (*said).claim & claim::OWN != 0) {
             // What was written meanwhile was no answer: TLS 1.3's session tickets.
             return arrived::SAME;
         }
         if opens == 0 {
-            return if open == 0 { arrived::NOTHING } else { arrived::SECOND };
+            if open == 0 {
+                return arrived::NOTHING;
+            }
+            return if only_tickets(entry) { arrived::SAME } else { arrived::SECOND };
         }
-        output::copy_words(&raw mut (*context).trace_id, &raw const (*handoff).trace_id);
-        (*context).parent_span_id = (*handoff).span_id;
+        output::copy_words(&raw mut (*context).trace_id, &raw const (*said).trace_id);
+        (*context).parent_span_id = (*said).span_id;
     }
     arrived::NOW
+}
+
+/// Where the client's bytes are another turn's to it, and this side has written nothing since it read the turn before: whether all
+/// that the client can have read between them is TLS 1.3's session tickets, so that both are one.
+#[inline(always)]
+unsafe fn only_tickets(entry: *const Connection) -> bool {
+    // SAFETY: as the callers promise.
+    unsafe { (*entry).tls & tls::TICKETS != 0 && (*entry).directions[INBOUND as usize].runs == 1 }
 }
 
 /// A server's turn begins with a request of its own, of which the other end said what [`parent`] has `found`. One of [`begins`].

@@ -9,7 +9,11 @@ use std::{
     hash::BuildHasher,
 };
 
-use super::secret::{Label, Secret};
+use super::{
+    key::Key,
+    secret::{Label, Secret},
+    suite::Suite,
+};
 
 /// What is known about a secret besides its bytes.
 #[derive(Clone, Copy, Debug, Default)]
@@ -34,7 +38,12 @@ struct Candidate {
     used: bool,
     /// What leads to it in [`Candidates::known`].
     fingerprint: u64,
+    derived: Derived,
 }
+
+/// TLS 1.3: the key that was made of a secret when it was tried on a record of that suite: where many handshakes go on at once, a secret
+/// is tried on many, and making its key costs ten times more than trying it.
+pub(super) type Derived = Option<(&'static Suite, Key)>;
 
 /// Secrets that opened a record of one connection and are tried on another: its other end, which speaks at the same time.
 const MOST_USED: usize = 64;
@@ -51,6 +60,8 @@ pub(super) struct Wanted<'a> {
     pub(super) handshake: u64,
     /// Those up to this sequence were tried.
     pub(super) after: u64,
+    /// The secret is this connection's own: one that opened a record of another connection is not tried.
+    pub(super) fresh: bool,
 }
 
 /// A secret that opened a record.
@@ -131,6 +142,7 @@ impl Candidates {
             at: now,
             used: false,
             fingerprint,
+            derived: None,
         });
     }
 
@@ -183,7 +195,7 @@ impl Candidates {
         &mut self,
         wanted: &Wanted<'_>,
         now: u64,
-        mut open: impl FnMut(&Secret) -> Option<T>,
+        mut open: impl FnMut(&Secret, &mut Derived) -> Option<T>,
     ) -> Option<Found<T>> {
         let masters = wanted.labels.contains(&Label::Master);
         let mut order = Vec::new();
@@ -209,10 +221,11 @@ impl Candidates {
                             && told
                                 .label
                                 .is_none_or(|label| wanted.labels.contains(&label));
-                        let rank = if told.client_random.is_some()
-                            && told.client_random == wanted.client_random
-                        {
+                        let named = told.client_random.is_some();
+                        let rank = if named && told.client_random == wanted.client_random {
                             0
+                        } else if wanted.fresh && named && candidate.used {
+                            return None;
                         } else if told.handshake != 0 && told.handshake == wanted.handshake {
                             1
                         } else if !candidate.used {
@@ -247,11 +260,13 @@ impl Candidates {
                 continue;
             };
             self.trials += 1;
-            let Some(opened) = open(&candidate.secret) else {
+            let Some(opened) = open(&candidate.secret, &mut candidate.derived) else {
                 continue;
             };
             let again = std::mem::replace(&mut candidate.used, true);
             candidate.at = now;
+            // The connection's other end on this host finds it at once.
+            candidate.told.client_random = wanted.client_random.or(candidate.told.client_random);
             let found = Found {
                 secret: candidate.secret.copy(),
                 label: candidate.told.label,

@@ -31,6 +31,8 @@ pub struct Connection {
     /// The server's hello answers the client's last one.
     answered: bool,
     suite: Option<&'static Suite>,
+    /// TLS 1.2: it has a handshake of its own, and resumes no other's.
+    exchanges_keys: bool,
     /// Which secrets are tried first.
     handshake: u64,
 }
@@ -56,6 +58,7 @@ impl Connection {
             retried: false,
             answered: false,
             suite: None,
+            exchanges_keys: false,
             handshake: 0,
         }
     }
@@ -227,10 +230,15 @@ impl Connection {
                     early_data,
                 });
             }
-            (11, _) => say(Event::Certificate {
-                from,
-                not_after: not_after_of_message(body, version_13),
-            }),
+            (11, _) => {
+                self.exchanges_keys = true;
+                say(Event::Certificate {
+                    from,
+                    not_after: not_after_of_message(body, version_13),
+                });
+            }
+            // The keys' exchange, either side's.
+            (12 | 16, _) => self.exchanges_keys = true,
             (20, _) => {
                 say(Event::Finished { from });
                 if version_13 && self.direction(from).stage != Stage::Application {
@@ -268,6 +276,7 @@ impl Connection {
             self.client.next_key(Stage::Handshake);
         }
         self.client_random = Some(hello.random);
+        self.exchanges_keys = false;
         self.answered = false;
         say(Event::ClientHello(Box::new(hello)));
     }
@@ -486,11 +495,20 @@ impl Connection {
             client_random: self.client_random,
             handshake: self.handshake,
             after: after(direction, record, least),
+            fresh: self.client_random.is_some(),
         };
-        let found = candidates.find(&wanted, now, |secret| {
-            let key = Key::of_traffic_secret(suite, secret)?;
-            let (plain, number) = direction.search(&key, least, record)?;
-            Some((key, plain, number))
+        let found = candidates.find(&wanted, now, |secret, derived| {
+            let key = match derived.take() {
+                Some((of, key)) if std::ptr::eq(of, suite) => key,
+                _ => Key::of_traffic_secret(suite, secret)?,
+            };
+            match direction.search(&key, least, record) {
+                Some((plain, number)) => Some((key, plain, number)),
+                None => {
+                    *derived = Some((suite, key));
+                    None
+                }
+            }
         });
         self.direction_mut(from).tried = (record.at, least, candidates.youngest());
         let found = found?;
@@ -578,12 +596,13 @@ impl Connection {
             client_random: self.client_random,
             handshake: self.handshake,
             after: after(direction, record, least),
+            fresh: self.exchanges_keys,
         };
         let other = match from {
             Side::Client => Side::Server,
             Side::Server => Side::Client,
         };
-        let found = candidates.find(&wanted, now, |secret| {
+        let found = candidates.find(&wanted, now, |secret, _| {
             let key = Key::of_master_secret(&agreed, secret, from)?;
             let (plain, number) = direction.search(&key, least, record)?;
             let prepared = Key::of_master_secret(&agreed, secret, other);

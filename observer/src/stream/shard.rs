@@ -168,10 +168,14 @@ impl Shard {
     }
 
     /// A library told a secret at `now_ns`. Whose it is shows when it opens a record: of this shard's connections or of others', so
-    /// each shard is told.
-    pub fn told(&mut self, told: Told, secret: Secret, now_ns: u64, sink: &mut impl Sink) {
+    /// each shard is told. What waits for it is [opened](Self::open_waiting) once all that came are told.
+    pub fn told(&mut self, told: Told, secret: Secret, now_ns: u64) {
         self.books.counters.tls.secrets += 1;
         self.books.secrets.add(told, secret, now_ns);
+    }
+
+    /// Tries what waits with the secrets that were told since.
+    pub fn open_waiting(&mut self, now_ns: u64, sink: &mut impl Sink) {
         self.waiting(sink, |connection, config, out| {
             connection.told(now_ns, config, out);
         });

@@ -26,8 +26,9 @@ fn order(candidates: &mut Candidates, labels: &[Label], random: u8, handshake: u
         client_random: Some([random; 32]),
         handshake,
         after: 0,
+        fresh: false,
     };
-    let none: Option<Found<()>> = candidates.find(&wanted, 0, |secret| {
+    let none: Option<Found<()>> = candidates.find(&wanted, 0, |secret, _| {
         order.push(secret.bytes()[0]);
         None
     });
@@ -53,11 +54,44 @@ fn the_likely_ones_are_tried_first() {
         client_random: None,
         handshake: 0,
         after: 0,
+        fresh: false,
     };
-    let found = candidates.find(&wanted, 0, |secret| (secret.bytes()[0] == 1).then_some(()));
+    let found = candidates.find(&wanted, 0, |secret, _| (secret.bytes()[0] == 1).then_some(()));
     assert_eq!(found.unwrap().handshake, 8);
     assert_eq!(order(&mut candidates, &labels, 0, 0), [3, 4, 5, 1]);
     assert_eq!(candidates.trials(), 4 + 1 + 4);
+}
+
+#[test]
+fn what_opened_a_record_is_another_connections_or_the_other_ends() {
+    let mut candidates = Candidates::new(10, 10);
+    candidates.add(told(Label::ServerHandshake, 0, 0), secret(1, 32), 0);
+    candidates.add(told(Label::ServerHandshake, 0, 0), secret(2, 32), 0);
+    let mut tried = |random: u8, fresh: bool, right: u8| {
+        let mut tried = Vec::new();
+        let wanted = Wanted {
+            labels: &[Label::ServerHandshake],
+            length: 32,
+            client_random: (random > 0).then_some([random; 32]),
+            handshake: 0,
+            after: 0,
+            fresh,
+        };
+        candidates.find(&wanted, 0, |secret, _| {
+            tried.push(secret.bytes()[0]);
+            (secret.bytes()[0] == right).then_some(())
+        });
+        tried
+    };
+    // One end has it after a search, and the other end has the same random.
+    assert_eq!(tried(7, true, 2), [1, 2]);
+    // Another connection with keys of its own has not this one,
+    assert_eq!(tried(8, true, 0), [1]);
+    // one that resumes may have,
+    assert_eq!(tried(8, false, 0), [1, 2]);
+    // and so may one whose random is not known.
+    assert_eq!(tried(0, false, 0), [1, 2]);
+    assert_eq!(tried(7, true, 2), [2]);
 }
 
 #[test]
@@ -85,8 +119,9 @@ fn secrets_expire_by_kind_and_use() {
         client_random: None,
         handshake: 0,
         after: 0,
+        fresh: false,
     };
-    let found = candidates.find(&wanted, 20, |secret| (secret.bytes()[0] == 3).then_some(()));
+    let found = candidates.find(&wanted, 20, |secret, _| (secret.bytes()[0] == 3).then_some(()));
     assert!(found.is_some());
     assert_eq!(candidates.expire(30, 15), 2);
     assert_eq!(candidates.len(), 1);

@@ -104,7 +104,8 @@ impl Kernel {
     /// Tells the shard all secrets.
     pub(super) fn tell(&mut self, wire: &Wire) {
         for (told, secret) in wire.told() {
-            self.shard.told(told, secret, self.now, &mut self.seen);
+            self.shard.told(told, secret, self.now);
+            self.shard.open_waiting(self.now, &mut self.seen);
         }
     }
 
