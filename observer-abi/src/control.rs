@@ -115,8 +115,10 @@ pub struct Settings {
     pub dns: u32,
     /// The records of TLS connections are shipped.
     pub tls: u32,
+    /// For tests: of so many records one is lost as if its ring had no room. 0 in use.
+    pub lose_one_in: u32,
 }
-plain!(Settings, 88);
+plain!(Settings, 92);
 
 /// What [`InjectionControl`] says.
 pub mod injection {

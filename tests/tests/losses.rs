@@ -33,7 +33,8 @@ fn with_one_record_in_a_hundred_lost_nothing_is_wrong_and_the_rest_is_whole() {
             &[("OBSERVER_LOSE_ONE_IN", "100")],
         );
         let truth = got(&mut certificate.python(&environment, library, &server, &paths()));
-        observer.settled_page(truth.len() as u64);
+        let page = observer.settled_page(truth.len() as u64);
+        eprintln!("{}", page.troubles());
         let spans: Vec<Span> = observer.stop();
         let truth: HashMap<&str, &Got> = truth.iter().map(|got| (&*got.path, got)).collect();
         let by_id: HashMap<&str, &Span> = spans.iter().map(|span| (span.span_id(), span)).collect();

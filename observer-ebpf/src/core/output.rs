@@ -2,7 +2,7 @@
 
 use aya_ebpf::{
     bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
-    helpers::generated::{bpf_ringbuf_output, bpf_ringbuf_query},
+    helpers::generated::{bpf_get_prandom_u32, bpf_ringbuf_output, bpf_ringbuf_query},
     macros::map,
     maps::{Array, PerCpuArray, RingBuf},
 };
@@ -135,9 +135,12 @@ unsafe fn send_looking(
     looks: bool,
 ) -> bool {
     let shard = ring_of(generation);
-    // SAFETY: passed on.
+    // SAFETY: a helper without arguments; passed on.
     let sent = unsafe {
+        let one_in = settings().lose_one_in();
+        let lost = one_in != 0 && (bpf_get_prandom_u32() as u32) % one_in == 0;
         match shard {
+            _ if lost => false,
             0 => send_to(&RECORDS_0, 0, data, length, looks),
             1 => send_to(&RECORDS_1, 1, data, length, looks),
             2 => send_to(&RECORDS_2, 2, data, length, looks),

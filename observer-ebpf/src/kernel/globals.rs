@@ -62,7 +62,7 @@ accessors!(
     SettingsTable, SETTINGS,
     selected_only, observer_tgid, ring_mask, wake_bytes, may_probe_read, send_start_hook, request_budget, response_budget,
     typed_task, task_registers, kernel_workers, unix_sock_helper, inject, tcp_option, spares, tls_records, receive_arguments,
-    ring_requests, at_call_end, links, dns, tls,
+    ring_requests, at_call_end, links, dns, tls, lose_one_in,
 );
 
 accessors!(

@@ -502,7 +502,7 @@ impl Connection {
                 Some((of, key)) if std::ptr::eq(of, suite) => key,
                 _ => Key::of_traffic_secret(suite, secret)?,
             };
-            match direction.search(&key, least, record) {
+            match direction.try_key(&key, least, record) {
                 Some((plain, number)) => Some((key, plain, number)),
                 None => {
                     *derived = Some((suite, key));

@@ -146,6 +146,18 @@ impl Direction {
             .find_map(|number| Some((key.open(number, record)?, number)))
     }
 
+    /// The same with a key that is one of many: most are none that fits.
+    pub(super) fn try_key(
+        &self,
+        key: &Key,
+        from: u64,
+        record: &Record<'_>,
+    ) -> Option<(Plain, u64)> {
+        (from..=from.saturating_add(self.slack.min(SEARCH)))
+            .filter(|number| key.may_open(*number, record))
+            .find_map(|number| Some((key.open(number, record)?, number)))
+    }
+
     /// A whole record was searched for in vain; says whether others are worth it.
     pub(super) fn searched_in_vain(&mut self) {
         self.searches = self.searches.saturating_add(1);

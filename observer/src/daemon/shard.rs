@@ -116,37 +116,6 @@ struct ShardState<'a> {
     last_housekeeping: u64,
     published: &'a Mutex<StreamCounters>,
     pulse: &'a Pulse,
-    #[cfg(feature = "made-up")]
-    losses: Losses,
-}
-
-/// Records that are lost on purpose, to see what is made of the rest: one in so many, at random.
-#[cfg(feature = "made-up")]
-struct Losses {
-    one_in: Option<std::num::NonZeroU64>,
-    random: u64,
-}
-
-#[cfg(feature = "made-up")]
-impl Losses {
-    /// As many as the variable `OBSERVER_LOSE_ONE_IN` says; none where it does not.
-    fn from_environment() -> Self {
-        let value = std::env::var("OBSERVER_LOSE_ONE_IN").ok();
-        Self {
-            one_in: value.and_then(|value| value.parse().ok()),
-            random: 0x9e37_79b9_7f4a_7c15,
-        }
-    }
-
-    /// The next record is lost.
-    fn takes(&mut self) -> bool {
-        // xorshift64.
-        self.random ^= self.random << 13;
-        self.random ^= self.random >> 7;
-        self.random ^= self.random << 17;
-        self.one_in
-            .is_some_and(|one_in| self.random.is_multiple_of(one_in.get()))
-    }
 }
 
 fn run_shard(
@@ -166,21 +135,13 @@ fn run_shard(
         last_housekeeping: 0,
         published,
         pulse,
-        #[cfg(feature = "made-up")]
-        losses: Losses::from_environment(),
     };
     state.pipeline.flow.clock = Clock::measure();
     state.pipeline.flow.now_ns = now_ns();
     ring.run(
         stop,
         &mut state,
-        |state, record| {
-            #[cfg(feature = "made-up")]
-            if state.losses.takes() {
-                return;
-            }
-            state.shard.record(record, &mut state.pipeline);
-        },
+        |state, record| state.shard.record(record, &mut state.pipeline),
         ShardState::pause,
     );
     state.take_secrets();

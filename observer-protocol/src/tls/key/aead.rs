@@ -153,6 +153,27 @@ impl Aead {
         Some(plain)
     }
 
+    /// Whether the record may be the `number`th under this key, by one byte of it: most other keys make that one none that a record ends
+    /// with. Ten times cheaper than [`open`](Self::open). Of older versions than TLS 1.3 nothing is known.
+    pub(super) fn may_open(&self, number: u64, record: &Record<'_>) -> bool {
+        if self.version != Version::TLS_13 {
+            return true;
+        }
+        let Some(at) = self
+            .encrypted(record)
+            .and_then(|length| length.checked_sub(1))
+        else {
+            return false;
+        };
+        let (Some(nonce), Some(&byte)) = (self.nonce(number, record), record.first.get(at)) else {
+            return true;
+        };
+        let mut last = [byte];
+        self.apply(&nonce, at, &mut last);
+        // The content's type, or padding.
+        last[0] == 0 || ContentType::of(last[0]).is_some()
+    }
+
     pub(super) fn part(&self, number: u64, record: &Record<'_>) -> Option<Plain> {
         let encrypted = self.encrypted(record)?;
         let Some(nonce) = self.nonce(number, record) else {

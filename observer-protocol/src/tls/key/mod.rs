@@ -176,6 +176,14 @@ impl Key {
         }
     }
 
+    /// Whether it is worth [opening](Self::open), by a look that costs little.
+    pub(crate) fn may_open(&self, number: u64, record: &Record<'_>) -> bool {
+        match self {
+            Self::Aead(key) => key.may_open(number, record),
+            Self::Cbc(_) => true,
+        }
+    }
+
     /// Reads what was captured of the `number`th record, of which no tag proves that it is; nothing where the record is too
     /// short for its tag.
     pub(crate) fn part(&self, number: u64, record: &Record<'_>) -> Option<Plain> {

@@ -56,7 +56,9 @@ fn the_likely_ones_are_tried_first() {
         after: 0,
         fresh: false,
     };
-    let found = candidates.find(&wanted, 0, |secret, _| (secret.bytes()[0] == 1).then_some(()));
+    let found = candidates.find(&wanted, 0, |secret, _| {
+        (secret.bytes()[0] == 1).then_some(())
+    });
     assert_eq!(found.unwrap().handshake, 8);
     assert_eq!(order(&mut candidates, &labels, 0, 0), [3, 4, 5, 1]);
     assert_eq!(candidates.trials(), 4 + 1 + 4);
@@ -121,7 +123,9 @@ fn secrets_expire_by_kind_and_use() {
         after: 0,
         fresh: false,
     };
-    let found = candidates.find(&wanted, 20, |secret, _| (secret.bytes()[0] == 3).then_some(()));
+    let found = candidates.find(&wanted, 20, |secret, _| {
+        (secret.bytes()[0] == 3).then_some(())
+    });
     assert!(found.is_some());
     assert_eq!(candidates.expire(30, 15), 2);
     assert_eq!(candidates.len(), 1);

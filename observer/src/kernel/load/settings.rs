@@ -31,5 +31,19 @@ pub(super) fn settings(candidate: &Candidate<'_>, options: &LoadOptions) -> Sett
         links: u32::from(options.inferred_links),
         dns: u32::from(options.dns),
         tls: u32::from(options.tls),
+        lose_one_in: lose_one_in(),
     }
+}
+
+/// Of how many records one is lost on purpose.
+#[cfg(not(feature = "made-up"))]
+const fn lose_one_in() -> u32 {
+    0
+}
+
+/// The same: as many as the variable `OBSERVER_LOSE_ONE_IN` says.
+#[cfg(feature = "made-up")]
+fn lose_one_in() -> u32 {
+    let value = std::env::var("OBSERVER_LOSE_ONE_IN").ok();
+    value.and_then(|value| value.parse().ok()).unwrap_or(0)
 }
