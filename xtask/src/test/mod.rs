@@ -15,6 +15,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::{
     command,
+    dist::executable::FEATURES,
     workspace::{self, Profile},
 };
 use ability::EndToEnd;
@@ -79,17 +80,22 @@ fn made_up(environment: &Path) -> Result<PathBuf> {
     Ok(aside)
 }
 
+/// With the features of what is shipped: unit tests of what only they have run, and all others on the same build.
+///
 /// nextest where it is installed: it gives every test its own process, and says which ones hang.
 ///
 /// # Errors
 /// When our own executable, which limits `cargo test`, is not known.
 fn runner() -> Result<Command> {
     let mut cargo = workspace::cargo();
+    let features = ["--features".to_owned(), format!("observer/{FEATURES}")];
     if command::succeeds(workspace::cargo().args(["nextest", "--version"])) {
-        cargo.args(["nextest", "run", "--workspace"]);
+        cargo.args(["nextest", "run", "--workspace"]).args(features);
     } else {
         // Without it, the first program with a failure hides what the others say.
-        cargo.args(["test", "--workspace", "--no-fail-fast"]);
+        cargo
+            .args(["test", "--workspace", "--no-fail-fast"])
+            .args(features);
         limit::install(&mut cargo)?;
     }
     Ok(cargo)
