@@ -79,8 +79,12 @@ struct Namespace<'a> {
 impl<'a> Namespace<'a> {
     fn new(cluster: &'a Cluster) -> Self {
         let name = format!("e2e-{}", free_port());
-        cluster
-            .create(&json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}));
+        cluster.create(
+            &json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {
+                "name": name, "labels": {"team": "checkout", "tier": "one"},
+                "annotations": {"example.com/owner": "ann"},
+            }}),
+        );
         Self { cluster, name }
     }
 
@@ -250,6 +254,9 @@ fn served(observer: &Observer, labels: &[&str]) -> u64 {
     observer.page().served(labels)
 }
 
+/// How long the API server is away.
+const OUTAGE: std::time::Duration = std::time::Duration::from_secs(300);
+
 #[test]
 fn a_container_is_selected_and_named_by_what_the_cluster_says_of_it() {
     let (Some(environment), Some(cluster)) = (Environment::enter(), Cluster::enter()) else {
@@ -257,7 +264,17 @@ fn a_container_is_selected_and_named_by_what_the_cluster_says_of_it() {
     };
     let namespace = Namespace::new(&cluster);
     let selector = format!("--namespace={}", namespace.name);
-    let observer = observer(&environment, &cluster, &["--kubernetes=on", &selector]);
+    let folder = Folder::new();
+    let config = folder.file(
+        "observer.yaml",
+        "kubernetes: {attributes: {namespace_labels: [team], namespace_annotations: [example.com/owner]}}\n",
+    );
+    let config = format!("--config={}", config.display());
+    let observer = observer(
+        &environment,
+        &cluster,
+        &["--kubernetes=on", &selector, &config],
+    );
     let uid = namespace.pod("shop-5d89-x");
     let container = Container::start(&uid, 'a');
     namespace.started("shop-5d89-x", &container.id, 0);
@@ -276,6 +293,8 @@ fn a_container_is_selected_and_named_by_what_the_cluster_says_of_it() {
         "container_image_name=\"registry.example/shop/web\"",
         "service_version=\"v2\"",
         "k8s_cluster_uid=\"",
+        "k8s_namespace_label_team=\"checkout\"",
+        "k8s_namespace_annotation_example_com_owner=\"ann\"",
     ];
     assert!(
         observer.page().sum("target_info", &expected) >= 1.0,
@@ -300,18 +319,27 @@ fn a_container_is_selected_and_named_by_what_the_cluster_says_of_it() {
     });
 
     // The server is away, and what is known stays.
+    let uid = namespace.pod("shop-5d89-y");
     cluster.kill();
     until("the loss is told", || {
         (observer.page().sum("observer_kubernetes_up", &[]) == 0.0).then_some(())
     });
-    let before = served(&observer, &[&instance]);
-    until("names stay", || {
-        container.request();
-        (served(&observer, &[&instance]) > before).then_some(())
-    });
-    cluster.begin();
-    let uid = namespace.pod("shop-5d89-y");
+    let began = std::time::Instant::now();
+    let requests = observer.page().sum("observer_kubernetes_requests", &[]);
+    while began.elapsed() < OUTAGE {
+        let before = served(&observer, &[&instance]);
+        until("names stay", || {
+            container.request();
+            (served(&observer, &[&instance]) > before).then_some(())
+        });
+        std::thread::sleep(std::time::Duration::from_secs(5).min(OUTAGE));
+    }
+    let requests = observer.page().sum("observer_kubernetes_requests", &[]) - requests;
+    eprintln!("{OUTAGE:?} without the API server: {requests} requests");
+    // Of each of four kinds, after 0.8, 1.6, … 30 s; the cluster's uid is known.
+    assert!(requests <= 4.0 * 18.0, "{requests} requests");
     let second = Container::start(&uid, 'b');
+    cluster.begin();
     namespace.started("shop-5d89-y", &second.id, 3);
     let instance = format!("service_instance_id=\"{}.shop-5d89-y.web\"", namespace.name);
     until("a pod that came later", || {
@@ -324,6 +352,106 @@ fn a_container_is_selected_and_named_by_what_the_cluster_says_of_it() {
         &[&instance, "k8s_container_restart_count=\"3\""],
     );
     assert!(restarts >= 1.0, "{:?}", observer.page());
+
+    // Its container starts anew, with another id.
+    drop(second);
+    let third = Container::start(&uid, 'c');
+    namespace.started("shop-5d89-y", &third.id, 4);
+    until("the next start of the container", || {
+        third.request();
+        let labels = [&*instance, "k8s_container_restart_count=\"4\""];
+        (observer.page().sum("target_info", &labels) >= 1.0).then_some(())
+    });
+
+    // A pod that lives for a moment: its status is told when it has ended, then it is deleted.
+    let uid = namespace.pod("shop-5d89-z");
+    let brief = Container::start(&uid, 'd');
+    brief.request();
+    let id = brief.id.clone();
+    drop(brief);
+    namespace.started("shop-5d89-z", &id, 0);
+    cluster.kubectl(
+        &[
+            "-n",
+            &namespace.name,
+            "delete",
+            "pod",
+            "shop-5d89-z",
+            "--force",
+            "--grace-period=0",
+        ],
+        "",
+    );
+    let instance = format!("service_instance_id=\"{}.shop-5d89-z.web\"", namespace.name);
+    until("its one request", || {
+        (served(&observer, &[&instance]) == 1).then_some(())
+    });
+}
+
+/// What `observer doctor --kubernetes` finds that concerns the API: name, and whether it is as it should be.
+fn doctor(environment: &Environment, config: &Path, node: &str) -> Vec<(String, bool)> {
+    let output = Command::new(environment.binary())
+        .args(["doctor", "--kubernetes", "--json"])
+        .env("KUBECONFIG", config)
+        .env("NODE_NAME", node)
+        .output()
+        .unwrap();
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let findings = report["findings"].as_array().unwrap().iter();
+    let findings = findings.map(|it| {
+        let name = it["name"].as_str().unwrap().to_owned();
+        (name, it["state"] == "ok")
+    });
+    let is_ours = |name: &str| {
+        ["Kubernetes API", "pods of the node"].contains(&name) || name.starts_with("right to ")
+    };
+    findings.filter(|(name, _)| is_ours(name)).collect()
+}
+
+#[test]
+fn doctor_names_the_rights_that_an_account_lacks_and_a_server_that_is_away() {
+    let (Some(environment), Some(cluster)) = (Environment::enter(), Cluster::enter()) else {
+        return;
+    };
+    let namespace = Namespace::new(&cluster);
+    namespace.pod("shop-5d89-x");
+    let is = |name: &str, ok: bool| (name.to_owned(), ok);
+    let config = |name: &str| cluster.folder.join(format!("{name}.conf"));
+    let own = config("observer");
+    assert_eq!(
+        doctor(&environment, &own, "node-1"),
+        [is("Kubernetes API", true)]
+    );
+    assert_eq!(
+        doctor(&environment, &own, "node-2"),
+        [is("Kubernetes API", true), is("pods of the node", false)]
+    );
+    let mut lacking = doctor(&environment, &config("roleless"), "node-1");
+    lacking.sort();
+    assert_eq!(
+        lacking,
+        [
+            is("right to endpointslices", false),
+            is("right to jobs", false),
+            is("right to namespaces", false),
+            is("right to pods", false),
+            is("right to replicasets", false),
+            is("right to services", false),
+        ]
+    );
+    let folder = Folder::new();
+    let text = fs::read_to_string(&own).unwrap();
+    let stranger = folder.file(
+        "stranger.conf",
+        text.replace("observer-token", "nobodys-token"),
+    );
+    let away = folder.file("away.conf", text.replace(":26443", ":1"));
+    for config in [stranger, away] {
+        assert_eq!(
+            doctor(&environment, &config, "node-1"),
+            [is("Kubernetes API", false)]
+        );
+    }
 }
 
 #[test]

@@ -194,6 +194,10 @@ pub struct DoctorArguments {
     /// loaded; nothing is attached
     #[arg(long, value_name = "PATH|PID")]
     pub tls: Option<String>,
+    /// Also say what this pod lacks, what is off for that, and which line of the manifest or the
+    /// chart's values brings it: in a pod, kubectl exec NAME -- /usr/bin/observer doctor --kubernetes
+    #[arg(long, conflicts_with = "tls")]
+    pub kubernetes: bool,
 }
 
 impl RunArguments {

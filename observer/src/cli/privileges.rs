@@ -17,6 +17,8 @@ pub enum Capability {
     Perfmon,
     /// Load BPF programs and make maps.
     Bpf,
+    /// Attach BPF programs to control groups, for trace context in TCP options and headers.
+    NetAdmin,
 }
 
 impl Capability {
@@ -28,6 +30,7 @@ impl Capability {
             Self::SysAdmin => "CAP_SYS_ADMIN",
             Self::Perfmon => "CAP_PERFMON",
             Self::Bpf => "CAP_BPF",
+            Self::NetAdmin => "CAP_NET_ADMIN",
         }
     }
 
@@ -39,6 +42,7 @@ impl Capability {
             Self::SysAdmin => "load and attach BPF programs on a kernel before 5.8",
             Self::Perfmon => "attach BPF programs to tracing hooks",
             Self::Bpf => "load BPF programs and make maps",
+            Self::NetAdmin => "attach BPF programs to control groups and sockets",
         }
     }
 
@@ -49,6 +53,7 @@ impl Capability {
             Self::SysAdmin => CapabilitySet::SYS_ADMIN,
             Self::Perfmon => CapabilitySet::PERFMON,
             Self::Bpf => CapabilitySet::BPF,
+            Self::NetAdmin => CapabilitySet::NET_ADMIN,
         }
     }
 }
@@ -92,11 +97,16 @@ impl Privileges {
         self.effective.contains(CapabilitySet::SYS_ADMIN)
     }
 
+    /// It has this one.
+    pub fn has(&self, capability: Capability) -> bool {
+        self.effective.contains(capability.flag())
+    }
+
     /// What tracing lacks, `None` when it may go ahead. CAP_SYS_ADMIN stands in for CAP_BPF and CAP_PERFMON, as the
     /// kernel has it.
     pub fn lacking(&self) -> Option<Lacking> {
         use Capability::{Bpf, DacReadSearch, Perfmon, SysAdmin, SysPtrace};
-        let has = |capability: Capability| self.effective.contains(capability.flag());
+        let has = |capability| self.has(capability);
         let load: &[Capability] = match (has(SysAdmin), self.has_bpf) {
             (true, _) => &[],
             (false, true) => &[Bpf, Perfmon],

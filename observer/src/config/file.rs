@@ -75,6 +75,8 @@ pub(super) struct PodsSection {
 pub(super) struct PodAttributesSection {
     pub(super) labels: Option<Vec<MetadataKey>>,
     pub(super) annotations: Option<Vec<MetadataKey>>,
+    pub(super) namespace_labels: Option<Vec<MetadataKey>>,
+    pub(super) namespace_annotations: Option<Vec<MetadataKey>>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]

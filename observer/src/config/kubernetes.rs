@@ -53,6 +53,10 @@ pub struct Kubernetes {
     pub labels: Vec<MetadataKey>,
     /// Annotations of pods that become `k8s.pod.annotation.<key>`.
     pub annotations: Vec<MetadataKey>,
+    /// Labels of namespaces that become `k8s.namespace.label.<key>`.
+    pub namespace_labels: Vec<MetadataKey>,
+    /// Annotations of namespaces that become `k8s.namespace.annotation.<key>`.
+    pub namespace_annotations: Vec<MetadataKey>,
     /// Whether well-known labels name services.
     pub service_labels: ServiceLabels,
     /// Whether peers get names.

@@ -71,6 +71,14 @@ impl Settings {
         set(&mut settings.kubernetes.labels, attributes.labels);
         set(&mut settings.kubernetes.annotations, attributes.annotations);
         set(
+            &mut settings.kubernetes.namespace_labels,
+            attributes.namespace_labels,
+        );
+        set(
+            &mut settings.kubernetes.namespace_annotations,
+            attributes.namespace_annotations,
+        );
+        set(
             &mut settings.kubernetes.service_labels,
             kubernetes.service_labels,
         );
@@ -131,7 +139,7 @@ mod tests {
 
     #[test]
     fn the_example_shows_every_key() {
-        let all = "select: {pids: , exe: , exclude_exe: , ports: }\ntier:\nduration:\nprint:\nprometheus:\notlp: {endpoint: , protocol: , headers: }\nspans: {rate: , instrumented: , breakpoints: , inferred_links: }\nmetrics: {routes: , max_series: }\ndns:\ntls:\ninject_headers:\ntcp_option: {peers: }\nkubernetes: {watch: , node: , select: {namespaces: , exclude_namespaces: , labels: , images: }, attributes: {labels: , annotations: }, service_labels: , services: }\nresource:\nlimits: {ring_bytes: , max_connections: , queue_bytes: }\nlog: {level: , format: }\n";
+        let all = "select: {pids: , exe: , exclude_exe: , ports: }\ntier:\nduration:\nprint:\nprometheus:\notlp: {endpoint: , protocol: , headers: }\nspans: {rate: , instrumented: , breakpoints: , inferred_links: }\nmetrics: {routes: , max_series: }\ndns:\ntls:\ninject_headers:\ntcp_option: {peers: }\nkubernetes: {watch: , node: , select: {namespaces: , exclude_namespaces: , labels: , images: }, attributes: {labels: , annotations: , namespace_labels: , namespace_annotations: }, service_labels: , services: }\nresource:\nlimits: {ring_bytes: , max_connections: , queue_bytes: }\nlog: {level: , format: }\n";
         File::parse(Path::new("all"), all).unwrap();
         for key in all
             .split(['{', '}', ',', '\n'])

@@ -154,6 +154,8 @@ pub(super) fn kept(settings: &Settings) -> crate::kubernetes::Kept {
     crate::kubernetes::Kept {
         labels: keys(&settings.kubernetes.labels),
         annotations: keys(&settings.kubernetes.annotations),
+        namespace_labels: keys(&settings.kubernetes.namespace_labels),
+        namespace_annotations: keys(&settings.kubernetes.namespace_annotations),
         service_labels: settings.kubernetes.service_labels == config::ServiceLabels::On,
     }
 }

@@ -1,6 +1,6 @@
 //! The cluster that this node is in, where there is one and it may be asked.
 
-use std::{env, path::Path, sync::Arc, time::Duration};
+use std::{env, sync::Arc, time::Duration};
 
 use anyhow::{Result, bail};
 use tokio::runtime::Runtime;
@@ -8,11 +8,9 @@ use tokio::runtime::Runtime;
 use crate::{
     config::{Settings, Watch},
     export::{Family, Kind},
-    kubernetes::{Peers, Reach, Store},
+    kubernetes::{Peers, Reach, Store, account},
 };
 
-/// A service account's token, in a pod that has one.
-const TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
 /// How long the start waits for the first list of pods: a pod that is not to be traced should not be for a moment.
 const FIRST_LIST: Duration = Duration::from_secs(3);
 /// How often that is looked at.
@@ -56,7 +54,7 @@ impl Cluster {
     }
 
     fn try_join(settings: &Settings, runtime: &Runtime) -> Result<Option<Self>, String> {
-        let in_pod = env::var_os("KUBERNETES_SERVICE_HOST").is_some() && Path::new(TOKEN).exists();
+        let in_pod = account::is_in_pod() && account::has_token();
         match settings.kubernetes.watch {
             Watch::Off => return Ok(None),
             Watch::Auto if !in_pod => return Ok(None),
@@ -149,11 +147,15 @@ impl Cluster {
         ));
         families.push(Family::by(
             "observer_kubernetes_no_room",
-            "Pods and addresses that were told of and found no room.",
+            "Pods, namespaces and addresses that were told of and found no room.",
             Kind::Counter,
             "kind",
-            [("pod", pods.refused), ("address", no_room)]
-                .map(|(kind, count)| (kind.to_owned(), count as f64)),
+            [
+                ("pod", pods.refused),
+                ("namespace", pods.refused_namespaces),
+                ("address", no_room),
+            ]
+            .map(|(kind, count)| (kind.to_owned(), count as f64)),
         ));
         families.push(Family::single(
             "observer_kubernetes_up",

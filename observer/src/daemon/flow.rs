@@ -119,6 +119,7 @@ impl Flow {
 
     /// One exchange of a service.
     pub(super) fn exchange(&mut self, known: &mut Known, exchange: &mut Exchange) {
+        self.name_peer(exchange);
         self.correct(&mut exchange.context);
         self.correct_link(&mut exchange.context);
         let detail = exchange.detail.describe();
@@ -164,7 +165,15 @@ impl Flow {
         let Some(mut span) = synthesize(exchange, service, route, self.clock) else {
             return;
         };
-        self.name_peer(exchange, &mut span);
+        if let Some(peer) = &exchange.peer_service {
+            let text = |text: &Arc<str>| Value::Text(Arc::clone(text).into());
+            for (key, value) in [
+                ("service.peer.name", &peer.name),
+                ("service.peer.namespace", &peer.namespace),
+            ] {
+                span.attributes.push((key, text(value)));
+            }
+        }
         if shown && let Some(local) = &self.local {
             let mut span = span.clone();
             if !local.all {
@@ -184,18 +193,11 @@ impl Flow {
     }
 
     /// Says which service a call went to, where the cluster tells.
-    fn name_peer(&self, exchange: &Exchange, span: &mut Span) {
-        let (Some(peers), Role::Client, Address::Inet(peer)) =
+    fn name_peer(&self, exchange: &mut Exchange) {
+        if let (Some(peers), Role::Client, Address::Inet(peer)) =
             (&self.shared.peers, exchange.role, &exchange.peer)
-        else {
-            return;
-        };
-        if let Some(peer) = peers.name(peer.ip(), peer.port()) {
-            let text = |text: &Arc<str>| Value::Text(Arc::clone(text).into());
-            span.attributes
-                .push(("service.peer.name", text(&peer.name)));
-            span.attributes
-                .push(("service.peer.namespace", text(&peer.namespace)));
+        {
+            exchange.peer_service = peers.name(peer.ip(), peer.port());
         }
     }
 

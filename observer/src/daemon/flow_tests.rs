@@ -13,12 +13,16 @@ use crate::{
 };
 
 fn flow(exports: bool, local: Option<Local>) -> Flow {
+    flow_in(None, exports, local)
+}
+
+fn flow_in(peers: Option<Arc<Peers>>, exports: bool, local: Option<Local>) -> Flow {
     let shared = FlowShared {
         lineage: Lineage::new(1 << 20),
         leave_to_sdk: true,
         tallies: Tallies::new(1),
         own_port: None,
-        peers: None,
+        peers,
     };
     let keep_all = SamplerConfig {
         spans_per_second: None,
@@ -151,4 +155,61 @@ fn where_a_service_is_counted_is_asked_again_once_it_left() {
     flow.exchange(&mut api, &mut exchange(Role::Server));
     let snapshot = snapshot(&[&flow.registry.lock().unwrap()], 100, 1);
     assert_eq!(snapshot.services.len(), 1);
+}
+
+#[test]
+fn a_call_to_a_service_of_the_cluster_has_its_name_in_metric_and_span() {
+    let peers = Arc::<Peers>::default();
+    let tell = |name: &str| {
+        let json = serde_json::json!({
+            "spec": {"clusterIP": "10.0.0.1", "ports": [{"port": 8080}]}
+        });
+        let mut object: crate::kubernetes::ServiceObject = serde_json::from_value(json).unwrap();
+        (object.metadata.name, object.metadata.namespace) = ("svc".into(), name.into());
+        peers.apply_service(&object);
+    };
+    let mut flow = flow_in(Some(Arc::clone(&peers)), true, None);
+    let mut web = Known::new(service("web"));
+    flow.exchange(&mut web, &mut exchange(Role::Client));
+    tell("shop");
+    flow.exchange(&mut web, &mut exchange(Role::Client));
+    flow.exchange(&mut web, &mut exchange(Role::Client));
+    // Who is called is at the address of the service; who is served is not.
+    flow.exchange(&mut web, &mut exchange(Role::Server));
+    let of = |attributes: &[(&'static str, Value)]| -> Vec<String> {
+        let all = attributes.iter();
+        all.filter(|(key, _)| key.starts_with("service.peer."))
+            .map(|(key, value)| match value {
+                Value::Text(text) => format!("{key}={}", &**text),
+                other => panic!("{other:?}"),
+            })
+            .collect()
+    };
+    let named = vec![
+        "service.peer.name=svc".to_owned(),
+        "service.peer.namespace=shop".to_owned(),
+    ];
+    let spans: Vec<_> = flow.out.iter().map(|span| of(&span.attributes)).collect();
+    assert_eq!(spans, [vec![], named.clone(), named.clone(), vec![]]);
+    // The address is another's by now.
+    let gone = peers.name("10.0.0.1".parse().unwrap(), 8080).unwrap();
+    peers.remove_service(&gone.namespace, &gone.name);
+    tell("stock");
+    flow.exchange(&mut web, &mut exchange(Role::Client));
+    let snapshot = snapshot(&[&flow.registry.lock().unwrap()], 100, 1);
+    let metrics = snapshot.services.iter().flat_map(|it| &it.metrics);
+    let durations = metrics.filter(|it| it.instrument.name == "http.client.request.duration");
+    let mut counts: Vec<(Vec<String>, u64)> = durations
+        .flat_map(|metric| &metric.points)
+        .map(|(labels, point)| match point {
+            Point::Histogram(histogram) => (of(labels), histogram.count),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    counts.sort();
+    let stock = vec![
+        "service.peer.name=svc".to_owned(),
+        "service.peer.namespace=stock".to_owned(),
+    ];
+    assert_eq!(counts, [(vec![], 1), (named, 2), (stock, 1)]);
 }

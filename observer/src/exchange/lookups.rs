@@ -352,6 +352,7 @@ impl<Q> Lookup<Q> {
                 netns: self.netns,
                 local: self.local,
                 peer: self.server,
+                peer_service: None,
                 tls: false,
                 session: None,
                 times: self.times,

@@ -47,6 +47,7 @@ pub use self::{
     running::Kernel,
     secrets::SecretSlots,
     statistics::ProgramStats,
+    system_call::refused_calls,
     tier::Tier,
     types::{KernelTypes, TypesError},
 };

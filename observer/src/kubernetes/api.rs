@@ -132,7 +132,7 @@ pub(super) struct Ingress {
     pub(super) ip: Option<String>,
 }
 
-/// Of a service or a slice; a slice's may be missing, which means every port.
+/// Of a service or a slice; a slice's number may be missing, which means every port.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Port {

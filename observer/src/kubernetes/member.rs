@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::{
     names::{self, ServiceNames},
+    namespaces,
     pod::{Container, Kept, Pod, Run},
 };
 
@@ -34,6 +35,8 @@ pub struct Member {
     /// Which of the pod's containers; `None` before the kubelet has told its id.
     pub(super) container: Option<usize>,
     pub(super) run: Option<Run>,
+    /// What is allowed of its namespace.
+    pub(super) namespace: Option<namespaces::Attributes>,
 }
 
 impl Member {
@@ -43,6 +46,7 @@ impl Member {
             container: found.map(|(at, _)| at),
             run: found.and_then(|(_, run)| run.cloned()),
             pod: Arc::clone(pod),
+            namespace: None,
         }
     }
 
@@ -106,7 +110,7 @@ impl Member {
         attributes
     }
 
-    /// Labels and annotations that are allowed, by the attribute's key.
+    /// Labels and annotations that are allowed, of the pod and of its namespace, by the attribute's key.
     pub fn allowed(&self, kept: &Kept) -> Vec<(String, String)> {
         let labels = kept.labels.iter().filter_map(|key| {
             let value = self.pod.labels.get(key)?;
@@ -115,7 +119,8 @@ impl Member {
         let annotations = self.pod.annotations.iter();
         let annotations =
             annotations.map(|(key, value)| (format!("k8s.pod.annotation.{key}"), value.clone()));
-        labels.chain(annotations).collect()
+        let namespace = self.namespace.iter().flat_map(|it| it.iter().cloned());
+        labels.chain(annotations).chain(namespace).collect()
     }
 }
 

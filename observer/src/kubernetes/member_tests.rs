@@ -161,7 +161,7 @@ fn labels_and_annotations_become_attributes_only_where_they_are_allowed() {
     let kept = Kept {
         labels: vec!["team".to_owned(), "missing".to_owned()],
         annotations: vec!["owner".to_owned(), "long".to_owned()],
-        service_labels: false,
+        ..Kept::default()
     };
     let text = |(key, value): (&str, &str)| (key.to_owned(), value.to_owned());
     let expected = [

@@ -4,6 +4,7 @@
 //! pod, its workload and the names that follow from them; for an address, the service that it belongs to.
 //! Owns: the store of both, bounded, and the order in which names are chosen.
 
+pub mod account;
 mod api;
 mod image;
 mod label_selector;
@@ -11,6 +12,7 @@ mod label_selector;
 pub(crate) mod made;
 mod member;
 mod names;
+mod namespaces;
 mod owner;
 mod peers;
 mod pod;

@@ -1,7 +1,8 @@
 //! Whose an address is: services' own, and those of the pods behind them.
 //!
 //! An address that several services lead to (a headless one beside an ordinary one) has no name: which of them was meant
-//! can't be known.
+//! can't be known. Pods with the node's network share its address, so a port always belongs to a name: a slice that says none
+//! (which means every port) names nothing.
 
 use std::{
     collections::HashMap,
@@ -12,21 +13,47 @@ use std::{
     },
 };
 
-use super::api::{EndpointSliceObject, ServiceObject, addresses};
+use super::api::{EndpointSliceObject, Port, ServiceObject, addresses};
 
 /// Addresses with ports that are remembered, at most: about 150 bytes each.
 const MOST_ADDRESSES: usize = 32_768;
 /// Which service a slice is of.
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
 
-/// A service.
-#[derive(Debug, PartialEq, Eq, Hash)]
+/// A service. Two are equal by their names.
+#[derive(Debug)]
 pub struct Peer {
     /// Its name.
     pub name: Arc<str>,
     /// Its namespace.
     pub namespace: Arc<str>,
+    number: u64,
 }
+
+impl Peer {
+    /// One with a new number.
+    pub fn new(name: &str, namespace: &str) -> Self {
+        static LAST: AtomicU64 = AtomicU64::new(0);
+        Self {
+            name: name.into(),
+            namespace: namespace.into(),
+            number: LAST.fetch_add(1, Ordering::Relaxed) + 1,
+        }
+    }
+
+    /// No other has or had it, one of the same names neither. Never 0.
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+}
+
+impl PartialEq for Peer {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.name, &self.namespace) == (&other.name, &other.namespace)
+    }
+}
+
+impl Eq for Peer {}
 
 /// An object that tells addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -36,7 +63,6 @@ enum Kind {
 }
 
 type Key = (Kind, String);
-/// Port 0 is every port.
 type Address = (IpAddr, u16);
 
 /// See the module.
@@ -58,8 +84,7 @@ impl Peers {
     /// The service that an address belongs to, if it is one's only.
     pub fn name(&self, ip: IpAddr, port: u16) -> Option<Arc<Peer>> {
         let inner = self.inner.read().unwrap_or_else(PoisonError::into_inner);
-        let found = inner.by_address.get(&(ip.to_canonical(), port));
-        let found = found.or_else(|| inner.by_address.get(&(ip.to_canonical(), 0)))?;
+        let found = inner.by_address.get(&(ip.to_canonical(), port))?;
         let first = found.first()?;
         found
             .iter()
@@ -80,9 +105,9 @@ impl Peers {
                 .chain(ingress.filter_map(|it| it.ip.as_ref())),
         );
         let ips: Vec<IpAddr> = ips.collect();
-        let ports = spec.ports.iter().flatten().filter_map(|port| port.tcp());
+        let ports = spec.ports.iter().flatten().filter_map(Port::tcp);
         let pairs = ports.flat_map(|port| ips.iter().map(move |ip| (*ip, port)));
-        let peer = peer(&meta.name, &meta.namespace);
+        let peer = Peer::new(&meta.name, &meta.namespace);
         self.apply(
             key(Kind::Service, &meta.namespace, &meta.name),
             peer,
@@ -101,16 +126,9 @@ impl Peers {
         let endpoints = slice.endpoints.iter().flatten();
         let ips = addresses(endpoints.flat_map(|it| it.addresses.iter().flatten()));
         let ips: Vec<IpAddr> = ips.collect();
-        let ports = slice
-            .ports
-            .iter()
-            .flatten()
-            .filter_map(|port| match port.port {
-                None => Some(0),
-                Some(_) => port.tcp(),
-            });
+        let ports = slice.ports.iter().flatten().filter_map(Port::tcp);
         let pairs = ports.flat_map(|port| ips.iter().map(move |ip| (*ip, port)));
-        self.apply(key, peer(service, &meta.namespace), pairs.collect());
+        self.apply(key, Peer::new(service, &meta.namespace), pairs.collect());
     }
 
     /// A service is gone.
@@ -203,13 +221,6 @@ impl Inner {
                 }
             }
         }
-    }
-}
-
-fn peer(name: &str, namespace: &str) -> Peer {
-    Peer {
-        name: name.into(),
-        namespace: namespace.into(),
     }
 }
 

@@ -111,12 +111,49 @@ fn odd_objects_give_no_address() {
     let mut names = shop_slice("y", "db", "db.example");
     names["ports"] = Value::Null;
     peers.apply_slice(&slice(&names));
-    assert_eq!(peers.stats(), (0, 0));
-    // A port that is not said is every port.
+    // A port that is not said is every port: of a node's address those of others, too.
     let mut every = shop_slice("z", "db", "10.1.0.7");
     every["ports"] = json!([{"name": ""}]);
     peers.apply_slice(&slice(&every));
-    assert_eq!(name(&peers, "10.1.0.7", 1234).as_deref(), Some("shop/db"));
+    assert_eq!(peers.stats(), (0, 0));
+    assert_eq!(name(&peers, "10.1.0.7", 1234), None);
+}
+
+#[test]
+fn pods_that_share_the_nodes_address_are_told_apart_by_port_or_not_named() {
+    let peers = Peers::default();
+    let node = "192.0.2.1";
+    let with_port = |slice_name: &str, service: &str, port: u16| {
+        let mut json = shop_slice(slice_name, service, node);
+        json["ports"] = json!([{"port": port}]);
+        peers.apply_slice(&slice(&json));
+    };
+    with_port("exporter-x", "exporter", 9100);
+    with_port("proxy-x", "proxy", 8443);
+    assert_eq!(name(&peers, node, 9100).as_deref(), Some("shop/exporter"));
+    assert_eq!(name(&peers, node, 8443).as_deref(), Some("shop/proxy"));
+    // What else listens on the node is nobody's.
+    assert_eq!(name(&peers, node, 10250), None);
+    with_port("other-x", "other", 9100);
+    assert_eq!(name(&peers, node, 9100), None);
+}
+
+#[test]
+fn a_name_that_comes_again_has_another_number() {
+    let peers = Peers::default();
+    let number = || {
+        peers
+            .name("10.1.0.7".parse().unwrap(), 8080)
+            .unwrap()
+            .number()
+    };
+    peers.apply_slice(&slice(&shop_slice("api-x", "api", "10.1.0.7")));
+    let first = number();
+    peers.apply_slice(&slice(&shop_slice("api-x", "api", "10.1.0.7")));
+    assert_eq!(number(), first, "nothing changed");
+    peers.apply_slice(&slice(&shop_slice("api-x", "db", "10.1.0.7")));
+    assert_ne!(number(), first);
+    assert!(first > 0);
 }
 
 #[test]

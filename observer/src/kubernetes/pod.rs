@@ -20,7 +20,7 @@ const MOST_LABELS: usize = 64;
 /// Annotations of one pod that are kept, at most.
 const MOST_ANNOTATIONS: usize = 32;
 /// Longest value that is kept of an annotation, bytes; longer ones are left out whole.
-const LONGEST: usize = 1024;
+pub(super) const LONGEST: usize = 1024;
 /// Containers of one pod that are kept, at most, those that it runs first included.
 const MOST_CONTAINERS: usize = 64;
 
@@ -31,8 +31,19 @@ pub struct Kept {
     pub labels: Vec<String>,
     /// Annotations, as `k8s.pod.annotation.<key>`.
     pub annotations: Vec<String>,
+    /// Labels of the pod's namespace, as `k8s.namespace.label.<key>`.
+    pub namespace_labels: Vec<String>,
+    /// Annotations of the pod's namespace, as `k8s.namespace.annotation.<key>`.
+    pub namespace_annotations: Vec<String>,
     /// Whether `app.kubernetes.io/{instance,name,version}` name services.
     pub service_labels: bool,
+}
+
+impl Kept {
+    /// Whether anything of namespaces is.
+    pub fn is_of_namespaces(&self) -> bool {
+        !(self.namespace_labels.is_empty() && self.namespace_annotations.is_empty())
+    }
 }
 
 /// A pod.

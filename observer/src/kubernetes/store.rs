@@ -13,7 +13,9 @@ use std::{
 };
 
 use super::{
+    api::Metadata,
     member::{Member, PodRef},
+    namespaces::{Applied, Namespaces},
     owner::Owner,
     pod::{Kept, Pod},
 };
@@ -83,6 +85,8 @@ pub struct StoreStats {
     pub departed: usize,
     /// Pods that found no room.
     pub refused: u64,
+    /// Namespaces that found none.
+    pub refused_namespaces: u64,
 }
 
 struct Listener(Box<dyn Fn() + Send + Sync>);
@@ -104,6 +108,7 @@ pub struct Store {
     changes: Mutex<Changes>,
     reach: AtomicU8,
     refused: AtomicU64,
+    refused_namespaces: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -115,6 +120,7 @@ struct Inner {
     by_container: HashMap<Arc<str>, Arc<str>>,
     /// Those that are gone, oldest first, with the time.
     departed: VecDeque<(u64, Arc<str>)>,
+    namespaces: Namespaces,
 }
 
 impl Store {
@@ -128,6 +134,7 @@ impl Store {
             changes: Mutex::default(),
             reach: AtomicU8::new(Reach::Unheard as u8),
             refused: AtomicU64::new(0),
+            refused_namespaces: AtomicU64::new(0),
         }
     }
 
@@ -171,8 +178,16 @@ impl Store {
     /// The pod and container of a process.
     pub fn find(&self, process: &PodRef) -> Lookup {
         let id = process.container.as_deref();
-        if let Some(pod) = self.read(|inner| inner.pod(process)) {
-            return Lookup::Known(Member::new(&pod, id));
+        let found = self.read(|inner| {
+            let pod = inner.pod(process)?;
+            let namespace = inner.namespaces.attributes(pod.namespace()).cloned();
+            Some((pod, namespace))
+        });
+        if let Some((pod, namespace)) = found {
+            return Lookup::Known(Member {
+                namespace,
+                ..Member::new(&pod, id)
+            });
         }
         if process.uid.is_some() && self.reach() != Reach::Lost {
             Lookup::Awaited
@@ -228,6 +243,36 @@ impl Store {
         }
     }
 
+    /// A namespace as it is now.
+    pub fn apply_namespace(&self, metadata: &Metadata) {
+        let concerned = self.write(|inner| {
+            match inner.namespaces.apply(metadata, &self.kept) {
+                Applied::Changed => {}
+                Applied::Same => return Vec::new(),
+                Applied::Refused => {
+                    self.refused_namespaces.fetch_add(1, Ordering::Relaxed);
+                    return Vec::new();
+                }
+            }
+            let pods = inner.pods.values();
+            let within = pods.filter(|pod| pod.namespace() == metadata.name);
+            within.map(|pod| Arc::clone(pod.uid())).collect()
+        });
+        for uid in concerned {
+            self.change(&uid);
+        }
+    }
+
+    /// A namespace is gone. What the last processes of its pods said keeps its attributes.
+    pub fn remove_namespace(&self, name: &str) {
+        self.write(|inner| inner.namespaces.remove(name));
+    }
+
+    /// The namespaces that are not in a complete list are gone.
+    pub fn retain_namespaces(&self, listed: &HashSet<Arc<str>>) {
+        self.write(|inner| inner.namespaces.retain(listed));
+    }
+
     /// A pod is gone, at this time, CLOCK_MONOTONIC ns.
     pub fn remove(&self, uid: &str, now_ns: u64) {
         self.write(|inner| inner.depart(uid, now_ns));
@@ -254,6 +299,10 @@ impl Store {
                 inner.departed.pop_front();
                 inner.forget(&uid);
             }
+            let Inner {
+                pods, namespaces, ..
+            } = inner;
+            namespaces.prune(|name| pods.values().any(|pod| pod.namespace() == name));
         });
     }
 
@@ -269,6 +318,7 @@ impl Store {
             pods: all - departed.min(all),
             departed,
             refused: self.refused.load(Ordering::Relaxed),
+            refused_namespaces: self.refused_namespaces.load(Ordering::Relaxed),
         }
     }
 

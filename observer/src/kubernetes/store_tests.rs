@@ -75,7 +75,7 @@ fn a_pod_that_is_gone_is_remembered_for_five_minutes() {
     let stats = |pods, departed| StoreStats {
         pods,
         departed,
-        refused: 0,
+        ..StoreStats::default()
     };
     assert_eq!(store.stats(), stats(0, 1));
     store.prune(309 * SECOND);
@@ -170,4 +170,54 @@ fn pods_that_find_no_room_are_counted() {
         store.apply(pod(&pod_json(&format!("u{number}"), "api")));
     }
     assert_eq!((store.stats().pods, store.stats().refused), (MOST_PODS, 1));
+}
+
+#[test]
+fn a_pod_has_what_is_allowed_of_its_namespace_and_hears_of_a_change() {
+    let kept = Kept {
+        namespace_labels: vec!["team".to_owned()],
+        ..Kept::default()
+    };
+    let store = Store::new(kept.clone());
+    let told = |name: &str, team: Option<&str>| Metadata {
+        name: name.to_owned(),
+        labels: team
+            .map(|team| ("team".to_owned(), team.to_owned()))
+            .into_iter()
+            .collect(),
+        ..Metadata::default()
+    };
+    let teams = |uid: &str| -> Vec<String> {
+        match store.find(&at(uid, "")) {
+            Lookup::Known(member) => {
+                let all = member.allowed(&kept).into_iter();
+                all.map(|(key, value)| format!("{key}={value}")).collect()
+            }
+            other => panic!("{other:?}"),
+        }
+    };
+    store.apply(pod(&pod_json("u1", "api")));
+    store.take_changes();
+    assert!(teams("u1").is_empty());
+    store.apply_namespace(&told("other", Some("b")));
+    assert!(store.take_changes().is_empty(), "no pod is in it");
+    store.apply_namespace(&told("shop", Some("a")));
+    assert!(store.concerns(&store.take_changes(), &at("u1", "")));
+    assert_eq!(teams("u1"), ["k8s.namespace.label.team=a"]);
+    store.apply_namespace(&told("shop", Some("a")));
+    assert!(store.take_changes().is_empty(), "nothing changed");
+    // It is gone, and its pods are remembered.
+    store.remove("u1", SECOND);
+    store.remove_namespace("shop");
+    store.prune(2 * SECOND);
+    assert_eq!(teams("u1"), ["k8s.namespace.label.team=a"]);
+    store.prune(SECOND + KEEP_NS);
+    store.apply(pod(&pod_json("u1", "api")));
+    assert!(teams("u1").is_empty(), "with its pods it is forgotten");
+    // Its labels are taken away.
+    store.apply_namespace(&told("shop", Some("a")));
+    store.take_changes();
+    store.apply_namespace(&told("shop", None));
+    assert!(store.concerns(&store.take_changes(), &at("u1", "")));
+    assert!(teams("u1").is_empty());
 }

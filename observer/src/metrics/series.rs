@@ -10,6 +10,7 @@ use foldhash::HashMap;
 use super::{Attributes, Exemplar, cells::Series};
 use crate::{
     exchange::{Exchange, Incomplete},
+    kubernetes::Peer,
     process::Value,
     protocol::{self, Describe, Group, Key, Names, Open, SeriesKey},
 };
@@ -172,6 +173,8 @@ impl ServiceSeries {
         let group = &mut self.groups[at];
         let mut key = SeriesKey::new(&mut group.names, 2 * room.cap);
         detail.series(exchange, route, &mut key);
+        let peer = exchange.peer_service.as_deref();
+        key.peer(peer.map_or(0, Peer::number));
         let Some(key) = key.finish() else {
             return self.overflow(at, now);
         };
@@ -186,6 +189,11 @@ impl ServiceSeries {
         }
         let mut labels = protocol::Attributes::with_capacity(8);
         detail.labels(exchange, route, &mut labels);
+        labels.some_text("service.peer.name", peer.map(|it| Arc::clone(&it.name)));
+        labels.some_text(
+            "service.peer.namespace",
+            peer.map(|it| Arc::clone(&it.namespace)),
+        );
         let index = self.labelled(at, labels.into_sorted().into(), now, room);
         let group = &mut self.groups[at];
         // Routes may come as ever new pointers to the same text: forget them all rather than grow.

@@ -6,7 +6,10 @@ use std::{
 };
 
 use super::{Detail, Outcome, tls::Tls};
-use crate::identity::{Address, ConnectionKey, ProcessKey, Role};
+use crate::{
+    identity::{Address, ConnectionKey, ProcessKey, Role},
+    kubernetes::Peer,
+};
 
 /// Points in time of an exchange: CLOCK_MONOTONIC ns, as seen at this end's socket calls.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -216,6 +219,8 @@ pub struct Common {
     pub local: Address,
     /// The other end's address.
     pub peer: Address,
+    /// The cluster's service that a client's call went to, where the cluster tells.
+    pub peer_service: Option<Arc<Peer>>,
     /// TLS lies below what was read.
     pub tls: bool,
     /// What its session agreed on, where it was read at the wire; nothing of a connection that the kernel encrypts.
@@ -258,6 +263,7 @@ impl Exchange {
                 netns: 0,
                 local: Address::Unknown,
                 peer: Address::Unknown,
+                peer_service: None,
                 tls: false,
                 session: None,
                 times: Times::default(),

@@ -39,6 +39,7 @@ pub(crate) fn exchange(role: Role) -> Exchange {
             netns: 0,
             local: Address::Inet(local),
             peer: Address::Inet(peer),
+            peer_service: None,
             tls: false,
             session: None,
             times: Times {

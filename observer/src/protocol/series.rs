@@ -4,17 +4,21 @@ use std::{collections::hash_map::Entry, net::IpAddr, sync::Arc};
 
 use foldhash::HashMap;
 
-/// Words of a key.
+/// Words of a key that a protocol fills.
 const WORDS: usize = 4;
 
 /// Tells the series of a group apart. Two keys may lead to one series, but never one key to two.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Key([u64; WORDS]);
+pub struct Key {
+    words: [u64; WORDS],
+    peer: u64,
+}
 
 /// A key in the making. Nothing is allocated for what was seen before.
 #[derive(Debug)]
 pub struct SeriesKey<'a> {
     words: [u64; WORDS],
+    peer: u64,
     used: usize,
     crowded: bool,
     names: &'a mut Names,
@@ -26,6 +30,7 @@ impl<'a> SeriesKey<'a> {
     pub(crate) fn new(names: &'a mut Names, most: usize) -> Self {
         Self {
             words: [0; WORDS],
+            peer: 0,
             used: 0,
             crowded: false,
             names,
@@ -40,6 +45,11 @@ impl<'a> SeriesKey<'a> {
             None => self.crowded = true,
         }
         self.used += 1;
+    }
+
+    /// Says which of the cluster's services was called, by its number; 0 is none.
+    pub(crate) fn peer(&mut self, number: u64) {
+        self.peer = number;
     }
 
     /// Adds a text that stays alive as long as the key is remembered: the route.
@@ -84,7 +94,10 @@ impl<'a> SeriesKey<'a> {
 
     /// The key; `None` where there are too many names to number: such an exchange belongs to the overflow series.
     pub(crate) fn finish(self) -> Option<Key> {
-        (!self.crowded).then_some(Key(self.words))
+        (!self.crowded).then_some(Key {
+            words: self.words,
+            peer: self.peer,
+        })
     }
 }
 

@@ -21,12 +21,16 @@ use crate::{command, debian, workspace};
 const PORTS: [u16; 3] = [26443, 22379, 22380];
 /// How long the server may take to be ready.
 const START: Duration = Duration::from_secs(180);
-/// Who may do everything, and who may do what the chart's role lets observer do.
-const TOKENS: [(&str, &str); 2] = [
+/// Who may do everything, who may do what the chart's role lets observer do, and who may do nothing.
+const TOKENS: [(&str, &str); 3] = [
     ("admin", "admin,admin,system:masters"),
     (
         "observer",
         "system:serviceaccount:observer:observer,observer,system:serviceaccounts",
+    ),
+    (
+        "roleless",
+        "system:serviceaccount:observer:roleless,roleless,system:serviceaccounts",
     ),
 ];
 
@@ -61,23 +65,13 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             .args(["build", "--package", "observer", "--bin", "observer"])
             .args(["--features", FEATURES]),
     )?;
-    // What follows the server, against one that lists and watches as it does and fails when it is told to.
-    command::run(
-        workspace::cargo()
-            .args(["test", "--package", "observer", "--lib"])
-            .args(["--features", FEATURES, "kubernetes::"]),
-    )?;
     let cluster = Cluster::start(&folder, &program)?;
     cluster.allow_observer()?;
     let mut tests = workspace::cargo();
     tests
-        .args([
-            "test",
-            "--package",
-            "observer-tests",
-            "--test",
-            "kubernetes",
-        ])
+        // With what `cargo xtask test` builds, too.
+        .args(["test", "--workspace", "--test", "kubernetes"])
+        .args(["--features", &format!("observer/{FEATURES}")])
         .args(["--", "--nocapture", "--test-threads=1"])
         .args(&options.filter)
         .env("OBSERVER_TEST_CLUSTER", &folder)
@@ -140,9 +134,10 @@ impl<'a> Cluster<'a> {
         command
     }
 
-    /// Gives observer the role that the manifests give it.
+    /// Gives observer the role that the manifests give it where namespaces are followed, too.
     fn allow_observer(&self) -> Result<()> {
-        let manifests = workspace::root().join("deploy/kubernetes/observer.yaml");
+        let manifests =
+            workspace::root().join("deploy/helm/observer/examples/gateway.rendered.yaml");
         let manifests = fs::read_to_string(&manifests)?;
         let roles = manifests
             .split("\n---\n")

@@ -37,6 +37,12 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end -}}
 {{- end }}
 
+{{/* Not empty where the configuration wants labels or annotations of namespaces. */}}
+{{- define "observer.followsNamespaces" -}}
+{{- $attributes := default dict (default dict .Values.config.kubernetes).attributes -}}
+{{- if or $attributes.namespace_labels $attributes.namespace_annotations -}}true{{- end -}}
+{{- end }}
+
 {{/* observer.yaml: the values' config, with what other values say. */}}
 {{- define "observer.config" -}}
 {{- $config := deepCopy .Values.config -}}

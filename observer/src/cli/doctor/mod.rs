@@ -5,6 +5,7 @@
 mod capture;
 mod context;
 mod key_points;
+mod kubernetes;
 mod process;
 mod render;
 mod rings;

@@ -11,7 +11,7 @@ use super::{
     Finding, Report, State, TierReport,
     capture::{kernel_tls, lockdown, preemption, send_hook, syscall},
     context::{hand_over, injection, parents},
-    key_points,
+    key_points, kubernetes,
     process::{containers, namespace, privileges},
     rings, tls,
 };
@@ -25,7 +25,18 @@ use crate::{
 pub fn run(arguments: &DoctorArguments) -> anyhow::Result<ExitCode> {
     match &arguments.tls {
         Some(what) => tls::run(what, arguments.json),
-        None => say(&probe()?, arguments.json),
+        None => {
+            let mut report = probe()?;
+            if arguments.kubernetes {
+                // These are told in the manifest's words.
+                let told = ["privileges", "pid namespace"];
+                report
+                    .findings
+                    .retain(|it| !told.contains(&it.name.as_str()));
+                report.findings.extend(kubernetes::findings());
+            }
+            say(&report, arguments.json)
+        }
     }
 }
 

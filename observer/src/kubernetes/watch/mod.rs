@@ -1,6 +1,7 @@
 //! Follows the API server: this node's pods, and where services are.
 //!
-//! In: watches of pods by `spec.nodeName`, of services and of endpoint slices; single `get`s of controllers whose name does
+//! In: watches of pods by `spec.nodeName`, of services and of endpoint slices, and of namespaces where something of them
+//! is to be kept; single `get`s of controllers whose name does
 //! not tell what stands above them. Out: the [`Store`] and the [`Peers`], as they are.
 //!
 //! A watch is one request that the server ends after five minutes, and is taken up where it was: bookmarks keep that place
@@ -11,6 +12,7 @@
 mod objects;
 mod owners;
 mod requests;
+mod rights;
 #[cfg(test)]
 mod server;
 mod sinks;
@@ -31,13 +33,13 @@ use kube::{
 use serde::de::DeserializeOwned;
 use tokio::{runtime::Handle, task::AbortHandle};
 
-pub use self::requests::Requests;
 use self::{
-    objects::{WatchedPod, WatchedService, WatchedSlice},
+    objects::{WatchedNamespace, WatchedPod, WatchedService, WatchedSlice},
     owners::Owners,
     requests::Counting,
-    sinks::{Pods, Services, Slices},
+    sinks::{Namespaces, Pods, Services, Slices},
 };
+pub use self::{requests::Requests, rights::ask};
 #[cfg(test)]
 use super::Reach;
 use super::{Peers, Store};
@@ -123,8 +125,13 @@ impl Followed {
         let requests = || Arc::clone(&self.requests);
         let pods = follow(Api::all(client.clone()), of_node, pods, requests());
         following.begin(runtime, pods);
+        let all = watcher::Config::default;
+        if self.store.kept().is_of_namespaces() {
+            let namespaces = Namespaces(Arc::clone(&self.store));
+            let namespaces = follow(Api::all(client.clone()), all(), namespaces, requests());
+            following.begin(runtime, namespaces);
+        }
         if self.services {
-            let all = watcher::Config::default;
             let services = Services(Arc::clone(&self.peers));
             let services = follow(Api::all(client.clone()), all(), services, requests());
             following.begin(runtime, services);

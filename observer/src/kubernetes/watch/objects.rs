@@ -35,12 +35,18 @@ pub(super) struct WatchedSlice {
     ports: Option<Vec<Port>>,
 }
 
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct WatchedNamespace {
+    metadata: ObjectMeta,
+}
+
 /// `Resource` of a kind that is read in part.
 macro_rules! resource {
-    ($type:ty, $kind:literal, $group:literal, $plural:literal) => {
+    ($type:ty, $scope:ident, $kind:literal, $group:literal, $plural:literal) => {
         impl Resource for $type {
             type DynamicType = ();
-            type Scope = k8s_openapi::NamespaceResourceScope;
+            type Scope = k8s_openapi::$scope;
 
             fn kind((): &()) -> Cow<'_, str> {
                 $kind.into()
@@ -69,10 +75,24 @@ macro_rules! resource {
     };
 }
 
-resource!(WatchedPod, "Pod", "", "pods");
-resource!(WatchedService, "Service", "", "services");
+resource!(WatchedPod, NamespaceResourceScope, "Pod", "", "pods");
+resource!(
+    WatchedService,
+    NamespaceResourceScope,
+    "Service",
+    "",
+    "services"
+);
+resource!(
+    WatchedNamespace,
+    ClusterResourceScope,
+    "Namespace",
+    "",
+    "namespaces"
+);
 resource!(
     WatchedSlice,
+    NamespaceResourceScope,
     "EndpointSlice",
     "discovery.k8s.io",
     "endpointslices"
@@ -105,6 +125,12 @@ impl From<WatchedSlice> for EndpointSliceObject {
             endpoints: slice.endpoints,
             ports: slice.ports,
         }
+    }
+}
+
+impl From<WatchedNamespace> for Metadata {
+    fn from(namespace: WatchedNamespace) -> Self {
+        metadata(namespace.metadata)
     }
 }
 

@@ -162,7 +162,7 @@ async fn answer(State(shared): State<Shared>, request: Request) -> Response {
         if let Some(object) = single {
             return reply(200, &object);
         }
-        let is_list = ["pods", "services", "endpointslices"]
+        let is_list = ["pods", "namespaces", "services", "endpointslices"]
             .iter()
             .any(|list| path.ends_with(list));
         if !is_list {

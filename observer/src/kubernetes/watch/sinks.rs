@@ -4,13 +4,17 @@ use std::{collections::HashSet, sync::Arc};
 
 use rustix::time::{ClockId, clock_gettime};
 
-use super::{Sink, WatchedPod, WatchedService, WatchedSlice, owners::Owners};
-use crate::kubernetes::{EndpointSliceObject, Peers, Pod, PodObject, Reach, ServiceObject, Store};
+use super::{Sink, WatchedNamespace, WatchedPod, WatchedService, WatchedSlice, owners::Owners};
+use crate::kubernetes::{
+    EndpointSliceObject, Metadata, Peers, Pod, PodObject, Reach, ServiceObject, Store,
+};
 
 pub(super) struct Pods {
     pub(super) store: Arc<Store>,
     pub(super) owners: Arc<Owners>,
 }
+
+pub(super) struct Namespaces(pub(super) Arc<Store>);
 
 pub(super) struct Services(pub(super) Arc<Peers>);
 
@@ -43,6 +47,25 @@ impl Sink for Pods {
 
     fn lost(&mut self) {
         self.store.set_reach(Reach::Lost);
+    }
+}
+
+impl Sink for Namespaces {
+    type Object = WatchedNamespace;
+    const KIND: &'static str = "namespaces";
+
+    fn apply(&mut self, object: WatchedNamespace) -> Option<Arc<str>> {
+        let namespace = Metadata::from(object);
+        self.0.apply_namespace(&namespace);
+        Some(namespace.name.into())
+    }
+
+    fn remove(&mut self, object: WatchedNamespace) {
+        self.0.remove_namespace(&Metadata::from(object).name);
+    }
+
+    fn listed(&mut self, all: &HashSet<Arc<str>>) {
+        self.0.retain_namespaces(all);
     }
 }
 

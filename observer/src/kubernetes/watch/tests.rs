@@ -23,13 +23,17 @@ struct Client {
 
 impl Client {
     fn follow(server: &ApiServer) -> Self {
+        Self::keeping(server, Kept::default())
+    }
+
+    fn keeping(server: &ApiServer, kept: Kept) -> Self {
         let runtime = Runtime::new().unwrap();
         let mut config = Config::new(format!("http://{}", server.address).parse().unwrap());
         let port = server.address.port();
         let token = std::env::temp_dir().join(format!("observer-token-{port}"));
         std::fs::write(&token, "secret").unwrap();
         config.auth_info.token_file = Some(token.to_string_lossy().into_owned());
-        let store = Arc::new(Store::new(Kept::default()));
+        let store = Arc::new(Store::new(kept));
         let (peers, requests) = (Arc::<Peers>::default(), Arc::<Requests>::default());
         let followed = Followed {
             node: "node-1".to_owned(),
@@ -253,4 +257,42 @@ fn a_thousand_pods_that_come_and_go_are_all_told_of() {
     });
     let sent = client.requests.sent.load(Ordering::Relaxed) - sent;
     assert!(sent <= 10, "{sent} requests for events of one watch");
+}
+
+#[test]
+fn namespaces_are_followed_where_something_of_them_is_to_be_kept_and_only_there() {
+    let namespaces = "/api/v1/namespaces";
+    let namespace = |team: &str| json!({"kind": "Namespace", "apiVersion": "v1", "metadata": {"name": "shop", "uid": "n", "labels": {"team": team, "other": "x"}}});
+    let server = ApiServer::start();
+    server.put(PODS, &pod("one"));
+    server.put(namespaces, &namespace("a"));
+    let kept = Kept {
+        namespace_labels: vec!["team".to_owned()],
+        ..Kept::default()
+    };
+    let teams = |client: &Client| {
+        let place = PodRef {
+            uid: Some("one".to_owned()),
+            container: Some(id('a')),
+        };
+        match client.store.find(&place) {
+            Lookup::Known(member) => member.allowed(client.store.kept()),
+            Lookup::Awaited | Lookup::Unknown => Vec::new(),
+        }
+    };
+    let is = |team: &str| vec![("k8s.namespace.label.team".to_owned(), team.to_owned())];
+    let client = Client::keeping(&server, kept);
+    until("the label", || teams(&client) == is("a"));
+    server.put(namespaces, &namespace("b"));
+    until("a change", || teams(&client) == is("b"));
+    drop(client);
+    let asked = server.asked(&[namespaces, "watch=true"]);
+    assert!(asked > 0);
+    let client = Client::follow(&server);
+    until("the list", || client.store.reach() == Reach::Told);
+    until("the watch", || {
+        client.requests.sent.load(Ordering::Relaxed) >= 7
+    });
+    assert_eq!(server.asked(&[namespaces, "watch=true"]), asked);
+    assert!(teams(&client).is_empty());
 }
