@@ -254,6 +254,9 @@ fn served(observer: &Observer, labels: &[&str]) -> u64 {
     observer.page().served(labels)
 }
 
+/// The longest pause between two attempts, jitter included, and room for a busy machine.
+const RETRY: std::time::Duration = std::time::Duration::from_secs(90);
+
 /// How long the API server is away.
 const OUTAGE: std::time::Duration = std::time::Duration::from_secs(300);
 
@@ -340,6 +343,13 @@ fn a_container_is_selected_and_named_by_what_the_cluster_says_of_it() {
     assert!(requests <= 4.0 * 18.0, "{requests} requests");
     let second = Container::start(&uid, 'b');
     cluster.begin();
+    // It is asked again after 30 s and some jitter.
+    let began = std::time::Instant::now();
+    while observer.page().sum("observer_kubernetes_up", &[]) == 0.0 {
+        assert!(began.elapsed() < 2 * RETRY, "the server is not found again");
+        std::thread::sleep(std::time::Duration::from_millis(200));
+    }
+    eprintln!("found again after {:?}", began.elapsed());
     namespace.started("shop-5d89-y", &second.id, 3);
     let instance = format!("service_instance_id=\"{}.shop-5d89-y.web\"", namespace.name);
     until("a pod that came later", || {
