@@ -352,7 +352,7 @@ fn a_container_is_selected_and_named_by_what_the_cluster_says_of_it() {
     eprintln!("found again after {:?}", began.elapsed());
     namespace.started("shop-5d89-y", &second.id, 3);
     let instance = format!("service_instance_id=\"{}.shop-5d89-y.web\"", namespace.name);
-    until("a pod that came later", || {
+    until("a pod whose container began meanwhile", || {
         second.request();
         (served(&observer, &[&instance]) > 0).then_some(())
     });

@@ -5,12 +5,13 @@
 //! not tell what stands above them. Out: the [`Store`] and the [`Peers`], as they are.
 //!
 //! A watch is one request that the server ends after five minutes, and is taken up where it was: bookmarks keep that place
-//! good while nothing happens. Where it is lost (410 Gone) everything is listed again. While the server can't be reached,
+//! good while nothing happens. Where it is lost (410 Gone) everything is listed again, within two seconds. While the server can't be reached,
 //! what was told is kept, and it is asked again after 0.8 s, later 30 s. The token is read from its file once a minute, the
 //! server's certificates as well.
 
 mod objects;
 mod owners;
+mod pause;
 mod requests;
 mod rights;
 #[cfg(test)]
@@ -19,11 +20,14 @@ mod sinks;
 
 use std::{
     collections::HashSet,
-    sync::{Arc, atomic::Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
-use futures_util::StreamExt as _;
+use futures_util::{StreamExt as _, TryStreamExt as _};
 use kube::{
     Api, Client, Config, Resource,
     client::ClientBuilder,
@@ -36,6 +40,7 @@ use tokio::{runtime::Handle, task::AbortHandle};
 use self::{
     objects::{WatchedNamespace, WatchedPod, WatchedService, WatchedSlice},
     owners::Owners,
+    pause::Pause,
     requests::Counting,
     sinks::{Namespaces, Pods, Services, Slices},
 };
@@ -171,7 +176,12 @@ async fn follow<S: Sink>(
     mut sink: S,
     requests: Arc<Requests>,
 ) {
-    let mut events = std::pin::pin!(watcher(api, config).default_backoff());
+    let gone = Arc::<AtomicBool>::default();
+    let mark = Arc::clone(&gone);
+    let watched = watcher(api, config).inspect_err(move |error| {
+        mark.store(is_gone(error), Ordering::Relaxed);
+    });
+    let mut events = std::pin::pin!(watched.backoff(Pause::new(gone)));
     let mut all = HashSet::new();
     let mut failing = false;
     while let Some(event) = events.next().await {
@@ -195,6 +205,8 @@ async fn follow<S: Sink>(
         };
         requests.failures.fetch_add(1, Ordering::Relaxed);
         if is_gone(&error) {
+            // Until everything is listed, not all is told.
+            sink.lost();
             tracing::debug!(
                 kind = S::KIND,
                 "the place in the watch is lost: everything is listed again"
