@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// The machine as the tests need it. While it lives no other test traces: they would see each other's programs and
 /// compete for two cores.
@@ -64,6 +65,27 @@ impl Environment {
     /// The test service built by Go.
     pub fn go_server(&self) -> PathBuf {
         self.folder.join("go_server")
+    }
+
+    /// The test service on rustls, and its client, with the cryptography of `ring` or `aws_lc`.
+    pub fn rustls(&self, cryptography: &str) -> PathBuf {
+        self.folder.join(format!("rustls_{cryptography}"))
+    }
+
+    /// Python with OpenSSL 1.1.1, as Debian 11 had it; none, after saying so, where that could not be had.
+    pub fn old_python(&self) -> Option<Command> {
+        let root = self.folder.join("bullseye");
+        let program = root.join("usr/bin/python3.9");
+        if !program.exists() {
+            eprintln!("!!! SKIPPED: Debian 11 with OpenSSL 1.1.1 could not be had");
+            return None;
+        }
+        let mut python = Command::new(program);
+        python
+            .env("PYTHONHOME", root.join("usr"))
+            .env("PYTHONDONTWRITEBYTECODE", "1")
+            .env("LD_LIBRARY_PATH", root.join("usr/lib/x86_64-linux-gnu"));
+        Some(python)
     }
 
     /// The folder of servers written for these tests.

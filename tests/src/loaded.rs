@@ -1,5 +1,6 @@
 //! What a daemon has in the kernel: its programs, how often they ran, its maps.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::process::Command;
 
@@ -29,6 +30,25 @@ impl Drop for Counting {
     fn drop(&mut self) {
         let _ = fs::write(SWITCH, &self.before);
     }
+}
+
+/// Ids of what the kernel has loaded: `prog`, `map` or `link`.
+///
+/// # Panics
+/// When bpftool is missing or not allowed to look.
+pub fn loaded(kind: &str) -> BTreeSet<u64> {
+    let output = Command::new("bpftool")
+        .args(["-j", kind, "show"])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let list: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let ids = list
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| one["id"].as_u64().unwrap());
+    ids.collect()
 }
 
 impl Observer {

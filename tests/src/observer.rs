@@ -186,14 +186,24 @@ impl Observer {
     ///
     /// # Panics
     /// When it does not exit with 0 within ten seconds.
-    pub fn stop(mut self) -> Vec<Span> {
+    pub fn stop(self) -> Vec<Span> {
+        self.stop_with_log().0
+    }
+
+    /// The same, with all that it wrote about itself.
+    ///
+    /// # Panics
+    /// As [`Observer::stop`].
+    pub fn stop_with_log(mut self) -> (Vec<Span>, String) {
         self.signal(Signal::TERM);
         let status = until("the daemon ends after SIGTERM", || {
             self.child.try_wait().unwrap()
         });
         let log: Vec<String> = self.log.iter().collect();
-        assert!(status.success(), "{status}; it wrote:\n{}", log.join("\n"));
-        self.lines.iter().map(|line| Span::parse(&line)).collect()
+        let log = log.join("\n");
+        assert!(status.success(), "{status}; it wrote:\n{log}");
+        let spans = self.lines.iter().map(|line| Span::parse(&line)).collect();
+        (spans, std::mem::take(&mut self.said) + &log)
     }
 
     /// SIGKILL, and waits until the process is gone.

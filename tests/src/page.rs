@@ -66,6 +66,7 @@ impl Page {
                 "observer_program_missed",
                 "observer_print_dropped",
                 "observer_kernel_events",
+                "observer_tls_total",
             ];
             families.iter().any(|family| series.starts_with(family))
                 && !USUAL

@@ -2,7 +2,7 @@
 //!
 //! Each server answers `/bytes/N` with N bytes and what it does not know with 404; those that are marked so take `POST /echo/N`, too.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::{Certificate, Environment, Folder, Server, free_port, nginx_with};
@@ -150,6 +150,17 @@ impl Server {
         Self::start(&mut go, port)
     }
 
+    /// The service of `programs/rustls`, which this program is; takes `/echo`.
+    pub fn rustls(program: &Path, certificate: &Certificate) -> Self {
+        let port = free_port();
+        let mut rustls = Command::new(program);
+        rustls
+            .arg("serve")
+            .arg(certificate.path())
+            .arg(port.to_string());
+        Self::start(&mut rustls, port)
+    }
+
     /// Caddy, a stripped Go program, with files over TLS.
     pub fn caddy_tls(
         environment: &Environment,
@@ -233,7 +244,18 @@ impl Certificate {
         server: &Server,
         paths: &[String],
     ) -> Command {
-        let mut python = Command::new(environment.python("python3"));
+        let python = Command::new(environment.python("python3"));
+        self.python_by(python, library, server, paths)
+    }
+
+    /// The same by another Python.
+    pub fn python_by(
+        &self,
+        mut python: Command,
+        library: &str,
+        server: &Server,
+        paths: &[String],
+    ) -> Command {
         python
             .arg(Environment::programs().join("tls_client.py"))
             .arg(library);
@@ -249,6 +271,29 @@ impl Certificate {
             .env("NODE_EXTRA_CA_CERTS", self.path().join("cert.pem"));
         self.arguments(&mut node, server, paths);
         node
+    }
+
+    /// reqwest on rustls with one version of TLS (`1.3`), as `programs/rustls` is built.
+    pub fn reqwest(
+        &self,
+        program: &Path,
+        version: &str,
+        server: &Server,
+        paths: &[String],
+    ) -> Command {
+        let mut reqwest = Command::new(program);
+        reqwest.args(["get", version]);
+        self.arguments(&mut reqwest, server, paths);
+        reqwest
+    }
+
+    /// One of the libraries of `programs/tls_client.php`.
+    pub fn php(&self, library: &str, server: &Server, paths: &[String]) -> Command {
+        let mut php = Command::new("php");
+        php.arg(Environment::programs().join("tls_client.php"))
+            .arg(library);
+        self.arguments(&mut php, server, paths);
+        php
     }
 
     /// Go's net/http.

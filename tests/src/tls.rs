@@ -77,8 +77,17 @@ pub fn openssl_client(port: u16, version: &str, log: &Path) -> Child {
 impl Server {
     /// `programs/tls_hop.py` on loopback, asking `next` for the same path.
     pub fn tls_hop(certificate: &Certificate, next: &str, options: &[&str]) -> Self {
+        Self::tls_hop_by(Command::new("python3"), certificate, next, options)
+    }
+
+    /// The same by another Python.
+    pub fn tls_hop_by(
+        mut python: Command,
+        certificate: &Certificate,
+        next: &str,
+        options: &[&str],
+    ) -> Self {
         let port = free_port();
-        let mut python = Command::new("python3");
         let at = (Ipv4Addr::LOCALHOST.into(), port);
         certificate.hop(&mut python, at, next, options);
         Self::start(&mut python, port)

@@ -1,29 +1,11 @@
 //! The traced service comes first: whatever happens to the daemon or comes over the wire.
 #![allow(clippy::unwrap_used, reason = "tests panic, they don't return errors")]
 
-use std::collections::BTreeSet;
 use std::io::Write;
 use std::net::Shutdown;
-use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use observer_tests::{Client, Environment, Folder, Observer, Server, get, until};
-
-/// Ids of what the kernel has loaded: `prog` or `map`.
-fn loaded(kind: &str) -> BTreeSet<u64> {
-    let output = Command::new("bpftool")
-        .args(["-j", kind, "show"])
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{output:?}");
-    let list: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    let ids = list
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|one| one["id"].as_u64().unwrap());
-    ids.collect()
-}
+use observer_tests::{Client, Environment, Folder, Observer, Server, get, loaded, until};
 
 #[test]
 fn killing_the_daemon_under_load_fails_no_request_and_leaves_nothing_behind() {

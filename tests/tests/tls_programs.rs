@@ -2,119 +2,12 @@
 //! both ends, and both ends in one trace. Each program is as it is delivered, and knows nothing of it.
 #![allow(clippy::unwrap_used, reason = "tests panic, they don't return errors")]
 
-use std::collections::HashMap;
 use std::process::Command;
 
 use observer_tests::{
-    Certificate, Environment, Folder, Got, Observer, SIZES, Server, Span, got, until,
+    CONNECTIONS, Certificate, Environment, Folder, Got, Observer, SIZES, Seen, Server, Span,
+    exchanges, files, free_port, got, nginx_with, paths, paths_and_uploads, said, sorted, until,
 };
-
-/// Every size once, and what is not there.
-fn paths() -> Vec<String> {
-    SIZES
-        .iter()
-        .map(|size| format!("/bytes/{size}"))
-        .chain(["/missing/1".to_owned(), "/missing/2".to_owned()])
-        .collect()
-}
-
-/// The same with bodies that are sent.
-fn paths_and_uploads() -> Vec<String> {
-    let uploads = [1, 400, 16_384, 20_000, 100_000];
-    let uploads = uploads.iter().map(|size| format!("/echo/{size}"));
-    uploads.chain(paths()).collect()
-}
-
-/// Connections of a client that has several at once.
-const CONNECTIONS: usize = 4;
-
-/// Those of HTTP; handshakes have their own.
-fn exchanges(mut spans: Vec<Span>) -> Vec<Span> {
-    spans.retain(|span| span.name() != "TLS handshake");
-    spans
-}
-
-/// What a span says of its exchange, as the client got it.
-fn said(span: &Span) -> Got {
-    assert!(!span.is_incomplete(), "{span:?}");
-    assert_eq!(span.attribute("tls.protocol.name"), "tls", "{span:?}");
-    Got {
-        path: span.target().to_owned(),
-        status: span.status_code().unwrap_or(0),
-        size: span
-            .attribute("http.response.body.size")
-            .as_u64()
-            .unwrap_or(u64::MAX),
-    }
-}
-
-fn sorted(mut all: Vec<Got>) -> Vec<Got> {
-    all.sort();
-    all
-}
-
-/// Both ends of what a client asks a server, once it has: as many exchanges as it got answers, all as they were.
-struct Seen {
-    served: Vec<Span>,
-    calls: Vec<Span>,
-}
-
-impl Seen {
-    /// Runs the client. All is traced: a program that connects some milliseconds after its exec is not waited for.
-    fn of(environment: &Environment, server: &Server, client: &mut Command) -> Self {
-        let observer = Observer::start(environment, &["--span-rate=unlimited"]);
-        let got = got(client);
-        let port = format!("server_port=\"{}\"", server.port());
-        until("the client's end is counted", || {
-            let calls = observer
-                .page()
-                .sum("http_client_request_duration_seconds_count", &[&port]);
-            (calls as usize >= got.len()).then_some(())
-        });
-        let troubles = observer.page_with(got.len() as u64).troubles();
-        let is_its = |span: &Span| span.attribute("server.port") == u64::from(server.port());
-        let (served, calls): (Vec<Span>, Vec<Span>) = exchanges(observer.stop())
-            .into_iter()
-            .filter(is_its)
-            .partition(|span| span.kind() == "server");
-        let of = |spans: &[Span]| sorted(spans.iter().map(said).collect());
-        let got = sorted(got);
-        assert_eq!(of(&served), got, "the server's end; {troubles}");
-        assert_eq!(of(&calls), got, "the client's end; {troubles}");
-        Self { served, calls }
-    }
-
-    /// Each of the server's has its parent at the client.
-    fn assert_joined(&self) {
-        self.assert_joined_but(0);
-    }
-
-    /// The same but for so many, which have none: the first of a connection, at servers that read ahead.
-    fn assert_joined_but(&self, most: usize) {
-        let calls: HashMap<&str, &Span> = self
-            .calls
-            .iter()
-            .map(|call| (call.span_id(), call))
-            .collect();
-        let mut alone = Vec::new();
-        for span in &self.served {
-            let Some(parent) = span.parent_span_id() else {
-                alone.push(span.target());
-                continue;
-            };
-            let call = calls
-                .get(parent)
-                .unwrap_or_else(|| panic!("nobody's child: {span:?}"));
-            assert_eq!(
-                call.target(),
-                span.target(),
-                "{call:?} is no parent of {span:?}"
-            );
-            assert_eq!(call.trace_id(), span.trace_id());
-        }
-        assert!(alone.len() <= most, "without a parent: {alone:?}");
-    }
-}
 
 #[test]
 fn curl_and_nginx_over_tls_1_3_and_1_2() {
@@ -266,6 +159,125 @@ fn wget_which_has_another_library() {
     assert_eq!(sorted(seen), sorted(expected.collect()));
 }
 
+/// nginx with a library of its own, static and stripped, and PHP with the system's.
+#[test]
+fn nginx_with_its_own_library_and_php() {
+    let Some(environment) = Environment::enter() else {
+        return;
+    };
+    let certificate = Certificate::new();
+    for (versions, library) in [("TLSv1.3", "streams"), ("TLSv1.2", "curl")] {
+        let folder = Folder::new();
+        let server = Server::static_nginx_files(&environment, &certificate, &folder, versions);
+        let mut php = certificate.php(library, &server, &paths());
+        Seen::of(&environment, &server, &mut php).assert_joined();
+    }
+}
+
+#[test]
+fn php_sends_bodies() {
+    let Some(environment) = Environment::enter() else {
+        return;
+    };
+    let certificate = Certificate::new();
+    let server = Server::gunicorn_tls(&environment, &certificate);
+    for library in ["streams", "curl"] {
+        let mut php = certificate.php(library, &server, &paths_and_uploads());
+        Seen::of(&environment, &server, &mut php).assert_joined();
+    }
+}
+
+/// What that library has at one end, Debian's own has not: each end is read by itself.
+#[test]
+fn openssl_1_1_1_at_both_ends() {
+    let Some(environment) = Environment::enter() else {
+        return;
+    };
+    let Some(at_server) = environment.old_python() else {
+        return;
+    };
+    let (certificate, folder) = (Certificate::new(), Folder::new());
+    // Files, in the open: the hop before it speaks TLS.
+    let port = free_port();
+    files(&folder);
+    let mut behind = nginx_with(
+        &folder,
+        &format!("server {{ listen 127.0.0.1:{port}; root html; }}"),
+    );
+    let behind = Server::start(&mut behind, port);
+    let next = format!("http://127.0.0.1:{}", behind.port());
+    let server = Server::tls_hop_by(at_server, &certificate, &next, &["--answer-tls"]);
+    for library in ["stdlib", "fresh"] {
+        let at_client = environment.old_python().unwrap();
+        let mut client = certificate.python_by(at_client, library, &server, &paths());
+        Seen::of(&environment, &server, &mut client).assert_joined();
+    }
+}
+
+/// The other end tells nothing that both could be read by: each is rustls.
+fn assert_rustls(environment: &Environment, cryptography: &str) {
+    let certificate = Certificate::new();
+    let program = environment.rustls(cryptography);
+    for version in ["1.3", "1.2"] {
+        let server = Server::rustls(&program, &certificate);
+        let mut client = certificate.reqwest(&program, version, &server, &paths_and_uploads());
+        Seen::of(environment, &server, &mut client).assert_joined();
+    }
+}
+
+#[test]
+fn rustls_and_reqwest_with_ring() {
+    let Some(environment) = Environment::enter() else {
+        return;
+    };
+    assert_rustls(&environment, "ring");
+}
+
+/// What curl gets from a proxy of this name that asks an nginx: four spans for each answer, both ends of each hop in one trace.
+/// The calls of a proxy that serves all on one thread have no parent, or the right one.
+fn assert_two_hops(environment: &Environment, name: &str, proxy: &Server, curl: &mut Command) {
+    let observer = Observer::start(environment, &["--span-rate=unlimited"]);
+    let wanted = got(curl);
+    let troubles = observer.settled_page(2 * wanted.len() as u64).troubles();
+    let (spans, log) = observer.stop_with_log();
+    let mut spans = exchanges(spans);
+    // What is behind is asked for the proxy's address, too.
+    spans.retain(|span| span.attribute("server.port") == u64::from(proxy.port()));
+    let of = |service: &str, kind: &str| -> Vec<Span> {
+        let its = spans
+            .iter()
+            .filter(|span| span.kind() == kind && span.service() == service);
+        its.cloned().collect()
+    };
+    let hops = [
+        ("curl", of("curl", "client")),
+        ("served", of(name, "server")),
+        ("asked", of(name, "client")),
+        ("behind", of("nginx", "server")),
+    ];
+    for (name, spans) in &hops {
+        let seen: Vec<Got> = spans.iter().map(said).collect();
+        assert_eq!(
+            sorted(seen),
+            sorted(wanted.clone()),
+            "{name}; {troubles}\n{log}"
+        );
+    }
+    assert_eq!(spans.len(), hops.len() * wanted.len());
+    for pair in hops.windows(2) {
+        for span in &pair[1].1 {
+            let Some(id) = span.parent_span_id() else {
+                assert_eq!(pair[1].0, "asked", "no parent: {span:?}");
+                continue;
+            };
+            let parent = pair[0].1.iter().find(|parent| parent.span_id() == id);
+            let parent = parent.unwrap_or_else(|| panic!("another parent: {span:?}"));
+            assert_eq!(parent.target(), span.target());
+            assert_eq!(parent.trace_id(), span.trace_id());
+        }
+    }
+}
+
 #[test]
 fn haproxy_between_two_hops() {
     let Some(environment) = Environment::enter() else {
@@ -275,29 +287,20 @@ fn haproxy_between_two_hops() {
     let behind = Server::nginx_tls(&folder, &certificate, "TLSv1.3");
     let server = Server::haproxy_tls(&other, &certificate, &behind);
     let mut curl = certificate.curl(&server, &paths(), &[]);
-    // haproxy's own calls are what nginx serves.
-    let observer = Observer::start(
-        &environment,
-        &[
-            &format!("--port={}", server.port()),
-            &format!("--port={}", behind.port()),
-            "--span-rate=unlimited",
-        ],
-    );
-    let wanted = got(&mut curl);
-    observer.page_with(2 * wanted.len() as u64);
-    let spans = exchanges(observer.stop());
-    for service in ["haproxy", "nginx"] {
-        for kind in ["server", "client"] {
-            let seen = spans
-                .iter()
-                .filter(|span| span.service() == service && span.kind() == kind);
-            let seen: Vec<Got> = seen.map(said).collect();
-            if (service, kind) == ("nginx", "client") {
-                assert!(seen.is_empty());
-            } else {
-                assert_eq!(sorted(seen), sorted(wanted.clone()), "{service} {kind}");
-            }
-        }
+    assert_two_hops(&environment, "haproxy", &server, &mut curl);
+}
+
+#[test]
+fn envoy_with_tls_at_both_sides() {
+    let Some(environment) = Environment::enter() else {
+        return;
+    };
+    let certificate = Certificate::new();
+    for versions in ["TLSv1.3", "TLSv1.2"] {
+        let (folder, other) = (Folder::new(), Folder::new());
+        let behind = Server::nginx_tls(&folder, &certificate, versions);
+        let server = Server::envoy_before(&environment, &certificate, &other, &behind);
+        let mut curl = certificate.curl(&server, &paths(), &[]);
+        assert_two_hops(&environment, "envoy", &server, &mut curl);
     }
 }

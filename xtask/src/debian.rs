@@ -69,11 +69,23 @@ impl PrivateApt {
     /// # Errors
     /// When the machine is not a Debian one, knows no archive, or the lists can't be fetched.
     pub(crate) fn new(folder: &Path) -> Result<Self> {
+        Self::of(folder, &SUITES, &SECURITY_SUITES)
+    }
+
+    /// The same of one suite alone, whose lists are quick to fetch.
+    ///
+    /// # Errors
+    /// As [`PrivateApt::new`].
+    pub(crate) fn of_suite(folder: &Path, suite: &str) -> Result<Self> {
+        Self::of(folder, &[suite], &[])
+    }
+
+    fn of(folder: &Path, suites: &[&str], security_suites: &[&str]) -> Result<Self> {
         fs::create_dir_all(folder.join("lists/partial"))?;
         fs::create_dir_all(folder.join("cache/archives/partial"))?;
         let sources = folder.join("sources.list");
         if fs::metadata(&sources).map_or(0, |file| file.len()) == 0 {
-            fs::write(&sources, sources_list()?)?;
+            fs::write(&sources, sources_list(suites, security_suites)?)?;
         }
         let config = folder.join("apt.conf");
         fs::write(
@@ -183,8 +195,8 @@ impl PrivateApt {
     }
 }
 
-/// The lines of `sources.list`: the suites above from the archive that the machine uses itself.
-fn sources_list() -> Result<String> {
+/// The lines of `sources.list`: these suites from the archive that the machine uses itself.
+fn sources_list(suites: &[&str], security_suites: &[&str]) -> Result<String> {
     let mut targets = index_targets()?;
     if targets.is_empty() {
         command::run(Command::new("apt-get").args(["update", "-qq"]))?;
@@ -205,9 +217,9 @@ fn sources_list() -> Result<String> {
         let line = |suite: &&str| format!("deb {signed} {address} {suite} main\n");
         suites.iter().map(line).collect()
     };
-    let mut lines = from(&archive.address, &SUITES);
+    let mut lines = from(&archive.address, suites);
     if let Some(security) = security {
-        lines += &from(&security.address, &SECURITY_SUITES);
+        lines += &from(&security.address, security_suites);
     }
     Ok(lines)
 }

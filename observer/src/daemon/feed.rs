@@ -50,6 +50,8 @@ pub(super) struct Feed {
     news: Option<OwnedFd>,
     /// Ends a wait, and every later one.
     waker: Option<OwnedFd>,
+    /// Who knows what TLS libraries there are; none where TLS is not read.
+    closed: Option<Teller>,
 }
 
 struct Events {
@@ -89,6 +91,7 @@ impl Feed {
             waiting: ring.as_fd().try_clone_to_owned().ok(),
             news: eventfd(),
             waker: eventfd(),
+            closed: None,
             overflowed: AtomicBool::new(false),
             events: Mutex::new(Events {
                 ring,
@@ -107,6 +110,19 @@ impl Feed {
                 rescanned_ns: now_ns,
                 swept_ns: now_ns,
             }),
+        }
+    }
+
+    /// The same, telling of processes whose TLS stays closed, too.
+    pub(super) fn telling(mut self, closed: Option<Teller>) -> Self {
+        self.closed = closed;
+        self
+    }
+
+    /// A process spoke TLS, but nobody told a secret of it.
+    pub(super) fn stays_closed(&self, pid: u32) {
+        if let Some(closed) = &self.closed {
+            closed.tell(pid);
         }
     }
 

@@ -67,12 +67,15 @@ pub(super) struct Tellers {
     pub(super) begun: Teller,
     /// Of processes that hash too much.
     pub(super) hashing: Teller,
+    /// Of processes that speak TLS, but whose secrets nobody told.
+    pub(super) closed: Teller,
 }
 
 /// The thread's end.
 pub(super) struct Beginnings {
     begun: Receiver<u32>,
     hashing: Receiver<u32>,
+    closed: Receiver<u32>,
     news: Arc<OwnedFd>,
 }
 
@@ -90,13 +93,21 @@ impl Beginnings {
             let news = Arc::clone(&news);
             (Teller { to, news }, from)
         };
-        let ((begun, of_begun), (hashing, of_hashing)) = (teller(), teller());
+        let (begun, of_begun) = teller();
+        let (hashing, of_hashing) = teller();
+        let (closed, of_closed) = teller();
         let beginnings = Self {
             begun: of_begun,
             hashing: of_hashing,
+            closed: of_closed,
             news,
         };
-        Ok((Tellers { begun, hashing }, beginnings))
+        let tellers = Tellers {
+            begun,
+            hashing,
+            closed,
+        };
+        Ok((tellers, beginnings))
     }
 }
 
@@ -193,6 +204,9 @@ impl Armer {
             }
             while let Ok(pid) = self.begun.hashing.try_recv() {
                 files.give_up(pid);
+            }
+            while let Ok(pid) = self.begun.closed.try_recv() {
+                files.stays_closed(pid);
             }
             look_again(&mut again, |pid| {
                 if is_captured(pid) {

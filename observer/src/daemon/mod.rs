@@ -153,9 +153,16 @@ impl Daemon {
         let finder = Finder::start(Arc::clone(&table), &health)?;
         let (begun, to_look_at) = sync_channel(runtimes::QUEUE);
         let (tellers, beginnings) = secrets.is_some().then(Beginnings::new).transpose()?.unzip();
-        let (mapping, hashing) = tellers
-            .map(|Tellers { begun, hashing }| (begun, hashing))
+        let (of_feed, hashing) = tellers
+            .map(
+                |Tellers {
+                     begun,
+                     hashing,
+                     closed,
+                 }| ((begun, closed), hashing),
+            )
             .unzip();
+        let (mapping, closed) = of_feed.unzip();
         let feed = Feed::new(
             process_events,
             plan,
@@ -164,7 +171,8 @@ impl Daemon {
             begun,
             mapping,
             now_ns(),
-        );
+        )
+        .telling(closed);
         let own_port = server.as_ref().map(|server| server.address().port());
         let shared = Arc::new(Shared::new(
             settings,

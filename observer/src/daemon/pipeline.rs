@@ -329,6 +329,10 @@ impl Sink for Pipeline {
         self.service(process);
     }
 
+    fn stays_closed(&mut self, process: ProcessKey) {
+        self.shared.feed.stays_closed(process.tgid);
+    }
+
     fn header_seen(&mut self, process: ProcessKey, role: Role, header: &HeaderContext) {
         if let Some(at) = self.service(process) {
             self.had_header(process, role, header, at);

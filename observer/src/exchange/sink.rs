@@ -58,6 +58,11 @@ pub trait Sink {
     /// A process of which this shard had no record before (seldom: or had, long ago). `tid` is the calling thread.
     fn process_seen(&mut self, process: ProcessKey, tid: u32);
 
+    /// What this process said over a TLS connection stays closed: nobody told a secret of it. Told once a connection.
+    fn stays_closed(&mut self, process: ProcessKey) {
+        let _ = process;
+    }
+
     /// A request carries a trace context of its own: spans that the kernel named children of its span belong to the
     /// header's trace, whatever trace their records say. Told before the request's own exchange, and normally before
     /// any child's.

@@ -29,6 +29,7 @@ pub(super) struct Collected {
     pub(super) exchanges: Vec<Exchange>,
     pub(super) modes: Vec<(ConnectionKey, u8)>,
     pub(super) processes: Vec<(ProcessKey, u32)>,
+    pub(super) closed: Vec<ProcessKey>,
     pub(super) headers: Vec<([u8; 8], [u8; 16])>,
     pub(super) started: usize,
     pub(super) active: Vec<(ProcessKey, String)>,
@@ -61,6 +62,10 @@ impl Sink for Collected {
 
     fn process_seen(&mut self, process: ProcessKey, tid: u32) {
         self.processes.push((process, tid));
+    }
+
+    fn stays_closed(&mut self, process: ProcessKey) {
+        self.closed.push(process);
     }
 
     fn header_seen(&mut self, _process: ProcessKey, _role: Role, header: &HeaderContext) {

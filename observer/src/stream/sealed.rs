@@ -211,7 +211,10 @@ impl Connection {
         if let Some(reason) = session.unreadable() {
             let counters = &mut out.counters.tls;
             match reason {
-                Reason::NoKey => counters.no_key += 1,
+                Reason::NoKey => {
+                    counters.no_key += 1;
+                    out.sink.stays_closed(self.call.process);
+                }
                 Reason::NoHandshake => counters.no_handshake += 1,
                 Reason::Suite(_) | Reason::Version(_) => counters.unknown_cipher += 1,
                 _ => counters.lost += 1,

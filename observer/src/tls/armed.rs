@@ -81,6 +81,10 @@ pub struct ArmedFiles {
     seen: HashMap<(u64, u64, u64), State>,
     /// Processes with such a file.
     unknown_processes: HashSet<u32>,
+    /// Processes of which a connection stayed closed, and whether they have nothing that is armed.
+    closed: HashMap<u32, bool>,
+    /// Their programs, each of which was said once.
+    said: HashSet<Executable>,
     /// Armed files that nobody maps, and for how many sweeps.
     unused: HashMap<Executable, u32>,
     counts: Arc<ArmedCounts>,
@@ -109,6 +113,8 @@ impl ArmedFiles {
             unknown: HashSet::new(),
             seen: HashMap::new(),
             unknown_processes: HashSet::new(),
+            closed: HashMap::new(),
+            said: HashSet::new(),
             unused: HashMap::new(),
             counts,
             is_full: false,
@@ -150,6 +156,7 @@ impl ArmedFiles {
         let path = thread_group::folder(&self.proc, pid).join("exe");
         let Ok(file) = File::open(&path) else { return };
         self.unknown_processes.remove(&pid);
+        self.closed.remove(&pid);
         let name = fs::read_link(&path).unwrap_or_default();
         let state = self.look_at(pid, &path, &file, name.as_os_str());
         self.note(pid, state);
@@ -202,6 +209,47 @@ impl ArmedFiles {
         self.count();
     }
 
+    /// A connection of a process stayed closed, as nobody told a secret of it. A program that has nothing armed is said, once:
+    /// Java's own library is no file that could be known.
+    pub fn stays_closed(&mut self, pid: u32) {
+        if self.closed.contains_key(&pid) || self.closed.len() >= MOST_MAPPINGS {
+            return;
+        }
+        self.look_at_process(pid);
+        let has_armed = mapped::of_process(&self.proc, pid)
+            .iter()
+            .any(|mapped| self.seen.get(&mapped.file) == Some(&State::Armed));
+        let path = thread_group::folder(&self.proc, pid).join("exe");
+        let (Ok(file), Ok(name)) = (File::open(&path), fs::read_link(&path)) else {
+            return;
+        };
+        self.closed.insert(pid, !has_armed);
+        if has_armed {
+            // Its handshake was before its breakpoint, or was missed.
+            return;
+        }
+        if self.said.len() < MOST_FILES
+            && let Some(executable) = Executable::of(&file)
+            && self.said.insert(executable)
+        {
+            tracing::info!(
+                pid,
+                "TLS in {} is not read: it has no library that is known to tell its secrets",
+                name.display()
+            );
+        }
+        self.note(pid, State::Unknown);
+    }
+
+    /// Keeps of those of which a connection stayed closed what is still there, and has nothing armed: what has some may have
+    /// loaded it only lately, and is looked at again.
+    fn forget_closed(&mut self, captured: &[u32]) {
+        let captured: HashSet<&u32> = captured.iter().collect();
+        self.closed
+            .retain(|pid, has_none| *has_none && captured.contains(pid));
+        self.unknown_processes.extend(self.closed.keys());
+    }
+
     /// Takes back what was told of a file.
     fn untell(&mut self, executable: &Executable) {
         if let Some(points) = self.told.remove(executable) {
@@ -214,12 +262,12 @@ impl ArmedFiles {
     pub fn sweep(&mut self, is_captured: impl Fn(u32) -> bool) {
         self.seen.clear();
         self.unknown_processes.clear();
+        let mut captured = self.pids();
+        captured.retain(|pid| is_captured(*pid));
+        self.forget_closed(&captured);
         let standing = self.standing();
         let (mut files, mut processes) = (HashMap::new(), Vec::new());
-        for pid in self.pids() {
-            if !is_captured(pid) {
-                continue;
-            }
+        for pid in captured {
             for mapped in mapped::of_process(&self.proc, pid) {
                 processes.push((pid, mapped.file));
                 files.entry(mapped.file).or_insert(mapped);

@@ -11,8 +11,8 @@ use sha2::{Digest, Sha256};
 
 use crate::{command, debian, workspace};
 
-/// Programs that the tests start, and the Debian package of each.
-const PROGRAMS: [(&str, &str); 18] = [
+/// Programs that the tests start, or files that they need, and the Debian package of each.
+const PROGRAMS: [(&str, &str); 22] = [
     ("ab", "apache2-utils"),
     ("apache2", "apache2-bin"),
     ("bpftool", "bpftool"),
@@ -24,6 +24,10 @@ const PROGRAMS: [(&str, &str); 18] = [
     ("nsenter", "util-linux"),
     ("node", "nodejs"),
     ("openssl", "openssl"),
+    ("javac", "default-jdk-headless"),
+    ("php", "php-cli"),
+    ("/var/lib/dpkg/info/php-curl.list", "php-curl"),
+    ("/var/lib/dpkg/info/postgresql.list", "postgresql"),
     ("puma", "puma"),
     ("python3", "python3"),
     ("setpriv", "util-linux"),
@@ -33,7 +37,18 @@ const PROGRAMS: [(&str, &str); 18] = [
     ("wrk", "wrk"),
 ];
 
-/// Installs what is missing and returns the folder with what is not Debian's: `venv/` and `go_server`.
+/// Packages of Debian 11: Python and what it needs that Debian 12 has in other versions.
+const BULLSEYE: [&str; 6] = [
+    "libffi7",
+    "libmpdec3",
+    "libpython3.9-minimal",
+    "libpython3.9-stdlib",
+    "libssl1.1",
+    "python3.9-minimal",
+];
+
+/// Installs what is missing and returns the folder with what is not Debian's: `venv/`, `go_server`, `rustls_ring`,
+/// `rustls_aws_lc`, and `bullseye/` where Debian's archive still has that suite.
 ///
 /// # Errors
 /// When something can't be installed; its own client's message says why.
@@ -43,6 +58,8 @@ pub(crate) fn prepare() -> Result<PathBuf> {
     fs::create_dir_all(&folder)?;
     prepare_python(&folder)?;
     prepare_go_server(&folder)?;
+    prepare_rustls(&folder)?;
+    prepare_old_python(&folder)?;
     Ok(folder)
 }
 
@@ -74,6 +91,63 @@ fn prepare_python(folder: &Path) -> Result<()> {
 fn prepare_go_server(folder: &Path) -> Result<()> {
     let sources = workspace::root().join("tests/programs/go_server");
     build_go(folder, "go_server", &sources)
+}
+
+/// The service on rustls, with each of the two libraries that do its cryptography: `rustls_ring` and `rustls_aws_lc`. It has
+/// versions of its own, so that none of them is built into the daemon.
+fn prepare_rustls(folder: &Path) -> Result<()> {
+    let sources = workspace::root().join("tests/programs/rustls");
+    let inputs = ["Cargo.toml", "Cargo.lock", "src/main.rs"].map(|name| sources.join(name));
+    let inputs: Vec<&Path> = inputs.iter().map(PathBuf::as_path).collect();
+    let target = folder.join("rustls-target");
+    for feature in ["ring", "aws-lc"] {
+        let name = format!("rustls_{}", feature.replace('-', "_"));
+        once(folder, &name, &inputs, || {
+            command::run(
+                workspace::cargo()
+                    .args([
+                        "build",
+                        "--locked",
+                        "--features",
+                        feature,
+                        "--manifest-path",
+                    ])
+                    .arg(sources.join("Cargo.toml"))
+                    .arg("--target-dir")
+                    .arg(&target),
+            )?;
+            let built = target.join("debug/rustls-service");
+            fs::copy(&built, folder.join(&name))
+                .with_context(|| format!("copying {}", built.display()))?;
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
+
+/// Python 3.9 with OpenSSL 1.1.1, as Debian 11 had them, in a root of their own. Without it the tests that want it say so.
+fn prepare_old_python(folder: &Path) -> Result<()> {
+    let root = folder.join("bullseye");
+    let unpacked = once(folder, "bullseye", &[], || {
+        if root.exists() {
+            fs::remove_dir_all(&root)?;
+        }
+        let apt =
+            debian::PrivateApt::of_suite(&workspace::target().join("apt-bullseye"), "bullseye")?;
+        let mut parts = Vec::new();
+        for package in BULLSEYE {
+            parts.push(apt.unpack(package, None)?);
+        }
+        fs::create_dir_all(&root)?;
+        for part in parts {
+            command::run(Command::new("cp").arg("-a").arg(part.join(".")).arg(&root))?;
+        }
+        Ok(())
+    });
+    if let Err(error) = unpacked {
+        eprintln!("!!! OpenSSL 1.1.1 is not tested: {error:#}");
+    }
+    Ok(())
 }
 
 /// Builds a Go program of one file into `folder/name`, with the toolchain of the Python environment there.

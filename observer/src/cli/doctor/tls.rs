@@ -192,6 +192,7 @@ fn found_by(found_by: FoundBy) -> String {
         FoundBy::Labels(1) => "by 1 label that it is called with".to_owned(),
         FoundBy::Labels(labels) => format!("by {labels} labels that it is called with"),
         FoundBy::FunctionTable => "by the table of functions".to_owned(),
+        FoundBy::Constants => "by the constants that it names".to_owned(),
     }
 }
 

@@ -19,11 +19,15 @@ const CERTAIN: usize = 3;
 
 /// The one function that is called with the labels.
 pub(super) fn point(image: &Image<'_>, labels: &[LabelString]) -> Result<KeyPoint, Unknown> {
-    let candidates = references::find(image, labels)?;
     let label_at = |address: u64| {
         let index = labels.binary_search_by_key(&address, |label| label.address);
         index.ok().map(|index| labels[index].label)
     };
+    let candidates = references::find(
+        image,
+        |address| label_at(address).is_some(),
+        labels.iter().map(|label| label.address),
+    )?;
     let mut led: BTreeMap<u64, BTreeSet<Label>> = BTreeMap::new();
     let mut size = 0;
     for extent in frames::containing(image, &candidates)? {
@@ -54,7 +58,8 @@ pub(super) fn point(image: &Image<'_>, labels: &[LabelString]) -> Result<KeyPoin
     })
 }
 
-fn decode(image: &Image<'_>, extent: &Range<u64>) -> Option<Function> {
+/// The function of this extent; none where it is too long, or not all of it is executed.
+pub(super) fn decode(image: &Image<'_>, extent: &Range<u64>) -> Option<Function> {
     let size = extent.end.checked_sub(extent.start)?;
     // What is not executed was not searched: any number of labels may be named there.
     image.code_offset(extent.start)?;

@@ -73,6 +73,12 @@ impl Function {
         calls
     }
 
+    /// Whether an instruction loads an address that `is_wanted`.
+    pub(super) fn loads(&self, is_wanted: impl Fn(u64) -> bool) -> bool {
+        let mut loads = self.instructions.iter().filter_map(load);
+        loads.any(|(address, _)| is_wanted(address))
+    }
+
     /// Whether the function, which begins with the first instruction, reads its third and fourth argument before it calls
     /// anything. (The second may stay where it is, for the function that writes the log.)
     pub(super) fn reads_arguments(&mut self) -> bool {

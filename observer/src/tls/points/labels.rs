@@ -1,5 +1,7 @@
 //! The labels that name secrets (the NSS key log format, RFC 9850), and where they stand in a file.
 
+use std::collections::BTreeSet;
+
 use memchr::memmem::Finder;
 
 use super::{Unknown, segments};
@@ -85,32 +87,50 @@ pub(super) enum End {
     Any,
 }
 
+/// Labels in a file.
+#[derive(Default)]
+pub(super) struct Labels {
+    /// All copies of all labels that end as is wanted.
+    pub(super) strings: Vec<LabelString>,
+    /// Those that stand there, but end otherwise.
+    pub(super) others: BTreeSet<Label>,
+}
+
 /// All copies of all labels in what is only read; in what is executed only where they are nowhere else, as some linkers
 /// put both into one segment.
-pub(super) fn find(image: &Image<'_>, end: End) -> Result<Vec<LabelString>, Unknown> {
-    let found = search(image, end, |segment| {
+pub(super) fn find(image: &Image<'_>, end: End) -> Result<Labels, Unknown> {
+    let mut labels = Labels::default();
+    search(image, end, &mut labels, |segment| {
         !segment.is_writable() && !segment.is_executable()
     })?;
-    if !found.is_empty() {
-        return Ok(found);
+    if labels.strings.is_empty() {
+        search(image, end, &mut labels, |segment| {
+            !segment.is_writable() && segment.is_executable()
+        })?;
     }
-    search(image, end, |segment| {
-        !segment.is_writable() && segment.is_executable()
-    })
+    Ok(labels)
 }
 
 fn search(
     image: &Image<'_>,
     end: End,
+    labels: &mut Labels,
     wanted: impl Fn(&Segment) -> bool,
-) -> Result<Vec<LabelString>, Unknown> {
+) -> Result<(), Unknown> {
     // Two searches find the ten.
     let common = ["CLIENT_RANDOM", "_SECRET"].map(|part| (part, Finder::new(part)));
-    let mut found = Vec::new();
+    let Labels {
+        strings: found,
+        others,
+    } = labels;
     segments::each(image, wanted, |address, bytes| {
         for (part, finder) in &common {
             for at in finder.find_iter(bytes) {
-                for (label, start) in ending(bytes, part, at, end) {
+                for (label, start, ends) in standing(bytes, part, at) {
+                    if end == End::Nul && ends == End::Any {
+                        others.insert(label);
+                        continue;
+                    }
                     let address = address.wrapping_add(start as u64);
                     let offset = image.file_offset(address).ok_or(Unknown::Cut)?;
                     found.push(LabelString {
@@ -127,21 +147,23 @@ fn search(
             return Err(Unknown::TooMany("labels of a key log"));
         }
         Ok(())
-    })?;
-    Ok(found)
+    })
 }
 
-/// The labels one of whose parts stands at a place, with where each begins. (One may be the end of another.)
-fn ending<'a>(
+/// The labels one of whose parts stands at a place, with where each begins and how it ends. (One may be the end of another.)
+fn standing<'a>(
     bytes: &'a [u8],
     part: &'a str,
     at: usize,
-    end: End,
-) -> impl Iterator<Item = (Label, usize)> + 'a {
+) -> impl Iterator<Item = (Label, usize, End)> + 'a {
     Label::ALL.into_iter().filter_map(move |label| {
         let text = label.text();
         let start = at.checked_sub(text.find(part)?)?;
         let behind = bytes.get(start..)?.strip_prefix(text.as_bytes())?;
-        (end == End::Any || behind.first() == Some(&0)).then_some((label, start))
+        let ends = match behind.first() {
+            Some(0) => End::Nul,
+            _ => End::Any,
+        };
+        Some((label, start, ends))
     })
 }

@@ -1,28 +1,26 @@
-//! Which instructions name a label: candidates, found by their bytes alone.
+//! Which instructions name what is looked for: candidates, found by their bytes alone.
 
 use memchr::{memchr_iter, memmem::Finder};
 
-use super::{LabelString, Unknown, segments};
+use super::{Unknown, segments};
 use crate::elf::Image;
 
-/// Most places that may name a label.
+/// Most places that may name it.
 const MOST: usize = 512;
 /// `lea`, behind its REX prefix.
 const LEA: u8 = 0x8d;
 
-/// Addresses of bytes inside of instructions that may load the address of a label. Others are among them: whether an
-/// instruction begins there shows when its function is decoded.
-pub(super) fn find(image: &Image<'_>, labels: &[LabelString]) -> Result<Vec<u64>, Unknown> {
-    let is_label = |address: u64| {
-        labels
-            .binary_search_by_key(&address, |label| label.address)
-            .is_ok()
-    };
-    // A program that is loaded where it says may name addresses as they are: mov $address, %esi.
-    let absolute: Vec<_> = labels
-        .iter()
+/// Addresses of bytes inside of instructions that may load an address that `is_wanted`. Others are among them: whether an
+/// instruction begins there shows when its function is decoded. Those of `absolute` may be named as they are, too.
+pub(super) fn find(
+    image: &Image<'_>,
+    is_wanted: impl Fn(u64) -> bool,
+    absolute: impl Iterator<Item = u64>,
+) -> Result<Vec<u64>, Unknown> {
+    // A program that is loaded where it says may: mov $address, %esi.
+    let absolute: Vec<_> = absolute
         .filter(|_| !image.relocatable)
-        .filter_map(|label| u32::try_from(label.address).ok())
+        .filter_map(|address| u32::try_from(address).ok())
         .map(|address| Finder::new(&address.to_le_bytes()).into_owned())
         .collect();
     let mut found = Vec::new();
@@ -40,7 +38,7 @@ pub(super) fn find(image: &Image<'_>, labels: &[LabelString]) -> Result<Vec<u64>
                 }
                 let distance = i64::from(i32::from_le_bytes([*a, *b, *c, *d]));
                 let place = address.wrapping_add(at as u64);
-                if is_label(place.wrapping_add(6).wrapping_add_signed(distance)) {
+                if is_wanted(place.wrapping_add(6).wrapping_add_signed(distance)) {
                     found.push(place);
                 }
             }
@@ -51,7 +49,7 @@ pub(super) fn find(image: &Image<'_>, labels: &[LabelString]) -> Result<Vec<u64>
             found.sort_unstable();
             found.dedup();
             if found.len() > MOST {
-                return Err(Unknown::TooMany("places that name a label of a key log"));
+                return Err(Unknown::TooMany("places that name what is looked for"));
             }
             Ok(())
         },

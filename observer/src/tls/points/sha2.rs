@@ -1,6 +1,14 @@
 //! The block functions of SHA-2, for libraries that tell no labels (rustls).
+//!
+//! ring, aws-lc, OpenSSL and BoringSSL have them from one source, OpenSSL's `sha512-x86_64.pl`, and with them its tables of
+//! round constants, which no other implementation has in this form: each row of 16 bytes stands there twice. So what names such a table
+//! is a block function of three arguments, in a stripped file, too.
 
-use super::{FoundBy, KeyPoint, Kind};
+use std::ops::Range;
+
+use memchr::memmem::Finder;
+
+use super::{FoundBy, KeyPoint, Kind, Unknown, calls, frames, references, segments};
 use crate::elf::Image;
 
 /// Names of OpenSSL's assembly, which ring and aws-lc use with a prefix of their own and several endings
@@ -15,6 +23,93 @@ const ENDINGS: [&str; 8] = [
 ];
 /// Most of them.
 const MOST: usize = 16;
+
+/// Bytes of a row of a table.
+const ROW: usize = 16;
+/// A table's first rows, its bytes in all, and whose it is.
+const TABLES: [([u64; 4], u64, Kind); 2] = [
+    (
+        // Eight words of 32 bits, the lower one first.
+        [
+            0x7137_4491_428a_2f98,
+            0xe9b5_dba5_b5c0_fbcf,
+            0x59f1_11f1_3956_c25b,
+            0xab1c_5ed5_923f_82a4,
+        ],
+        2 * 64 * 4,
+        Kind::Sha256Blocks,
+    ),
+    (
+        [
+            0x428a_2f98_d728_ae22,
+            0x7137_4491_23ef_65cd,
+            0xb5c0_fbcf_ec4d_3b2f,
+            0xe9b5_dba5_8189_dbbc,
+        ],
+        2 * 80 * 8,
+        Kind::Sha512Blocks,
+    ),
+];
+
+/// All block functions by the tables that they name; none where there are too many.
+pub(super) fn by_tables(image: &Image<'_>) -> Result<Vec<KeyPoint>, Unknown> {
+    let mut points: Vec<KeyPoint> = Vec::new();
+    for (rows, size, kind) in TABLES {
+        let tables = tables(image, rows, size)?;
+        if tables.is_empty() {
+            continue;
+        }
+        let is_inside =
+            |address: u64| -> bool { tables.iter().any(|table| table.contains(&address)) };
+        let candidates = references::find(image, is_inside, std::iter::empty())?;
+        for extent in frames::containing(image, &candidates)? {
+            let Some(offset) = calls::decode(image, &extent)
+                .filter(|function| function.loads(is_inside))
+                .and_then(|_| image.code_offset(extent.start))
+            else {
+                continue;
+            };
+            points.push(KeyPoint {
+                kind,
+                offset,
+                address: extent.start,
+                found_by: FoundBy::Constants,
+            });
+        }
+    }
+    if points.len() > MOST {
+        return Err(Unknown::TooMany("block functions of SHA-2"));
+    }
+    points.sort_unstable_by_key(|point| point.address);
+    points.dedup_by_key(|point| point.address);
+    Ok(points)
+}
+
+/// Where the tables stand that begin with these rows.
+fn tables(image: &Image<'_>, rows: [u64; 4], size: u64) -> Result<Vec<Range<u64>>, Unknown> {
+    let plain: Vec<u8> = rows.iter().flat_map(|part| part.to_le_bytes()).collect();
+    let doubled: Vec<u8> = plain
+        .chunks(ROW)
+        .flat_map(|row| [row, row].concat())
+        .collect();
+    let finder = Finder::new(&doubled);
+    let mut found = Vec::new();
+    segments::each(
+        image,
+        |segment| !segment.is_writable(),
+        |address, bytes| {
+            for at in finder.find_iter(bytes) {
+                let start = address.wrapping_add(at as u64);
+                found.push(start..start.saturating_add(size));
+            }
+            if found.len() > MOST {
+                return Err(Unknown::TooMany("tables of SHA-2"));
+            }
+            Ok(())
+        },
+    )?;
+    Ok(found)
+}
 
 /// All block functions that have symbols; none where there are too many.
 pub(super) fn points(image: &Image<'_>) -> Vec<KeyPoint> {

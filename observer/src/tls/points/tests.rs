@@ -1,6 +1,7 @@
 //! The search in a library made for it, whole and damaged.
 
 use std::{
+    fs,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -110,6 +111,35 @@ fn this_program_has_block_functions_and_no_labels_of_c() {
             .iter()
             .all(|point| point.found_by == FoundBy::Symbol)
     );
+}
+
+#[test]
+fn without_symbols_the_same_block_functions_are_found_by_their_constants() {
+    let place = |points: &KeyPoints| -> Vec<(u64, Kind)> {
+        let points = points.points.iter();
+        points.map(|point| (point.offset, point.kind)).collect()
+    };
+    let mut bytes = fs::read("/proc/self/exe").unwrap();
+    let by_symbols = find(&made::file(&bytes)).unwrap();
+    // No sections: neither symbols nor names are left (e_shoff, e_shnum).
+    bytes[40..48].fill(0);
+    bytes[60..62].fill(0);
+    let found = find(&made::file(&bytes)).unwrap();
+    assert_eq!(place(&found), place(&by_symbols));
+    assert!(
+        found
+            .points
+            .iter()
+            .all(|point| point.found_by == FoundBy::Constants)
+    );
+    // What says nothing of TLS is left alone: these texts are in the file for this program's own use.
+    for part in ["_SECRET", "CLIENT_RANDOM"] {
+        let places: Vec<usize> = memchr::memmem::find_iter(&bytes, part).collect();
+        for at in places {
+            bytes[at] = b'?';
+        }
+    }
+    assert_eq!(find(&made::file(&bytes)), Err(Unknown::NoLabels));
 }
 
 /// A point that a damaged file gives is still where a function begins, as far as the file says.

@@ -217,6 +217,7 @@ fn a_connection_whose_secrets_never_come_is_left_alone_and_counted() {
             assert!(kernel.seen.exchanges.is_empty());
             let counters = kernel.shard.counters().tls;
             assert_eq!((counters.connections, counters.no_key), (1, 1));
+            assert_eq!(kernel.seen.closed.len(), 1);
             assert_eq!((counters.connections_read, counters.handshakes), (0, 0));
             assert_eq!(kernel.shard.kept_ciphertext(), 0);
             assert_eq!(kernel.seen.modes, [(kernel.key(), shape::IGNORE)]);
