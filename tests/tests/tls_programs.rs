@@ -214,13 +214,25 @@ fn openssl_1_1_1_at_both_ends() {
     }
 }
 
-/// The other end tells nothing that both could be read by: each is rustls.
+/// The other end tells nothing that both could be read by: both are rustls.
 fn assert_rustls(environment: &Environment, cryptography: &str) {
-    let certificate = Certificate::new();
-    let program = environment.rustls(cryptography);
-    for version in ["1.3", "1.2"] {
-        let server = Server::rustls(&program, &certificate);
-        let mut client = certificate.reqwest(&program, version, &server, &paths_and_uploads());
+    let (certificate, folder) = (Certificate::new(), Folder::new());
+    let whole = environment.rustls(cryptography);
+    // As it is released: without symbols.
+    let stripped = folder.path().join("stripped");
+    let strip = Command::new("strip")
+        .arg("-o")
+        .args([&stripped, &whole])
+        .status();
+    assert!(strip.unwrap().success());
+    for (program, version) in [
+        (&whole, "1.3"),
+        (&whole, "1.2"),
+        (&stripped, "1.3"),
+        (&stripped, "1.2"),
+    ] {
+        let server = Server::rustls(program, &certificate);
+        let mut client = certificate.reqwest(program, version, &server, &paths_and_uploads());
         Seen::of(environment, &server, &mut client).assert_joined();
     }
 }
@@ -231,6 +243,14 @@ fn rustls_and_reqwest_with_ring() {
         return;
     };
     assert_rustls(&environment, "ring");
+}
+
+#[test]
+fn rustls_and_reqwest_with_aws_lc() {
+    let Some(environment) = Environment::enter() else {
+        return;
+    };
+    assert_rustls(&environment, "aws_lc");
 }
 
 /// What curl gets from a proxy of this name that asks an nginx: four spans for each answer, both ends of each hop in one trace.
