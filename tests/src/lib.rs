@@ -35,7 +35,7 @@ pub use client::{Answer, Client, get};
 pub use environment::Environment;
 pub use folder::Folder;
 pub use hosts::{Host, Hosts};
-pub use loaded::{Counting, loaded};
+pub use loaded::{Counting, InKernel, left_in_kernel};
 pub use observer::{Observer, Refused, refused, tier};
 pub use page::Page;
 pub use programs::{nginx, nginx_with};

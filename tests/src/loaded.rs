@@ -32,24 +32,31 @@ impl Drop for Counting {
     }
 }
 
-/// Ids of what the kernel has loaded: `prog`, `map` or `link`.
+/// What a daemon has in the kernel: kinds (`prog`, `map`, `link`) and ids. Other daemons on the machine have their own.
+pub type InKernel = BTreeSet<(&'static str, u64)>;
+
+/// Those of them that the kernel still has.
 ///
 /// # Panics
 /// When bpftool is missing or not allowed to look.
-pub fn loaded(kind: &str) -> BTreeSet<u64> {
-    let output = Command::new("bpftool")
-        .args(["-j", kind, "show"])
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{output:?}");
-    let list: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    let ids = list
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|one| one["id"].as_u64().unwrap());
-    ids.collect()
+pub fn left_in_kernel(of: &InKernel) -> InKernel {
+    let ids = |kind: &'static str| {
+        let output = Command::new("bpftool")
+            .args(["-j", kind, "show"])
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
+        let list: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        let list = list.as_array().cloned().unwrap_or_default();
+        let ids = list.into_iter().filter_map(|one| one["id"].as_u64());
+        ids.map(|id| (kind, id)).collect::<InKernel>()
+    };
+    let all = KINDS.iter().flat_map(|(kind, _)| ids(kind)).collect();
+    of & &all
 }
+
+/// Kinds of what is in the kernel, and what a descriptor says of its own.
+const KINDS: [(&str, &str); 3] = [("prog", "prog_id"), ("map", "map_id"), ("link", "link_id")];
 
 impl Observer {
     /// How often the daemon's program of this name has run while the kernel counted.
@@ -83,6 +90,16 @@ impl Observer {
         let mut lookup = Command::new("bpftool");
         lookup.args(["-j", "map", "lookup", "id", &map, "key"]);
         lookup.args(key).output().unwrap().status.success()
+    }
+
+    /// What it has in the kernel now.
+    pub fn in_kernel(&self) -> InKernel {
+        let said = self.descriptors();
+        let said = said.iter().flat_map(|text| {
+            let ids = KINDS.iter();
+            ids.filter_map(|(kind, name)| Some((*kind, field(text, name)?)))
+        });
+        said.collect()
     }
 
     /// What the kernel says of each of the daemon's descriptors.

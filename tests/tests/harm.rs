@@ -5,7 +5,9 @@ use std::io::Write;
 use std::net::Shutdown;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use observer_tests::{Client, Environment, Folder, Observer, Server, get, loaded, until};
+use observer_tests::{
+    Client, Environment, Folder, InKernel, Observer, Server, get, left_in_kernel, until,
+};
 
 #[test]
 fn killing_the_daemon_under_load_fails_no_request_and_leaves_nothing_behind() {
@@ -14,7 +16,7 @@ fn killing_the_daemon_under_load_fails_no_request_and_leaves_nothing_behind() {
     };
     let folder = Folder::new();
     let server = Server::nginx(&folder);
-    let before = (loaded("prog"), loaded("map"));
+    let mut all = InKernel::new();
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
         for _ in 0..4 {
@@ -29,18 +31,19 @@ fn killing_the_daemon_under_load_fails_no_request_and_leaves_nothing_behind() {
         for _ in 0..3 {
             let observer = Observer::watch(&environment, &server);
             observer.page_with_some();
+            let its = observer.in_kernel();
             assert!(
-                loaded("prog").len() > before.0.len(),
+                its.iter().any(|(kind, _)| *kind == "prog"),
                 "no program is loaded"
             );
+            all.extend(its);
             observer.kill();
         }
         stop.store(true, Ordering::Relaxed);
     });
     // The kernel frees them after a grace period.
     until("programs and maps of the daemon are gone", || {
-        let left = (&loaded("prog") - &before.0).len() + (&loaded("map") - &before.1).len();
-        (left == 0).then_some(())
+        left_in_kernel(&all).is_empty().then_some(())
     });
 }
 
