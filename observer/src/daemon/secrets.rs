@@ -33,8 +33,8 @@ use crate::{
 const PULSE: Duration = Duration::from_secs(10);
 /// Longest wait.
 const PATIENCE: Duration = Duration::from_millis(250);
-/// How long others may come behind the first. A shard holds what waits for a secret a hundred times longer.
-const BURST: Duration = Duration::from_millis(5);
+/// How long others may come behind the first. What waits for a secret is kept meanwhile.
+const BURST: Duration = Duration::from_millis(1);
 /// Secrets that may wait for a shard.
 const QUEUE: usize = 4096;
 

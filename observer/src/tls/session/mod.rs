@@ -24,11 +24,12 @@ use self::{
 };
 use crate::{exchange::Call, protocol::tls::Tls};
 
-/// Ciphertext of a connection that waits for its key, bytes.
-const WAITING: usize = 96 * 1024;
+/// Ciphertext of a connection that waits for its key, bytes. A key comes some 10 ms after its handshake, in which a connection on this
+/// host may have dozens of requests and answers; all connections together have a bound of their own.
+const WAITING: usize = 1024 * 1024;
 /// Ciphertext that waits whole. Of longer records behind it, ends alone wait: a large upload may come before its key, and what it
 /// begins with tells what it is.
-const WAITING_WHOLE: usize = 64 * 1024;
+const WAITING_WHOLE: usize = 768 * 1024;
 /// Records up to so many bytes wait whole wherever they stand.
 const SHORT: usize = 512;
 /// Of others, the first bytes, which hold TLS 1.2's nonce, and the last ones.
