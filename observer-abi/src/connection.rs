@@ -93,7 +93,14 @@ pub mod tls {
     pub const HELLO: u16 = 1 << 6;
     /// The handshake there went on as application data: TLS 1.3, whose servers send session tickets behind it.
     pub const TICKETS: u16 = 1 << 7;
+    /// The call that begins it is still to be taken.
+    pub const BEGINS: u16 = 1 << 8;
+    /// It is no TLS yet, and what the client asked last may be that it becomes so.
+    pub const MAY_FOLLOW: u16 = 1 << 9;
 }
+
+/// Set in [`Direction::runs`] where TLS began in the connection's middle: runs count from 1 again then, and are more than before.
+pub const UPGRADED: u32 = 1 << 31;
 
 /// One direction of a connection. Positions are stream offsets in bytes, 64 bit; for TCP they are the protocol's
 /// own sequence numbers less the initial one, for Unix sockets a count from the first byte seen.
@@ -117,7 +124,7 @@ pub struct Direction {
     pub announced: u64,
     /// Bytes of the current run that went to the ring.
     pub shipped: u32,
-    /// Runs begun, counted from 1.
+    /// Runs begun, counted from 1; see [`UPGRADED`].
     pub runs: u32,
 }
 plain!(Direction, 64);

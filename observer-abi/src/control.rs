@@ -14,13 +14,15 @@ pub mod shape {
     pub const FULL: u8 = 3;
     /// Nothing: bulk data and protocols that observer does not read.
     pub const IGNORE: u8 = 4;
-    /// Nothing, but whose bytes they are is followed: TLS. Set by the kernel only.
+    /// Nothing, but whose bytes they are is followed: TLS. Set by the kernel only; the daemon says so of connections whose
+    /// [`RECORDS`] it no longer reads.
     pub const OPAQUE: u8 = 5;
     /// The first bytes of each run, as [`HEAD`], and behind them the last [`TAIL`](crate::record::TAIL) of each call, so the run's
     /// last, too.
     pub const HEAD_TAIL: u8 = 6;
     /// TLS records: of each its header, and what [`Layout`](crate::frames::Layout) and budget say. Set by the kernel only; whose
-    /// bytes they are is followed as in [`OPAQUE`]. Where the daemon says [`IGNORE`], that alone is left.
+    /// bytes they are is followed as in [`OPAQUE`]. Of what is inside the daemon says this, or [`OPAQUE`]: anything else that it
+    /// said is from before TLS began.
     pub const RECORDS: u8 = 7;
 }
 

@@ -31,6 +31,8 @@ pub mod flag {
     pub const MESSAGE: u8 = 1 << 1;
     /// A connection of the protocol carries several requests at once.
     pub const MULTIPLEXED: u8 = 1 << 2;
+    /// What begins like this may have TLS follow it on the same connection.
+    pub const TLS_FOLLOWS: u8 = 1 << 3;
 }
 
 /// One way in which a message of a protocol begins.

@@ -50,6 +50,9 @@ pub struct Row {
     pub layout: Option<&'static Layout>,
     /// Bytes at the beginning of what fits that come before its first frame.
     pub preface: u8,
+    /// The client asks for something else on the same connection, which may be TLS. (Where the protocol is not known, TLS may begin
+    /// behind anything.)
+    pub tls_follows: bool,
 }
 
 impl Row {
@@ -73,6 +76,7 @@ impl Row {
             message: true,
             layout: None,
             preface: 0,
+            tls_follows: false,
         }
     }
 

@@ -12,7 +12,7 @@ use aya_ebpf::{
     maps::{Array, LruHashMap},
 };
 use observer_abi::{
-    connection::{Connection, Direction, INBOUND, OUTBOUND, flag, role, role_source, transport},
+    connection::{Connection, Direction, INBOUND, OUTBOUND, flag, role, role_source, tls, transport},
     control::{ConnectionControl, MAX_RINGS, shape, told_role},
     process::runtime,
     record::{self, MAX_PAYLOAD, RecordHeader, RunData, TAIL},
@@ -117,6 +117,15 @@ pub(crate) extern "C" fn capture_data(slot: u32) -> u32 {
         if (*entry).shape == shape::RECORDS {
             return records::records_moved(slot, opaque::opaque_looked_at(slot));
         }
+        // Before the daemon is asked, who may have said something of what was before.
+        if opaque::may_begin(entry, call) && opaque::opaque_begun(slot) != 0 {
+            if (*entry).shape == shape::RECORDS {
+                return BEGUN;
+            }
+            opaque::opaque_opened(slot, opaque::opaque_looked_at(slot));
+            account(entry, &raw mut (*entry).directions[usize::from(!inbound)], call, 0);
+            return 0;
+        }
         let this: *mut _ = &raw mut (*entry).directions[usize::from(!inbound)];
         let that: *const _ = &raw const (*entry).directions[usize::from(inbound)];
         let that_seen = if (*that).announced > (*that).end { (*that).announced } else { (*that).end };
@@ -165,14 +174,6 @@ pub(crate) extern "C" fn capture_data(slot: u32) -> u32 {
         let tail = if u64::from(copied) < length && !framed { buffer::read_tail(slot, (*this).tail) } else { 0 };
 
         if opens {
-            if opaque::may_begin(entry, call) && opaque::opaque_begun(slot, copied) != 0 {
-                if (*entry).shape == shape::RECORDS {
-                    return BEGUN;
-                }
-                opaque::opaque_opened(slot, opaque::opaque_looked_at(slot));
-                account(entry, this, call, 0);
-                return 0;
-            }
             let opened = &raw mut (*scratch).opened;
             (*opened).previous_end = (*this).end;
             (*opened).previous_last_ns = (*this).last_ns;
@@ -529,10 +530,15 @@ pub(crate) extern "C" fn take_control(slot: u32) -> u32 {
         if (*control).generation != (*entry).generation {
             return 0;
         }
+        // What was said before TLS began, or of TLS that is no longer followed.
+        let is_inside = matches!((*control).shape, shape::RECORDS | shape::OPAQUE);
+        if is_inside != ((*entry).shape == shape::RECORDS) {
+            return 0;
+        }
         if (*control).protocol != 0 {
             (*entry).protocol = (*control).protocol;
         }
-        if (*entry).shape == shape::RECORDS {
+        if is_inside {
             records::told(entry, (*control).shape, (*control).protocol);
             return 0;
         }
@@ -638,12 +644,16 @@ pub(crate) extern "C" fn open_run(slot: u32, found: u32) -> u32 {
             // What was taken for a request is none.
             opaque::forget(entry);
         }
+        let requests = connection::is_request((*entry).role, direction);
+        if requests {
+            (*entry).tls = if table::has_tls_follow(found) { tls::MAY_FOLLOW } else { 0 };
+        }
         let caller: Caller = task::caller(call.pid_tgid);
         (*opened).start_ns = caller.process_start;
         (*opened).netns = (*entry).netns;
         (*opened).established_ns = 0;
         (*opened).accepted_ns = 0;
-        if connection::is_request((*entry).role, direction) && table::is_request(found) {
+        if requests && table::is_request(found) {
             let position = call.wire_position(&*entry);
             if (*entry).role == role::CLIENT {
                 context::open_client(call.sock, entry, &caller, position, call.now);

@@ -230,6 +230,26 @@ pub(crate) extern "C" fn frames_step(slot: u32, there: u32, how: u32) -> u64 {
     }
 }
 
+/// TLS begins with the call in the scratch, in the connection's middle: its records are followed from there, and those of the
+/// other direction from where that is.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn frames_upgraded(slot: u32) -> u32 {
+    let Some(scratch) = scratch::at(slot) else { return 0 };
+    // SAFETY: live map values.
+    unsafe {
+        let call = &raw const (*scratch).call;
+        let Some(entry) = connection::of(&*call) else { return 0 };
+        let inbound = (*call).direction == u32::from(INBOUND);
+        let that = &raw const (*entry).directions[usize::from(inbound)];
+        let other = if (*that).announced > (*that).end { (*that).announced } else { (*that).end };
+        let Some(framed) = framed((*call).sock, entry, scratch) else { return 0 };
+        (*framed).walks[INBOUND as usize] = Walk::from(if inbound { (*call).start } else { other });
+        (*framed).walks[OUTBOUND as usize] = Walk::from(if inbound { other } else { (*call).start });
+    }
+    0
+}
+
 /// A run of the call in the scratch opened on a connection whose frames are shipped, with what was `found` (see
 /// [`table::run_begins`]): has its frames followed from here on, where that is not done yet. Where it is not known how they lie,
 /// all is shipped.

@@ -34,6 +34,8 @@ pub(crate) mod begins {
     pub(super) const ENOUGH: u32 = 1 << 18;
     /// A connection carries several at once.
     pub(super) const MULTIPLEXED: u32 = 1 << 19;
+    /// TLS may follow.
+    pub(super) const TLS_FOLLOWS: u32 = 1 << 20;
     /// Where the number of bytes before the first frame is.
     pub(super) const PREFACE: u32 = 24;
 }
@@ -54,6 +56,12 @@ pub(crate) fn sender(found: u32) -> u8 {
 #[inline(always)]
 pub(crate) fn is_multiplexed(found: u32) -> bool {
     found & begins::MULTIPLEXED != 0
+}
+
+/// Whether TLS may follow it.
+#[inline(always)]
+pub(crate) fn has_tls_follow(found: u32) -> bool {
+    found & begins::TLS_FOLLOWS != 0
 }
 
 /// Whether it is a message that a client sends.
@@ -154,6 +162,9 @@ pub(crate) extern "C" fn run_begins(slot: u32, copied: u32, protocol: u32, certa
             }
             if flags & u32::from(flag::MULTIPLEXED) != 0 {
                 found |= begins::MULTIPLEXED;
+            }
+            if flags & u32::from(flag::TLS_FOLLOWS) != 0 {
+                found |= begins::TLS_FOLLOWS;
             }
             return found;
         }

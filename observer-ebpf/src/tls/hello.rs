@@ -80,6 +80,44 @@ pub(crate) unsafe fn is_tls(payload: *const u8, copied: u32) -> bool {
     }
 }
 
+/// The shortest ClientHello in a record, and the longest that fits one.
+const SHORTEST: u64 = 42;
+const LONGEST: u64 = 1 << 14;
+
+/// Whether bytes in a stream's middle are a ClientHello: a record with a message of that type in it, of one length with it, as
+/// long as one can be. `copied` of a call's `length` bytes are there. (OpenSSL and GnuTLS read its first five bytes alone. What
+/// comes behind them is looked at then: [`hello_bytes`].)
+///
+/// # Safety
+/// `payload` is a scratch's.
+#[inline(always)]
+pub(super) unsafe fn is_tls_inside(payload: *const u8, copied: u32, length: u64) -> bool {
+    // SAFETY: as promised.
+    unsafe {
+        let content = pair(payload, 3);
+        let is_record = is_tls(payload, copied) && content >= SHORTEST && content <= LONGEST;
+        if length == HEAD || !is_record {
+            return is_record && u64::from(copied) == HEAD;
+        }
+        u64::from(copied) >= HEAD + MESSAGE && hello_bytes(payload, HEAD) == content
+    }
+}
+
+/// Bytes that are looked at of a message: its head, and a version.
+pub(super) const MESSAGE: u64 = 6;
+
+/// Bytes of the ClientHello that begins there; 0 where none does.
+///
+/// # Safety
+/// As for [`word`].
+#[inline(always)]
+pub(super) unsafe fn hello_bytes(payload: *const u8, at: u64) -> u64 {
+    // SAFETY: as promised.
+    let first = unsafe { word(payload, at) };
+    let is_hello = first >> 56 == CLIENT_HELLO && (first >> 24) & 0xff == 3;
+    if is_hello { 4 + ((first >> 32) & 0xff_ffff) } else { 0 }
+}
+
 /// 1 where the ClientHello in the scratch is whole and offers nothing that could be multiplexed: HTTP/1.1 alone, or no
 /// protocol by name. `without_head` is 1 where the head of its record was read before.
 #[unsafe(no_mangle)]

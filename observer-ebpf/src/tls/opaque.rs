@@ -26,14 +26,16 @@
 //! client, one update a call; at a run's beginning what a request in the open costs, without copy and record.
 
 use observer_abi::{
-    connection::{Connection, INBOUND, OUTBOUND, flag, role, tls, transport},
+    connection::{Connection, INBOUND, OUTBOUND, UPGRADED, flag, role, tls, transport},
     control::shape,
+    detection,
     loss::Counter,
 };
 
 use crate::{
     carry::context::{self, HANDOFF},
     core::{
+        buffer,
         call::Call,
         capture,
         connection,
@@ -50,7 +52,12 @@ use super::{
     hello, server,
 };
 
-/// Whether the call's bytes are the first of a connection's request direction, of which all was seen.
+/// Where a protocol that is not known asks for TLS, it does so within so many bytes of the client's.
+const SOON: u64 = 16 * 1024;
+
+/// Whether the call's bytes may begin TLS: the first of the request direction of a connection of which all was seen. Or later ones
+/// where what is spoken is not known yet (PostgreSQL, MySQL, SMTP and others ask for TLS first), or the client asked for something
+/// else to follow (a proxy, for a tunnel).
 ///
 /// # Safety
 /// `entry` is a live map value.
@@ -59,27 +66,44 @@ pub(crate) unsafe fn may_begin(entry: *const Connection, call: &Call) -> bool {
     let direction = if call.direction == u32::from(INBOUND) { INBOUND } else { OUTBOUND };
     // SAFETY: as promised.
     unsafe {
-        call.start == 0
-            && (*entry).flags & flag::FROM_START != 0
-            && (*entry).shape == shape::PROBE
-            && connection::is_request((*entry).role, direction)
+        if (*entry).flags & flag::FROM_START == 0 || !connection::is_request((*entry).role, direction) {
+            return false;
+        }
+        if call.start == 0 {
+            return (*entry).shape == shape::PROBE;
+        }
+        let may_follow = (*entry).tls & tls::MAY_FOLLOW != 0
+            || ((*entry).protocol == detection::UNKNOWN_PROTOCOL && call.start < SOON);
+        may_follow && (*entry).tcp == transport::TCP
     }
 }
 
-/// Looks at those bytes, `copied` of which lie in the scratch: 1 where the connection is TLS.
+/// Looks at those bytes: 1 where the connection is TLS from here on. The scratch's payload is overwritten.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) extern "C" fn opaque_begun(slot: u32, copied: u32) -> u32 {
+pub(crate) extern "C" fn opaque_begun(slot: u32) -> u32 {
     let Some(scratch) = scratch::at(slot) else { return 0 };
     // SAFETY: live map values.
     unsafe {
         let call = &(*scratch).call;
         let Some(entry) = connection::of(call) else { return 0 };
-        if !hello::is_tls((&raw const (*scratch).payload).cast(), copied) {
+        let payload: *const u8 = (&raw const (*scratch).payload).cast();
+        let length = call.end.wrapping_sub(call.start);
+        let first = buffer::copy_payload(slot, 0, length.min(hello::HEAD + hello::MESSAGE)) as u32;
+        let upgraded = call.start != 0;
+        if !(if upgraded { hello::is_tls_inside(payload, first, length) } else { hello::is_tls(payload, first) }) {
+            return 0;
+        }
+        let copied = buffer::copy_payload(slot, 0, length) as u32;
+        if (*entry).generation != call.generation {
+            // Given to another connection while the bytes were copied.
             return 0;
         }
         // Its end is told, since it was announced.
         (*entry).flags |= flag::ACTIVE;
+        if upgraded {
+            upgrade(entry);
+        }
         (*entry).tls = 0;
         let is_server = (*entry).role == role::SERVER;
         if settings().tls() != 0 && (*entry).tcp == transport::TCP {
@@ -87,17 +111,44 @@ pub(crate) extern "C" fn opaque_begun(slot: u32, copied: u32) -> u32 {
             if hello::hello_offers_turns(slot, copied, 0) != 0 {
                 (*entry).tls = tls::TURNS;
             }
+            (*entry).tls |= tls::BEGINS;
+            if upgraded {
+                frames::frames_upgraded(slot);
+            }
             if !is_server && (*entry).tls & tls::TURNS != 0 {
                 count(Counter::Opaque, 1);
             }
             return 1;
         }
         (*entry).shape = shape::OPAQUE;
+        if upgraded {
+            frames::frames_upgraded(slot);
+        }
         if !is_server && hello::hello_offers_turns(slot, copied, 0) == 0 {
             (*entry).shape = shape::IGNORE;
         }
     }
     1
+}
+
+/// Whatever the connection was, it is so no more: what begins now is its first run.
+#[inline(always)]
+unsafe fn upgrade(entry: *mut Connection) {
+    // SAFETY: as the callers promise; indices are 0 and 1.
+    unsafe {
+        forget(entry);
+        (*entry).context.parent_span_id = [0; 8];
+        (*entry).protocol = detection::UNKNOWN_PROTOCOL;
+        (*entry).flags &= !flag::HEAD_ENDED;
+        let mut index = 0;
+        while index < 2 {
+            let direction = &raw mut (*entry).directions[index];
+            (*direction).runs = UPGRADED;
+            (*direction).other_at_start = u64::MAX;
+            (*direction).shipped = 0;
+            index += 1;
+        }
+    }
 }
 
 /// Such a connection began, and its first records were looked at.
@@ -113,7 +164,7 @@ pub(crate) extern "C" fn opaque_opened(slot: u32, look: u32) -> u32 {
         } else if (*entry).role != role::SERVER && (*entry).shape == shape::OPAQUE {
             count(Counter::Opaque, 1);
             // So that the other end knows that this one tells.
-            client::claim(entry, scratch, 0, 0);
+            client::claim(entry, scratch, (*scratch).call.start, 0);
         }
     }
     0

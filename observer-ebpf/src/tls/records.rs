@@ -15,7 +15,7 @@
 //! Cost: a lookup for the claim, one for the walk and one for the daemon's word a call; what is shipped.
 
 use observer_abi::{
-    connection::{Connection, Direction, INBOUND, flag, role, tls},
+    connection::{Connection, Direction, INBOUND, UPGRADED, flag, role, tls},
     context::Context,
     control::shape,
     process::runtime,
@@ -103,7 +103,7 @@ pub(crate) extern "C" fn answer_moved(slot: u32) -> u32 {
         let this: *mut Direction = &raw mut (*entry).directions[usize::from(!inbound)];
         let that: *const Direction = &raw const (*entry).directions[usize::from(inbound)];
         let seen = if (*that).announced > (*that).end { (*that).announced } else { (*that).end };
-        if (*this).runs != 0 && (*this).other_at_start == seen {
+        if (*this).runs & !UPGRADED != 0 && (*this).other_at_start == seen {
             return begins::NOTHING;
         }
         (*this).other_at_start = seen;
@@ -133,18 +133,28 @@ pub(crate) extern "C" fn handshake_moved(slot: u32, look: u32) -> u32 {
         }
         if (*entry).tls & tls::HELLO != 0 {
             (*entry).tls &= !tls::HELLO;
-            let copied = buffer::copy_payload(slot, 0, call.end.wrapping_sub(call.start));
-            if call.start == hello::HEAD && hello::hello_offers_turns(slot, copied as u32, 1) != 0 {
+            let length = call.end.wrapping_sub(call.start);
+            let copied = buffer::copy_payload(slot, 0, length);
+            let this = &raw const (*entry).directions[INBOUND as usize];
+            let begun = (*this).run_start;
+            if (*this).runs & UPGRADED != 0 && copied >= hello::MESSAGE && hello::hello_bytes((&raw const (*scratch).payload).cast(), 0) < length {
+                // It was no hello whose header was read.
+                opaque::give_up(entry);
+                (*entry).shape = shape::IGNORE;
+                return begins::NOTHING;
+            }
+            if call.start == begun.wrapping_add(hello::HEAD) && hello::hello_offers_turns(slot, copied as u32, 1) != 0 {
                 (*entry).tls |= tls::TURNS;
             }
         }
-        if call.start != 0 {
+        if (*entry).tls & tls::BEGINS == 0 {
             return begins::NOTHING;
         }
+        (*entry).tls &= !tls::BEGINS;
         if (*entry).role == role::CLIENT {
             // So that the other end knows that this one tells.
-            client::claim(entry, scratch, 0, 0);
-        } else if call.end == hello::HEAD {
+            client::claim(entry, scratch, call.start, 0);
+        } else if call.end.wrapping_sub(call.start) == hello::HEAD {
             (*entry).tls |= tls::HELLO;
         }
     }
@@ -179,7 +189,7 @@ pub(crate) extern "C" fn records_begin(slot: u32, begins: u32) -> u32 {
             }
             if begins != begins::NOTHING {
                 ((*this).run_start, (*this).first_ns, (*this).shipped) = (call.start, call.now, 0);
-                if begins == begins::REQUEST && (*this).runs == 1 {
+                if begins == begins::REQUEST && (*this).runs & !UPGRADED == 1 {
                     frames::frames_alike(slot, 1);
                 }
             }
@@ -216,7 +226,7 @@ pub(super) unsafe fn may_go_on(entry: *const Connection, slot: u32) -> u32 {
     unsafe {
         let call = &(*scratch).call;
         let this = &raw const (*entry).directions[usize::from(call.direction != u32::from(INBOUND))];
-        if (*entry).shape != shape::RECORDS || (*entry).tls & tls::TICKETS == 0 || (*this).runs != 1 {
+        if (*entry).shape != shape::RECORDS || (*entry).tls & tls::TICKETS == 0 || (*this).runs & !UPGRADED != 1 {
             return goes_on::NO;
         }
         if !matches!(frames::frames_alike(slot, 0), 1..=LONGEST_TICKET) {
@@ -264,7 +274,7 @@ pub(crate) unsafe fn untold(entry: *mut Connection) {
     unsafe { (*entry).tls |= tls::UNTOLD };
 }
 
-/// The daemon says this of what is inside.
+/// The daemon says this of what is inside: one of [`shape::RECORDS`] and [`shape::OPAQUE`].
 ///
 /// # Safety
 /// `entry` is a live map value.
@@ -275,7 +285,7 @@ pub(crate) unsafe fn told(entry: *mut Connection, shape: u8, protocol: u8) {
         if protocol != 0 && (*entry).tls & tls::NOBODYS == 0 && !table::carries_several(protocol) {
             (*entry).tls |= tls::TURNS;
         }
-        if shape == shape::IGNORE {
+        if shape == shape::OPAQUE {
             // From here on its bytes are those of the request that they are for.
             opaque::forget(entry);
             (*entry).tls |= tls::SPOILED;

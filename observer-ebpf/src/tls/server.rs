@@ -2,7 +2,7 @@
 //! are shipped, for a request of its own whose parent that is.
 
 use observer_abi::{
-    connection::{Connection, INBOUND, OUTBOUND, flag, tls},
+    connection::{Connection, INBOUND, OUTBOUND, UPGRADED, flag, tls},
     context::{Handoff, claim, method},
     control::shape,
     loss::Counter,
@@ -212,7 +212,7 @@ pub(crate) extern "C" fn parent(slot: u32, first: u64, opens: u32) -> u32 {
 #[inline(always)]
 unsafe fn only_tickets(entry: *const Connection) -> bool {
     // SAFETY: as the callers promise.
-    unsafe { (*entry).tls & tls::TICKETS != 0 && (*entry).directions[INBOUND as usize].runs == 1 }
+    unsafe { (*entry).tls & tls::TICKETS != 0 && (*entry).directions[INBOUND as usize].runs & !UPGRADED == 1 }
 }
 
 /// A server's turn begins with a request of its own, of which the other end said what [`parent`] has `found`. One of [`begins`].

@@ -2,11 +2,16 @@
 
 use crate::detection::{Row, Sender, Shape, Test};
 
-/// Status lines, then request lines. What a method may be is not listed: any word is one.
+/// Status lines, requests for a tunnel, then request lines. What a method may be is not listed: any word is one.
 pub const ROWS: &[Row] = &[
     Row {
         least: 8,
         ..Row::prefix(b"HTTP/1.", Sender::Server, Shape::Head)
+    },
+    Row {
+        certain: false,
+        tls_follows: true,
+        ..Row::prefix(b"CONNECT ", Sender::Client, Shape::Head)
     },
     Row {
         test: Test::StartLine,
@@ -40,10 +45,25 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_request_for_a_tunnel_may_have_tls_follow_it_and_no_other_has() {
+        let fits = |line: &[u8]| ROWS.iter().find(|row| row.fits(line));
+        let tunnel = fits(b"CONNECT shop.example:443 HTTP/1.1\r\n");
+        assert!(tunnel.is_some_and(|row| row.tls_follows && row.message && !row.certain));
+        assert!(ROWS.iter().filter(|row| row.tls_follows).count() == 1);
+        for other in [
+            &b"CONNECT"[..],
+            b"CONNECTS a:1 HTTP/1.1",
+            b"POST / HTTP/1.1",
+        ] {
+            assert!(fits(other).is_none(), "{other:?}");
+        }
+    }
+
     /// The kernel programs look for a version somewhere in the line, however short the line is.
     #[test]
     fn a_request_is_a_start_line_of_any_length_with_a_version() {
-        let row = &ROWS[1];
+        let row = &ROWS[2];
         assert_eq!((row.test, row.least), (Test::StartLine, 0));
         assert_eq!(row.value, ROWS[0].value);
         assert_eq!(&row.value[..7], b"HTTP/1.");

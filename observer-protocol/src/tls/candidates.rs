@@ -51,6 +51,10 @@ const MOST_USED: usize = 64;
 /// The same of TLS 1.2's master secrets, of which resumptions use old ones again.
 const MOST_USED_MASTERS: usize = 256;
 
+/// Secrets that served both ends of a connection. What passes TLS on without a part in it (a proxy's tunnel, a sidecar) has sockets of
+/// its own with the same records, which show the client's random bytes: only by these are such secrets found again.
+const MOST_RELAYED: usize = 256;
+
 /// What a record may be opened with, and what orders the trials.
 pub(super) struct Wanted<'a> {
     pub(super) labels: &'a [Label],
@@ -77,6 +81,8 @@ pub struct Candidates {
     traffic: VecDeque<Candidate>,
     /// Labelled as TLS 1.2's, or proven to be. Resumptions tell nothing and need the old ones: these are kept longer.
     masters: VecDeque<Candidate>,
+    /// Traffic secrets that served both ends.
+    relayed: VecDeque<Candidate>,
     limits: (usize, usize),
     /// Hashes of those that are kept, with keys of their own, so that a new one is seldom compared.
     known: HashSet<u64>,
@@ -102,6 +108,7 @@ impl Candidates {
         Self {
             traffic: VecDeque::new(),
             masters: VecDeque::new(),
+            relayed: VecDeque::new(),
             limits: (traffic.max(1), masters.max(1)),
             known: HashSet::new(),
             hasher: RandomState::new(),
@@ -160,12 +167,13 @@ impl Candidates {
                 !old
             });
         }
+        self.relayed.retain(|candidate| candidate.at >= traffic);
         unused
     }
 
     /// How many secrets are kept.
     pub fn len(&self) -> usize {
-        self.traffic.len() + self.masters.len()
+        self.traffic.len() + self.masters.len() + self.relayed.len()
     }
 
     /// No secret is kept.
@@ -190,13 +198,16 @@ impl Candidates {
 
     /// The first secret that `open` says to be right. Tried first are those with the client's random, then those of the same
     /// handshake, then those that opened nothing yet, from the eldest on, then some of the others from the youngest on. A traffic
-    /// secret has two ends: behind the second it is wiped.
+    /// secret has two ends: behind the second only who shows the same random bytes is given it.
     pub(super) fn find<T>(
         &mut self,
         wanted: &Wanted<'_>,
         now: u64,
         mut open: impl FnMut(&Secret, &mut Derived) -> Option<T>,
     ) -> Option<Found<T>> {
+        if let Some(found) = self.find_relayed(wanted, now, &mut open) {
+            return Some(found);
+        }
         let masters = wanted.labels.contains(&Label::Master);
         let mut order = Vec::new();
         let lists = [(false, &self.traffic), (true, &self.masters)];
@@ -290,8 +301,45 @@ impl Candidates {
                 && let Some(candidate) = self.traffic.remove(at)
             {
                 self.known.remove(&candidate.fingerprint);
+                if self.relayed.len() >= MOST_RELAYED {
+                    self.relayed.pop_front();
+                }
+                self.relayed.push_back(candidate);
             }
             return Some(found);
+        }
+        None
+    }
+
+    /// The same of those that served both ends.
+    fn find_relayed<T>(
+        &mut self,
+        wanted: &Wanted<'_>,
+        now: u64,
+        open: &mut impl FnMut(&Secret, &mut Derived) -> Option<T>,
+    ) -> Option<Found<T>> {
+        let random = wanted.client_random?;
+        for candidate in self.relayed.iter_mut().rev() {
+            let Candidate { told, secret, .. } = candidate;
+            let fits = told.client_random == Some(random)
+                && candidate.sequence > wanted.after
+                && secret.bytes().len() == wanted.length
+                && told
+                    .label
+                    .is_none_or(|label| wanted.labels.contains(&label));
+            if !fits {
+                continue;
+            }
+            self.trials += 1;
+            if let Some(opened) = open(secret, &mut candidate.derived) {
+                candidate.at = now;
+                return Some(Found {
+                    secret: secret.copy(),
+                    label: told.label,
+                    handshake: told.handshake,
+                    opened,
+                });
+            }
         }
         None
     }

@@ -21,6 +21,8 @@ use crate::{
 
 /// Runs that no protocol knows before a connection that was picked up in its middle is left alone: it may be in a body.
 const MOST_FOREIGN: u32 = 16;
+/// The same of one that was seen from its beginning: mail servers and others say this and that before TLS begins.
+const MOST_FOREIGN_FIRST: u32 = 8;
 
 /// How it is known which end of the connection this is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,9 +45,13 @@ impl Foreign {
     }
 
     /// Both directions have shown that they are not understood.
-    fn is_enough(&self, from_start: bool) -> bool {
+    fn is_enough(&self, from_start: bool, sealed: bool) -> bool {
         let [inbound, outbound] = self.0;
-        let enough = if from_start { 2 } else { MOST_FOREIGN };
+        let enough = match (from_start, sealed) {
+            (true, true) => 2,
+            (true, false) => MOST_FOREIGN_FIRST,
+            (false, _) => MOST_FOREIGN,
+        };
         inbound > 0 && outbound > 0 && inbound.saturating_add(outbound) >= enough
     }
 }
@@ -224,7 +230,7 @@ impl Connection {
 
     fn count_foreign<S: Sink>(&mut self, direction: usize, out: &mut Output<'_, S>) {
         self.foreign.count(direction);
-        if self.foreign.is_enough(self.from_start) && !self.ignored {
+        if self.foreign.is_enough(self.from_start, self.sealed) && !self.ignored {
             out.counters.not_http += 1;
             self.ignore(out);
         }
@@ -233,6 +239,12 @@ impl Connection {
     pub(super) fn ignore<S: Sink>(&mut self, out: &mut Output<'_, S>) {
         self.abandon(out);
         self.ignored = true;
-        out.sink.set_mode(self.ends.key, shape::IGNORE, 0);
+        // Whose the bytes of TLS are is followed all the same.
+        let wanted = if self.sealed {
+            shape::OPAQUE
+        } else {
+            shape::IGNORE
+        };
+        out.sink.set_mode(self.ends.key, wanted, 0);
     }
 }

@@ -19,7 +19,8 @@ use super::{
     StreamConfig,
     connection::{Connection, PATIENCE},
     conversation::Conversation,
-    recognition::RoleSource,
+    direction::Direction,
+    recognition::{Foreign, RoleSource},
 };
 use crate::{
     exchange::{Call, Exchange, Output, Sink, Times, TraceContext},
@@ -42,10 +43,10 @@ impl Connection {
         out: &mut Output<'_, S>,
     ) {
         let direction = usize::from(run.data.header.direction);
-        self.directions[direction].start_run(run.run);
         if !self.sealed {
             self.seal(out);
         }
+        self.directions[direction].start_run(run.run);
         if let Some(session) = &mut self.session {
             session.pass(1 - direction, run.other_end, self.call.time_ns, out.secrets);
             session.set_context(direction, run.data.start, &run.context);
@@ -62,10 +63,10 @@ impl Connection {
         out: &mut Output<'_, S>,
     ) {
         let direction = usize::from(data.header.direction);
-        self.directions[direction].take_frames(payload.len(), data.end - data.start);
         if !self.sealed {
             self.seal(out);
         }
+        self.directions[direction].take_frames(payload.len(), data.end - data.start);
         let Some(session) = &mut self.session else {
             return;
         };
@@ -127,13 +128,14 @@ impl Connection {
     }
 
     fn seal<S: Sink>(&mut self, out: &mut Output<'_, S>) {
+        // Whatever it was until now.
         self.abandon(out);
+        (self.ignored, self.full, self.framed, self.understood) = (false, false, false, false);
+        self.foreign = Foreign::default();
+        self.directions = <[Direction; 2]>::default();
         self.sealed = true;
         self.ends.tls = true;
         out.counters.tls.connections += 1;
-        if self.ignored {
-            return;
-        }
         let client = match (self.role, self.ends.role) {
             (RoleSource::Unknown, _) => None,
             (_, Role::Client) => Some(OUTBOUND),
@@ -239,7 +241,7 @@ impl Connection {
         {
             session.announced = true;
             let number = conversation.number().0;
-            out.sink.set_mode(self.ends.key, shape::FRAMES, number);
+            out.sink.set_mode(self.ends.key, shape::RECORDS, number);
         }
     }
 

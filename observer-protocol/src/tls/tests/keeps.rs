@@ -94,6 +94,48 @@ fn what_opened_a_record_is_another_connections_or_the_other_ends() {
     // and so may one whose random is not known.
     assert_eq!(tried(0, false, 0), [1, 2]);
     assert_eq!(tried(7, true, 2), [2]);
+    // Behind the other end it is only a relay's between them, which passes on the same random.
+    assert_eq!(tried(8, false, 0), [1]);
+    assert_eq!(tried(0, false, 0), [1]);
+    assert_eq!(tried(7, true, 2), [2]);
+    assert_eq!(tried(7, true, 2), [2]);
+    assert_eq!(candidates.len(), 2);
+    assert_eq!(candidates.expire(1, 1), 1);
+    assert!(candidates.is_empty());
+}
+
+#[test]
+fn of_what_relays_may_want_a_bounded_number_is_kept() {
+    let mut candidates = Candidates::new(1000, 10);
+    let wanted = |random: u16| Wanted {
+        labels: &[Label::ServerTraffic],
+        length: 32,
+        client_random: Some(std::array::from_fn(|at| random.to_be_bytes()[at % 2])),
+        handshake: 0,
+        after: 0,
+        fresh: true,
+    };
+    let bytes = |number: u16| -> Secret {
+        let bytes: [u8; 32] = std::array::from_fn(|at| number.to_be_bytes()[at % 2]);
+        Secret::new(&bytes).unwrap()
+    };
+    let find = |candidates: &mut Candidates, number: u16| {
+        let right = bytes(number);
+        let found = candidates.find(&wanted(number), 0, |secret, _| {
+            secret.is(&right).then_some(())
+        });
+        found.is_some()
+    };
+    for number in 0..300 {
+        candidates.add(told(Label::ServerTraffic, 0, 0), bytes(number), 0);
+        assert!(find(&mut candidates, number) && find(&mut candidates, number));
+    }
+    assert_eq!((candidates.len(), candidates.dropped()), (256, 0));
+    let relayed = (0..300).filter(|number| find(&mut candidates, *number));
+    assert_eq!(
+        relayed.collect::<Vec<u16>>(),
+        (44..300).collect::<Vec<u16>>()
+    );
 }
 
 #[test]

@@ -133,6 +133,9 @@ fn row_of(protocol: &ProtocolRows, row: &told::Row) -> Row {
     if protocol.multiplexed {
         flags |= flag::MULTIPLEXED;
     }
+    if row.tls_follows {
+        flags |= flag::TLS_FOLLOWS;
+    }
     Row {
         value: words(row.value),
         mask: words(row.mask),
@@ -202,8 +205,13 @@ mod tests {
             );
         }
         assert_eq!(rows.rows[0].protocol, 7);
-        assert_eq!(rows.rows[1].test, test::START_LINE);
-        assert_eq!(rows.rows[1].value[0].to_be_bytes(), *b"HTTP/1.\0");
+        let follows: Vec<bool> = rows.rows[..3]
+            .iter()
+            .map(|row| row.flags & flag::TLS_FOLLOWS != 0)
+            .collect();
+        assert_eq!(follows, [false, true, false]);
+        assert_eq!(rows.rows[2].test, test::START_LINE);
+        assert_eq!(rows.rows[2].value[0].to_be_bytes(), *b"HTTP/1.\0");
     }
 
     #[test]
@@ -267,12 +275,12 @@ mod tests {
         }];
         let detection =
             detection(&[of(1, http1::ROWS), of(2, FRAMED), of(3, FRAMED)]).expect("there is room");
-        let layouts: Vec<u8> = detection.rows.rows[..4]
+        let layouts: Vec<u8> = detection.rows.rows[1..5]
             .iter()
             .map(|row| row.layout)
             .collect();
         assert_eq!(layouts, [0, 0, 1, 1]);
-        let many: Vec<bool> = detection.rows.rows[..4]
+        let many: Vec<bool> = detection.rows.rows[1..5]
             .iter()
             .map(|row| row.flags & flag::MULTIPLEXED != 0)
             .collect();

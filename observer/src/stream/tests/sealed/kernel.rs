@@ -1,7 +1,7 @@
 //! The kernel at one end of a TLS connection: ships what the programs ship of it.
 
 use observer_abi::{
-    connection::{Connection, INBOUND, OUTBOUND, family, role},
+    connection::{Connection, INBOUND, OUTBOUND, UPGRADED, family, role},
     context::Context,
     control::shape,
     record::{
@@ -48,6 +48,8 @@ pub(super) struct Kernel {
     pub(super) loses: Box<dyn FnMut(usize) -> bool>,
     /// Every record is shipped whole.
     pub(super) all: bool,
+    /// Its bytes are TLS's.
+    sealed: bool,
     /// When each ciphertext byte moved, by direction.
     pub(super) moved: [Vec<u64>; 2],
     /// Which bytes are shipped, by direction, as far as they are known.
@@ -72,6 +74,7 @@ impl Kernel {
             from_start: true,
             loses: Box::new(|_| false),
             all: false,
+            sealed: true,
             moved: Default::default(),
             shipped: Default::default(),
             whole: [0; 2],
@@ -119,6 +122,24 @@ impl Kernel {
     pub(super) fn direction(&self, from: From) -> usize {
         let outbound = (from == From::Client) == (self.role == Role::Client);
         usize::from(if outbound { OUTBOUND } else { INBOUND })
+    }
+
+    /// Something is said before TLS begins, in one call.
+    pub(super) fn in_the_open(&mut self, from: From, bytes: &[u8]) {
+        self.sealed = false;
+        let direction = self.direction(from);
+        self.shipped[direction].extend(bytes.iter().map(|_| true));
+        self.call(direction, bytes);
+    }
+
+    /// TLS begins.
+    pub(super) fn upgrade(&mut self) {
+        self.sealed = true;
+        for direction in &mut self.entry.directions {
+            direction.runs = UPGRADED;
+            direction.other_at_start = u64::MAX;
+            direction.shipped = 0;
+        }
     }
 
     /// Whole records of one end, in calls.
@@ -207,7 +228,9 @@ impl Kernel {
             let sure = !std::mem::take(&mut self.broken[direction]);
             let data = RunData {
                 header: RecordHeader {
-                    flags: header.flags | flag::TLS | if sure { flag::COUNTED } else { 0 },
+                    flags: header.flags
+                        | if self.sealed { flag::TLS } else { 0 }
+                        | if sure { flag::COUNTED } else { 0 },
                     ..header
                 },
                 start: (start + from) as u64,

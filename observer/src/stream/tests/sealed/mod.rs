@@ -220,7 +220,7 @@ fn a_connection_whose_secrets_never_come_is_left_alone_and_counted() {
             assert_eq!(kernel.seen.closed.len(), 1);
             assert_eq!((counters.connections_read, counters.handshakes), (0, 0));
             assert_eq!(kernel.shard.kept_ciphertext(), 0);
-            assert_eq!(kernel.seen.modes, [(kernel.key(), shape::IGNORE)]);
+            assert_eq!(kernel.seen.modes, [(kernel.key(), shape::OPAQUE)]);
             // What comes too late does not help.
             kernel.tell(&wire);
             assert!(kernel.seen.exchanges.is_empty());
@@ -337,7 +337,7 @@ fn another_protocol_inside_is_left_alone_once_the_handshake_is_over() {
     let mut kernel = Kernel::new(Role::Server);
     kernel.tell(&wire);
     kernel.carry(&wire, Cut::Turns);
-    assert_eq!(kernel.seen.modes, [(kernel.key(), shape::IGNORE)]);
+    assert_eq!(kernel.seen.modes, [(kernel.key(), shape::OPAQUE)]);
     assert_eq!(kernel.shard.counters().tls.http2, 1);
     assert!(requests(&kernel).is_empty());
     assert_eq!(handshakes(&kernel).len(), 1);
@@ -354,7 +354,7 @@ fn without_an_agreement_the_first_bytes_tell_the_protocol() {
     kernel.tell(&wire);
     kernel.carry(&wire, Cut::Headers);
     assert_eq!(requests(&kernel).len(), 3);
-    assert_eq!(kernel.seen.modes, [(kernel.key(), shape::FRAMES)]);
+    assert_eq!(kernel.seen.modes, [(kernel.key(), shape::RECORDS)]);
     let mut kernel = Kernel::new(Role::Client);
     let wire = Wire::new(
         &setting,
@@ -365,8 +365,55 @@ fn without_an_agreement_the_first_bytes_tell_the_protocol() {
     );
     kernel.tell(&wire);
     kernel.carry(&wire, Cut::Headers);
-    assert_eq!(kernel.seen.modes, [(kernel.key(), shape::IGNORE)]);
+    assert_eq!(kernel.seen.modes, [(kernel.key(), shape::OPAQUE)]);
     assert_eq!(kernel.shard.counters().not_http, 1);
+}
+
+#[test]
+fn tls_behind_a_tunnels_request_is_read_and_the_tunnel_is_an_exchange_of_its_own() {
+    for version in [&TLS12, &TLS13] {
+        for role in [Role::Client, Role::Server] {
+            let wire = Wire::new(&Setting::of(version), &dialogue());
+            let mut kernel = Kernel::new(role);
+            kernel.tell(&wire);
+            kernel.in_the_open(
+                From::Client,
+                b"CONNECT shop.example:443 HTTP/1.1\r\nHost: shop.example\r\n\r\n",
+            );
+            kernel.in_the_open(From::Server, b"HTTP/1.1 200 Connected\r\n\r\n");
+            let tunnel = &kernel.seen.exchanges[0];
+            let http = tunnel.http().unwrap();
+            assert_eq!((http.status, tunnel.incomplete), (Some(200), None));
+            assert!(!tunnel.tls);
+            // The kernel does not see this in time.
+            assert_eq!(kernel.seen.modes, [(kernel.key(), shape::IGNORE)]);
+            kernel.seen.exchanges.clear();
+            kernel.upgrade();
+            kernel.carry(&wire, Cut::Headers);
+            kernel.close(false);
+            assert_eq!(handshakes(&kernel).len(), 1, "{role:?}");
+            assert_dialogue(&kernel, &format!("{role:?}"));
+            assert_eq!(kernel.seen.modes[1..], [(kernel.key(), shape::RECORDS)]);
+        }
+    }
+}
+
+#[test]
+fn tls_behind_what_no_protocol_knows_is_read() {
+    let wire = Wire::new(&Setting::of(&TLS13), &dialogue());
+    let mut kernel = Kernel::new(Role::Server);
+    for line in ["EHLO shop.example\r\n", "STARTTLS\r\n"] {
+        kernel.in_the_open(From::Server, b"220 ready\r\n");
+        kernel.in_the_open(From::Client, line.as_bytes());
+    }
+    kernel.in_the_open(From::Server, b"220 go ahead\r\n");
+    assert!(kernel.seen.modes.is_empty());
+    kernel.upgrade();
+    kernel.carry(&wire, Cut::Turns);
+    kernel.tell(&wire);
+    kernel.close(false);
+    assert_dialogue(&kernel, "behind SMTP");
+    assert_eq!(kernel.shard.counters().tls.connections_read, 1);
 }
 
 #[test]
@@ -378,7 +425,7 @@ fn one_older_than_observer_is_left_alone_and_counted() {
     for (from, bytes) in wire.turns.iter().rev().take(4).rev() {
         kernel.turn(*from, bytes, Cut::Headers);
     }
-    assert_eq!(kernel.seen.modes, [(kernel.key(), shape::IGNORE)]);
+    assert_eq!(kernel.seen.modes, [(kernel.key(), shape::OPAQUE)]);
     assert_eq!(kernel.shard.counters().tls.no_handshake, 1);
     assert!(kernel.seen.exchanges.is_empty());
 }
