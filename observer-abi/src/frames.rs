@@ -31,6 +31,8 @@ pub mod form {
     /// WebSocket (RFC 6455 section 5.2): seven bits, or 16 or 64 that follow them; the byte's highest bit says that a mask of
     /// four bytes follows.
     pub const WEB_SOCKET: u8 = 2;
+    /// As [`BIG_ENDIAN`]; the byte behind the number says how many bytes follow the content (FastCGI's padding).
+    pub const PADDED: u8 = 3;
 }
 
 /// How the frames of one protocol lie in a stream.
@@ -73,8 +75,14 @@ pub struct Layout {
     pub run: u32,
     /// The longest frame, header and trailer included; 0 for any. A longer one is none.
     pub longest: u32,
+    /// The type of a frame that begins a request, where a connection as a rule has one at a time; 0 where that is not so.
+    pub opens: u8,
+    /// The type of a frame that ends it.
+    pub closes: u8,
+    /// Nothing.
+    pub reserved: [u8; 6],
 }
-plain!(Layout, 16 + 32 + 8 + 24);
+plain!(Layout, 16 + 32 + 8 + 24 + 8);
 
 /// All rows, as the kernel programs have them.
 #[repr(C)]
@@ -85,7 +93,7 @@ pub struct Layouts {
     /// The row of each protocol, by its number, counted from 1; 0 where it has no frames.
     pub of: [u8; 256],
 }
-plain!(Layouts, 80 * MAX_LAYOUTS + 256);
+plain!(Layouts, 88 * MAX_LAYOUTS + 256);
 
 /// How far a direction's frames have been followed.
 #[repr(C)]
@@ -127,10 +135,12 @@ pub struct Framed {
     pub protocol: u32,
     /// The row among the layouts, counted from 0.
     pub layout: u32,
+    /// Requests that frames began and none ended, see [`Layout::opens`].
+    pub requests: u64,
     /// By [`INBOUND`](crate::connection::INBOUND) and [`OUTBOUND`](crate::connection::OUTBOUND).
     pub walks: [Walk; 2],
 }
-plain!(Framed, 16 + 2 * 64);
+plain!(Framed, 24 + 2 * 64);
 
 /// Values of [`Walk::state`].
 pub mod walk {
@@ -236,7 +246,13 @@ pub fn read(layout: &Layout, bytes: [u64; 2], there: u32, settle: impl Fn(u64) -
     if content < counted || content > LONGEST {
         return Header::None;
     }
-    let length = settle(header as u64 + (content - counted) + layout.trailer as u64);
+    let padding = if layout.form == form::PADDED {
+        byte(bytes, (at + layout.width as u32) & 15)
+    } else {
+        0
+    };
+    let trailer = settle(padding + layout.trailer as u64);
+    let length = settle(header as u64 + (content - counted) + trailer);
     if layout.longest != 0 && length > layout.longest as u64 {
         return Header::None;
     }
@@ -257,6 +273,23 @@ pub struct Ships {
 }
 
 impl Layout {
+    /// A frame of this type was seen, in either direction of a connection on which `requests` are open. Returns whether a request
+    /// began with it while another one is.
+    #[inline(always)]
+    pub const fn turn(&self, requests: &mut u64, kind: u8) -> bool {
+        if self.opens == 0 {
+            return false;
+        }
+        if kind == self.opens {
+            *requests += 1;
+            return *requests > 1;
+        }
+        if kind == self.closes && *requests != 0 {
+            *requests -= 1;
+        }
+        false
+    }
+
     /// What is shipped of a frame of `length` bytes, `header` among them, that begins where `left` bytes of the run are to be
     /// shipped, whatever its frames are.
     #[inline(always)]
@@ -560,6 +593,9 @@ mod tests {
         whole_to: 0,
         run: 0,
         longest: 0,
+        opens: 0,
+        closes: 0,
+        reserved: [0; 6],
     };
     /// The length counts itself, behind a type (PostgreSQL).
     const SELF_COUNTING: Layout = Layout {
@@ -594,6 +630,20 @@ mod tests {
         length_at: 3,
         width: 4,
         trailer: 1,
+        ..EMPTY
+    };
+    /// A byte of the header says what follows the content (FastCGI).
+    const PADDED: Layout = Layout {
+        same: 0x01_00_00_00_00_00_00_00,
+        same_mask: 0xff_f0_00_00_00_00_00_ff,
+        header: 8,
+        length_at: 4,
+        width: 2,
+        form: form::PADDED,
+        type_at: 1,
+        longest: 8 + 65_535 + 255,
+        opens: 1,
+        closes: 3,
         ..EMPTY
     };
     const EIGHT: Layout = Layout {
@@ -733,6 +783,16 @@ mod tests {
                 [1, 8, 3]
             ),
             (
+                "padded",
+                PADDED,
+                std::vec![
+                    frame(&[1, 1, 0, 1, 0, 8, 0, 0], 8),
+                    frame(&[1, 4, 0, 1, 1, 2, 6, 0], 258 + 6),
+                    frame(&[1, 5, 0, 1, 0, 0, 255, 0], 255)
+                ],
+                [1, 4, 5]
+            ),
+            (
                 "eight bytes",
                 EIGHT,
                 std::vec![
@@ -856,6 +916,57 @@ mod tests {
             read(&TLS, words(&[23, 3, 3, 0]), 4, |word| word),
             Header::Needs(5)
         );
+    }
+
+    #[test]
+    fn a_padded_frame_is_as_long_as_its_content_and_what_the_byte_behind_the_length_says() {
+        let length = |header: [u8; 8]| match read(&PADDED, words(&header), 8, |word| word) {
+            Header::Frame { length, .. } => Some(length),
+            _ => None,
+        };
+        assert_eq!(length([1, 6, 0, 1, 0, 0, 0, 0]), Some(8));
+        assert_eq!(length([1, 6, 0, 1, 0, 3, 5, 0]), Some(16));
+        assert_eq!(
+            length([1, 6, 0xff, 0xff, 0xff, 0xff, 0xff, 0]),
+            Some(8 + 65_535 + 255)
+        );
+        // Another version, and a byte that is nought in every record.
+        assert_eq!(length([2, 6, 0, 1, 0, 3, 5, 0]), None);
+        assert_eq!(length([1, 6, 0, 1, 0, 3, 5, 1]), None);
+        // Where the form is another, the byte says nothing.
+        let plain = Layout {
+            form: form::BIG_ENDIAN,
+            ..PADDED
+        };
+        assert!(matches!(
+            read(&plain, words(&[1, 6, 0, 1, 0, 3, 5, 0]), 8, |word| word),
+            Header::Frame { length: 11, .. }
+        ));
+    }
+
+    #[test]
+    fn a_request_that_begins_while_another_is_open_is_told() {
+        let (opens, other, closes) = (1, 5, 3);
+        let told = |layout: &Layout, kinds: &[u8]| {
+            let mut requests = 0;
+            let turn = |kind: &u8| layout.turn(&mut requests, *kind);
+            let told: Vec<bool> = kinds.iter().map(turn).collect();
+            (told, requests)
+        };
+        assert_eq!(
+            told(&PADDED, &[opens, other, closes, opens, closes]),
+            (std::vec![false; 5], 0)
+        );
+        // The second, and the third while the second is still open; then all are over.
+        let kinds = [opens, opens, closes, opens, closes, closes, opens];
+        assert_eq!(
+            told(&PADDED, &kinds).0,
+            [false, true, false, true, false, false, false]
+        );
+        // An end whose beginning was not seen.
+        assert_eq!(told(&PADDED, &[closes, opens]), (std::vec![false; 2], 1));
+        let none = Layout { opens: 0, ..PADDED };
+        assert_eq!(told(&none, &[0, opens, opens]), (std::vec![false; 3], 0));
     }
 
     #[test]

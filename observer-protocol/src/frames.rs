@@ -10,6 +10,8 @@ pub enum Form {
     LittleEndian,
     /// WebSocket's (RFC 6455 section 5.2): seven bits, or 16 or 64 that follow them, and a bit that says that a mask follows.
     WebSocket,
+    /// As [`BigEndian`](Self::BigEndian); the byte behind it says how many bytes follow the content (FastCGI).
+    Padded,
 }
 
 /// The frames of one protocol. Places and lengths are bytes.
@@ -46,4 +48,7 @@ pub struct Layout {
     pub begins_whole: bool,
     /// The longest frame, header and trailer included; 0 for any.
     pub longest: u32,
+    /// The types of the frames that begin and end a request, where a connection as a rule has one at a time: the kernel then takes
+    /// a request for what its thread works on, until another one begins before it has ended.
+    pub turns: Option<(u8, u8)>,
 }

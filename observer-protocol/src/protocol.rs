@@ -14,7 +14,7 @@
 //!
 //! A server may speak first (MySQL's greeting): a protocol reads that and says nothing.
 
-use crate::Segment;
+use crate::{Segment, frames::Layout};
 
 /// A protocol's number: as in the kernel programs, stable.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -294,6 +294,11 @@ pub trait Protocol: Sized {
     const NUMBER: Number;
     /// Its exchanges have ids ([`Key::Id`]), else order tells which answer is whose.
     const MULTIPLEXED: bool;
+    /// Several requests are under way on a connection as a rule: none of them is then what the thread that read it works on. Where
+    /// that is the exception, [`turns`](crate::frames::Layout::turns) tells it.
+    const SHARED: bool = Self::MULTIPLEXED;
+    /// How its frames lie, where no row of bytes says so: it is only ever [switched](Steps::switch) to.
+    const LAYOUT: Option<&'static Layout> = None;
     /// What it is called where both ends agree on a protocol within TLS (ALPN, RFC 7301).
     const ALPN: &'static [&'static [u8]] = &[];
     /// What the head of a request says.

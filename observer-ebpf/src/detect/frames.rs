@@ -10,7 +10,7 @@
 
 use aya_ebpf::{macros::map, maps::LruHashMap};
 use observer_abi::{
-    connection::{Connection, INBOUND, OUTBOUND},
+    connection::{Connection, INBOUND, OUTBOUND, role},
     context::Context,
     control::shape,
     frames::{Framed, Layout, Layouts, MAX_HEADER, MAX_LAYOUTS, Step, Walk, walk},
@@ -27,6 +27,7 @@ use crate::{
         scratch::{self, Scratch},
     },
     detect::table,
+    work::reference,
 };
 
 /// Set by the daemon before load.
@@ -195,9 +196,7 @@ pub(crate) extern "C" fn frames_step(slot: u32, there: u32, how: u32) -> u64 {
         if ships && there == 0 && (*call).retry != retry::NO && walk.wants() == (*call).start {
             return said::LATER;
         }
-        // So that the compiler does not take the row for the zeros that it was compiled with.
-        let layout = &raw const LAYOUTS.rows[(*framed).layout as usize & (MAX_LAYOUTS - 1)];
-        let layout = &*(barrier(layout as u64) as *const Layout);
+        let layout = layout_of(framed);
         let words = (&raw const (*scratch).payload).cast::<u64>();
         let bytes = [u64::from_be(words.read_volatile()), u64::from_be(words.add(1).read_volatile())];
         let gaps = walk.gaps;
@@ -217,6 +216,9 @@ pub(crate) extern "C" fn frames_step(slot: u32, there: u32, how: u32) -> u64 {
                 let outbound = (*call).direction == u32::from(OUTBOUND);
                 if how != step::AHEAD {
                     count(if outbound { Counter::FramesSent } else { Counter::FramesReceived }, 1);
+                    if layout.turn(&mut (*framed).requests, kind) {
+                        shared(call);
+                    }
                 }
                 if ships {
                     onwards(walk, call, (*scratch).told)
@@ -318,6 +320,62 @@ pub(crate) extern "C" fn frames_resume(slot: u32) -> u64 {
             return said::LOST;
         }
         onwards(walk, call, told)
+    }
+}
+
+/// Whether the call in the scratch, which goes on with a run, may begin a request with its first frame: 0 or 1. That is so where none
+/// is open. (php-fpm reads the end of a request's body with the next request, on a connection that is kept.)
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn frames_may_turn(slot: u32) -> u32 {
+    let Some(scratch) = scratch::at(slot) else { return 0 };
+    // SAFETY: live map values; a static.
+    unsafe {
+        let call = &raw const (*scratch).call;
+        let Some(framed) = FRAMED.get_ptr_mut((*call).sock) else { return 0 };
+        let layout = layout_of(framed);
+        let walk = &*walk_of(framed, call);
+        let is_its = (*framed).generation == (*call).generation && layout.opens != 0;
+        u32::from(is_its && (*framed).requests == 0 && walk.next == (*call).start && walk.held_bytes == 0)
+    }
+}
+
+/// Whether it does, by the first eight bytes, which lie in the scratch's payload: 0 or 1.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn frames_turns(slot: u32) -> u32 {
+    let Some(scratch) = scratch::at(slot) else { return 0 };
+    // SAFETY: live map values; the payload's room is larger than what is looked at. A static.
+    unsafe {
+        let Some(framed) = FRAMED.get_ptr_mut((*scratch).call.sock) else { return 0 };
+        let layout = layout_of(framed);
+        let first = u64::from_be((&raw const (*scratch).payload).cast::<u64>().read_volatile());
+        let kind = first >> (56 - 8 * (u32::from(layout.type_at) & 7)) & 0xff;
+        u32::from((first ^ layout.same) & layout.same_mask == 0 && kind == u64::from(layout.opens))
+    }
+}
+
+/// How the connection's frames lie.
+#[inline(always)]
+unsafe fn layout_of(framed: *const Framed) -> &'static Layout {
+    // SAFETY: a map value; a static.
+    unsafe {
+        // So that the compiler does not take the row for the zeros that it was compiled with.
+        let layout = &raw const LAYOUTS.rows[(*framed).layout as usize & (MAX_LAYOUTS - 1)];
+        &*(barrier(layout as u64) as *const Layout)
+    }
+}
+
+/// A request began on the call's connection while another one is open: whose a call is that is made then cannot be told.
+#[inline(always)]
+unsafe fn shared(call: *const Call) {
+    // SAFETY: live map values.
+    unsafe {
+        if let Some(entry) = connection::of(&*call) {
+            if (*entry).role == role::SERVER {
+                reference::close(entry);
+            }
+        }
     }
 }
 

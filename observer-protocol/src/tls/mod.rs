@@ -53,4 +53,5 @@ pub const RECORDS: Layout = Layout {
     run: 0,
     begins_whole: true,
     longest: 18_437,
+    turns: None,
 };

@@ -73,6 +73,7 @@ static FRAMES: Layout = Layout {
     run: 0,
     begins_whole: false,
     longest: 1 << 24,
+    turns: None,
 };
 
 /// How its messages begin.

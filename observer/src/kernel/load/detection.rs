@@ -22,6 +22,8 @@ pub struct ProtocolRows {
     pub multiplexed: bool,
     /// Its rows.
     pub rows: &'static [told::Row],
+    /// How its frames lie, where no row says so.
+    pub layout: Option<&'static Layout>,
 }
 
 /// What the kernel programs are told.
@@ -45,24 +47,12 @@ pub(super) fn detection(protocols: &[ProtocolRows]) -> Result<Detection> {
                 "what begins a message of protocol {number} says that its frames are shipped, and not how they lie"
             );
             if let Some(layout) = row.layout {
-                ensure!(
-                    u32::from(layout.header) <= MAX_HEADER,
-                    "a frame's header of {} bytes is longer than the {MAX_HEADER} that the kernel programs look at",
-                    layout.header
-                );
-                let place = layouts.iter().position(|known| known == layout);
-                let place = place.unwrap_or_else(|| {
-                    layouts.push(*layout);
-                    layouts.len() - 1
-                });
-                told.layout = place as u8 + 1;
-                let known = std::mem::replace(&mut of[usize::from(number)], told.layout);
-                ensure!(
-                    known == 0 || known == told.layout,
-                    "the frames of protocol {number} lie in two ways, and the kernel programs follow one"
-                );
+                told.layout = place_of(layout, &mut layouts, &mut of[usize::from(number)], number)?;
             }
             all.push(told);
+        }
+        if let Some(layout) = protocol.layout {
+            place_of(layout, &mut layouts, &mut of[usize::from(number)], number)?;
         }
     }
     ensure!(
@@ -92,6 +82,27 @@ pub(super) fn detection(protocols: &[ProtocolRows]) -> Result<Detection> {
     Ok(detection)
 }
 
+/// The place of a protocol's layout among all, counted from 1; `of` is that protocol's.
+fn place_of(layout: &Layout, all: &mut Vec<Layout>, of: &mut u8, number: u8) -> Result<u8> {
+    ensure!(
+        u32::from(layout.header) <= MAX_HEADER,
+        "a frame's header of {} bytes is longer than the {MAX_HEADER} that the kernel programs look at",
+        layout.header
+    );
+    let place = all.iter().position(|known| known == layout);
+    let place = place.unwrap_or_else(|| {
+        all.push(*layout);
+        all.len() - 1
+    });
+    let place = place as u8 + 1;
+    let known = std::mem::replace(of, place);
+    ensure!(
+        known == 0 || known == place,
+        "the frames of protocol {number} lie in two ways, and the kernel programs follow one"
+    );
+    Ok(place)
+}
+
 fn layout_of(layout: &Layout) -> frames::Layout {
     let mut whole = [0; 4];
     for kind in layout.whole {
@@ -108,6 +119,7 @@ fn layout_of(layout: &Layout) -> frames::Layout {
             Form::BigEndian => frames::form::BIG_ENDIAN,
             Form::LittleEndian => frames::form::LITTLE_ENDIAN,
             Form::WebSocket => frames::form::WEB_SOCKET,
+            Form::Padded => frames::form::PADDED,
         },
         type_at: layout.type_at,
         counted: layout.counted,
@@ -119,6 +131,9 @@ fn layout_of(layout: &Layout) -> frames::Layout {
         whole_to: layout.whole_to,
         run: layout.run,
         longest: layout.longest,
+        opens: layout.turns.map_or(0, |(opens, _)| opens),
+        closes: layout.turns.map_or(0, |(_, closes)| closes),
+        reserved: [0; 6],
     }
 }
 
@@ -180,6 +195,7 @@ mod tests {
             number,
             multiplexed: number == 3,
             rows,
+            layout: None,
         }
     }
 
@@ -287,6 +303,17 @@ mod tests {
         assert_eq!(many, [false, false, false, true]);
         let of = detection.layouts.of;
         assert_eq!((&of[..5], of[255]), (&[0, 0, 1, 1, 0][..], 0));
+    }
+
+    #[test]
+    fn a_protocol_that_is_only_switched_to_has_a_layout_without_a_row() {
+        let switched = ProtocolRows {
+            layout: Some(&tls::RECORDS),
+            ..of(9, &[])
+        };
+        let detection = detection(&[of(1, http1::ROWS), switched]).expect("there is room");
+        assert_eq!(detection.rows.count, http1::ROWS.len() as u64);
+        assert_eq!(detection.layouts.of[9], 1);
     }
 
     #[test]
