@@ -6,9 +6,14 @@
 use crate::{
     b3::parse_b3,
     dns,
+    fastcgi::FastCgi,
     http1::{
         Limits, RequestEvent, RequestKind, RequestParser, ResponseEvent, ResponseParser, Segment,
         detect,
+    },
+    protocol::{
+        End, Input, Joined, Key, Lost, Missing, Next, Open, Progress, Protocol, Reply,
+        Side as Sender, Steps, Switch,
     },
     tls::{Candidates, Event, Label, Reading, Record, Secret, Side, Told, not_after, records},
     trace_context::{TraceParent, join_trace_state, parse_traceparent},
@@ -171,6 +176,182 @@ fn offer(
     reading.record(from, record, candidates, now, &mut say);
     reading.expire(now.saturating_sub(10), candidates, now, &mut say);
     assert!(reading.held() <= HELD, "too much waits");
+}
+
+/// A connection of FastCGI, see [`conversation`].
+pub fn fastcgi(data: &[u8]) {
+    conversation::<FastCgi>(data);
+}
+
+/// What a protocol says, as text.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Said {
+    /// One step a line, the switch last: what is said behind it is not taken.
+    pub steps: Vec<String>,
+    switched: bool,
+    open: Vec<(Key, u64)>,
+}
+
+impl Said {
+    fn say(&mut self, step: String) {
+        if !self.switched {
+            self.steps.push(step);
+        }
+    }
+}
+
+impl<P> Steps<P> for Said
+where
+    P: Protocol,
+    for<'a> P::Request<'a>: std::fmt::Debug,
+    for<'a> P::Response<'a>: std::fmt::Debug,
+{
+    fn open(&mut self, open: Open<P::Request<'_>>) {
+        self.open.retain(|(key, _)| *key != open.key);
+        self.open.push((open.key, open.asked));
+        self.say(format!("{open:?}"));
+    }
+    fn reply(&mut self, reply: Reply<P::Response<'_>>) {
+        self.say(format!("{reply:?}"));
+    }
+    fn progress(&mut self, progress: Progress) {
+        self.say(format!("{progress:?}"));
+    }
+    fn end(&mut self, end: End) {
+        if end.side == Sender::Response {
+            self.open.retain(|(key, _)| *key != end.key);
+        }
+        self.say(format!("{end:?}"));
+    }
+    fn cancel(&mut self, key: Key) {
+        self.open.retain(|(open, _)| *open != key);
+        self.say(format!("cancelled {key:?}"));
+    }
+    fn lost(&mut self, lost: Lost) {
+        self.say(format!("{lost:?}"));
+    }
+    fn foreign(&mut self, side: Sender) {
+        self.say(format!("foreign {side:?}"));
+    }
+    fn switch(&mut self, switch: Switch) {
+        self.say(format!("{switch:?}"));
+        self.switched = true;
+    }
+    fn asked(&self, key: Key) -> Option<u64> {
+        let open = self.open.iter().find(|(open, _)| *open == key);
+        open.map(|(_, asked)| *asked)
+    }
+}
+
+/// Both directions of a connection whose ends mean no good: `data` is a script of bytes that move, in whole or in part, of losses
+/// and of ends. What is kept stays bounded, and what is said does not depend on how what moves is cut.
+pub fn conversation<P>(data: &[u8])
+where
+    P: Protocol,
+    for<'a> P::Request<'a>: std::fmt::Debug,
+    for<'a> P::Response<'a>: std::fmt::Debug,
+{
+    let mut protocol = P::new(HEAD_BYTES, Joined::AtStart);
+    let mut said = Said::default();
+    let mut at = [0u64; 2];
+    let mut whole: [Vec<u8>; 2] = Default::default();
+    let mut left = data;
+    while let Some((&[choice, high, low], rest)) = left.split_first_chunk() {
+        let size = usize::from(u16::from_be_bytes([high & 0x0f, low]));
+        let (piece, rest) = rest.split_at(size.min(rest.len()));
+        left = rest;
+        let side = [Sender::Request, Sender::Response][usize::from(choice & 1)];
+        let (start, index) = (at[side.index()], side.index());
+        let end = start + piece.len() as u64;
+        let before = said.steps.len();
+        let input = match choice >> 1 & 15 {
+            0 => Input::Gap {
+                to: start + size as u64,
+                why: Missing::Counted,
+            },
+            1 => Input::Gap {
+                to: start + size as u64,
+                why: Missing::Lost,
+            },
+            2 => Input::RunStart { at: start },
+            3 => Input::RunEnd {
+                at: start,
+                tail: 0,
+                next: Next::Unknown,
+            },
+            4 => Input::Release,
+            // The first half was captured.
+            5 => Input::Bytes(Segment {
+                start,
+                bytes: &piece[..piece.len() / 2],
+                end,
+            }),
+            _ => {
+                whole[index].extend_from_slice(piece);
+                Input::Bytes(Segment::whole(start, piece))
+            }
+        };
+        at[index] = match input {
+            Input::Gap { to, .. } => to,
+            Input::Bytes(segment) => segment.end,
+            _ => start,
+        };
+        let released = matches!(input, Input::Release);
+        protocol.feed(side, input, &mut said);
+        assert!(!released || protocol.held(side) == 0, "something is kept");
+        assert!(protocol.held(side) <= MOST_HELD, "too much is kept");
+        let steps = said.steps.len() - before;
+        assert!(
+            steps <= 8 * piece.len() + 8 * before + 64,
+            "steps without end"
+        );
+    }
+    for side in [Sender::Request, Sender::Response] {
+        protocol.feed(side, Input::Close { reset: false }, &mut said);
+    }
+    same_however_cut::<P>(&whole, data);
+}
+
+/// Most that a protocol may keep for [`conversation`], whose messages it keeps [`HEAD_BYTES`] of each.
+const MOST_HELD: usize = 64 * 1024;
+
+/// What is said of a request's bytes, and then of an answer's, is the same in whole and in pieces that `cuts` says the sizes of.
+fn same_however_cut<P>(whole: &[Vec<u8>; 2], cuts: &[u8])
+where
+    P: Protocol,
+    for<'a> P::Request<'a>: std::fmt::Debug,
+    for<'a> P::Response<'a>: std::fmt::Debug,
+{
+    let said = |size: &dyn Fn(usize) -> usize| {
+        let mut protocol = P::new(HEAD_BYTES, Joined::AtStart);
+        let mut said = Said::default();
+        for side in [Sender::Request, Sender::Response] {
+            let mut start = 0;
+            protocol.run_started(side, 0, &mut said);
+            let mut left = whole[side.index()].as_slice();
+            while !left.is_empty() {
+                let (piece, rest) = left.split_at(size(start as usize).clamp(1, left.len()));
+                protocol.feed(side, Input::Bytes(Segment::whole(start, piece)), &mut said);
+                start += piece.len() as u64;
+                left = rest;
+            }
+        }
+        said
+    };
+    let all = said(&|_| usize::MAX);
+    let cut = |at: usize| usize::from(cuts.get(at % cuts.len().max(1)).copied().unwrap_or(1));
+    // Behind what is none of the protocol's messages it is looked for the next where a call begins.
+    let breaks = all
+        .steps
+        .iter()
+        .position(|step| step.starts_with("Lost") || step.starts_with("foreign"));
+    if breaks.is_none() {
+        assert_eq!(
+            all.steps,
+            said(&cut).steps,
+            "what is said depends on how the stream is cut"
+        );
+    }
 }
 
 /// A parser of either direction.

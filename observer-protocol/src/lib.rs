@@ -8,7 +8,9 @@
 pub mod b3;
 pub mod detection;
 pub mod dns;
+pub mod fastcgi;
 pub mod frames;
+mod framing;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod http1;

@@ -10,6 +10,7 @@ pub mod conventions;
 mod describe;
 pub mod dns;
 pub mod exchange;
+pub mod fastcgi;
 mod group;
 pub mod http1;
 #[cfg(any(test, feature = "made-up"))]
@@ -128,6 +129,8 @@ protocols! {
     2 => dns::DnsExchange as Dns,
     /// Handshakes of TLS.
     3 => tls::Handshake as Tls,
+    /// FastCGI.
+    6 => fastcgi::FastCgiExchange as FastCgi,
     /// One that nobody speaks, for tests.
     200 => made_up::MadeUpExchange as MadeUp if any(test, feature = "made-up"),
 }
@@ -137,6 +140,7 @@ macro_rules! streams {
     ($take:ident) => {
         $take! {
             Http1 => observer_protocol::http1::Http1, observer_protocol::http1::ROWS;
+            FastCgi => observer_protocol::fastcgi::FastCgi, observer_protocol::fastcgi::ROWS;
             #[cfg(any(test, feature = "made-up"))]
             MadeUp => $crate::protocol::made_up::MadeUp, $crate::protocol::made_up::ROWS;
             #[cfg(any(test, feature = "made-up"))]
@@ -153,8 +157,9 @@ macro_rules! rows {
         pub(crate) fn rows() -> Vec<ProtocolRows> {
             vec![$($(#[$attribute])* ProtocolRows {
                 number: <$Protocol as Protocol>::NUMBER.0,
-                multiplexed: <$Protocol as Protocol>::MULTIPLEXED,
+                multiplexed: <$Protocol as Protocol>::SHARED,
                 rows: $rows,
+                layout: <$Protocol as Protocol>::LAYOUT,
             }),*]
         }
     };

@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 use crate::{command, debian, workspace};
 
 /// Programs that the tests start, or files that they need, and the Debian package of each.
-const PROGRAMS: [(&str, &str); 22] = [
+const PROGRAMS: [(&str, &str); 23] = [
     ("ab", "apache2-utils"),
     ("apache2", "apache2-bin"),
     ("bpftool", "bpftool"),
@@ -27,6 +27,7 @@ const PROGRAMS: [(&str, &str); 22] = [
     ("javac", "default-jdk-headless"),
     ("php", "php-cli"),
     ("/var/lib/dpkg/info/php-curl.list", "php-curl"),
+    ("/var/lib/dpkg/info/php-fpm.list", "php-fpm"),
     ("/var/lib/dpkg/info/postgresql.list", "postgresql"),
     ("puma", "puma"),
     ("python3", "python3"),
