@@ -130,12 +130,7 @@ pub(crate) extern "C" fn capture_data(slot: u32) -> u32 {
         let that: *const _ = &raw const (*entry).directions[usize::from(inbound)];
         let that_seen = if (*that).announced > (*that).end { (*that).announced } else { (*that).end };
 
-        let mut opens = (*this).runs == 0 || (*this).other_at_start != that_seen;
-        if !opens && (*entry).shape == shape::FRAMES && inbound && (*entry).role == role::SERVER && frames::frames_may_turn(slot) != 0 {
-            // What the last request left may have been read first.
-            let there = if buffer::is_known(scratch) { buffer::copy_payload(slot, 0, 8) } else { 0 };
-            opens = there == 8 && frames::frames_turns(slot) != 0;
-        }
+        let opens = (*this).runs == 0 || (*this).other_at_start != that_seen || ((*entry).shape == shape::FRAMES && frames::frames_turn(slot) != 0);
         if opens {
             take_control(slot);
             if (*entry).shape == shape::IGNORE {

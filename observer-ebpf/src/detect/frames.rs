@@ -64,6 +64,8 @@ mod said {
     /// read: it may be in a page that nobody has touched.)
     pub(super) const BYTES: u32 = 40;
     pub(super) const BYTES_MASK: u64 = 31;
+    /// A frame was followed of a connection whose requests come in turn. Its type is told, too.
+    pub(super) const TURNS: u64 = 1 << 59;
     /// Not now: the bytes can be read when the send is over.
     pub(super) const LATER: u64 = 1 << 60;
     /// A frame begins there.
@@ -216,12 +218,10 @@ pub(crate) extern "C" fn frames_step(slot: u32, there: u32, how: u32) -> u64 {
                 let outbound = (*call).direction == u32::from(OUTBOUND);
                 if how != step::AHEAD {
                     count(if outbound { Counter::FramesSent } else { Counter::FramesReceived }, 1);
-                    if layout.turn(&mut (*framed).requests, kind) {
-                        shared(call);
-                    }
                 }
                 if ships {
-                    onwards(walk, call, (*scratch).told)
+                    let turns = if layout.opens == 0 { 0 } else { said::TURNS | u64::from(kind) << said::KIND };
+                    onwards(walk, call, (*scratch).told) | turns
                 } else {
                     place(walk, call, said::FRAME | u64::from(kind) << said::KIND)
                 }
@@ -293,6 +293,9 @@ pub(crate) extern "C" fn frames_look(slot: u32, opens: u32) -> u32 {
         }
         let there = buffer::copy_payload(slot, said & said::PLACE, said >> said::BYTES & said::BYTES_MASK);
         said = frames_step(slot, there as u32, step::SHIPS);
+        if said & said::TURNS != 0 {
+            frames_turned(slot, (said >> said::KIND) as u32 & 0xff);
+        }
         frames += 1;
     }
     frames_piece(slot, opens, (said >> 60) as u32)
@@ -323,35 +326,25 @@ pub(crate) extern "C" fn frames_resume(slot: u32) -> u64 {
     }
 }
 
-/// Whether the call in the scratch, which goes on with a run, may begin a request with its first frame: 0 or 1. That is so where none
-/// is open. (php-fpm reads the end of a request's body with the next request, on a connection that is kept.)
+/// Whether a run begins with the call in the scratch though the other direction has not moved: 0 or 1. That is so for a server whose
+/// requests come in turn, where a frame begins with the call and no request is open. (php-fpm leaves the end of a request's body, and
+/// reads that with the next request on a connection that is kept.)
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) extern "C" fn frames_may_turn(slot: u32) -> u32 {
+pub(crate) extern "C" fn frames_turn(slot: u32) -> u32 {
     let Some(scratch) = scratch::at(slot) else { return 0 };
     // SAFETY: live map values; a static.
     unsafe {
         let call = &raw const (*scratch).call;
+        let Some(entry) = connection::of(&*call) else { return 0 };
+        let inbound = (*call).direction == u32::from(INBOUND);
+        if (*entry).shape != shape::FRAMES || !inbound || (*entry).role != role::SERVER {
+            return 0;
+        }
         let Some(framed) = FRAMED.get_ptr_mut((*call).sock) else { return 0 };
-        let layout = layout_of(framed);
         let walk = &*walk_of(framed, call);
-        let is_its = (*framed).generation == (*call).generation && layout.opens != 0;
+        let is_its = (*framed).generation == (*call).generation && layout_of(framed).opens != 0;
         u32::from(is_its && (*framed).requests == 0 && walk.next == (*call).start && walk.held_bytes == 0)
-    }
-}
-
-/// Whether it does, by the first eight bytes, which lie in the scratch's payload: 0 or 1.
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub(crate) extern "C" fn frames_turns(slot: u32) -> u32 {
-    let Some(scratch) = scratch::at(slot) else { return 0 };
-    // SAFETY: live map values; the payload's room is larger than what is looked at. A static.
-    unsafe {
-        let Some(framed) = FRAMED.get_ptr_mut((*scratch).call.sock) else { return 0 };
-        let layout = layout_of(framed);
-        let first = u64::from_be((&raw const (*scratch).payload).cast::<u64>().read_volatile());
-        let kind = first >> (56 - 8 * (u32::from(layout.type_at) & 7)) & 0xff;
-        u32::from((first ^ layout.same) & layout.same_mask == 0 && kind == u64::from(layout.opens))
     }
 }
 
@@ -366,17 +359,25 @@ unsafe fn layout_of(framed: *const Framed) -> &'static Layout {
     }
 }
 
-/// A request began on the call's connection while another one is open: whose a call is that is made then cannot be told.
-#[inline(always)]
-unsafe fn shared(call: *const Call) {
-    // SAFETY: live map values.
+/// A frame of this type was followed in the call in the scratch. Where it begins a request while another one is open, whose a call is
+/// that is made then cannot be told.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn frames_turned(slot: u32, kind: u32) -> u32 {
+    let Some(scratch) = scratch::at(slot) else { return 0 };
+    // SAFETY: live map values; a static.
     unsafe {
-        if let Some(entry) = connection::of(&*call) {
-            if (*entry).role == role::SERVER {
-                reference::close(entry);
+        let call = &raw const (*scratch).call;
+        let Some(framed) = FRAMED.get_ptr_mut((*call).sock) else { return 0 };
+        if layout_of(framed).turn(&mut (*framed).requests, kind as u8) {
+            if let Some(entry) = connection::of(&*call) {
+                if (*entry).role == role::SERVER {
+                    reference::close(entry);
+                }
             }
         }
     }
+    0
 }
 
 /// What of the call is the next piece, once frames were followed for it. `said` are the highest bits of what was [`said`] last.
