@@ -35,7 +35,7 @@ fn php_fpm() -> Command {
         let name = path.file_name().and_then(|name| name.to_str());
         name.is_some_and(|name| name.starts_with("php-fpm"))
     };
-    Command::new(named.find(is_it).expect("php-fpm is not installed"))
+    Command::new(named.find(is_it).unwrap())
 }
 
 impl Site {
