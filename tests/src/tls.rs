@@ -19,6 +19,14 @@ impl Certificate {
         reason = "making a certificate is no default"
     )]
     pub fn new() -> Self {
+        Self::of_days(30)
+    }
+
+    /// The same that ends in so many days.
+    ///
+    /// # Panics
+    /// As [`Certificate::new`].
+    pub fn of_days(days: u32) -> Self {
         let folder = Folder::new();
         let hosts = [Host::Client, Host::Server];
         let addresses: String = hosts
@@ -26,7 +34,8 @@ impl Certificate {
             .map(|host| format!(",IP:{},IP:{}", host.address(), host.address_6()))
             .collect();
         let output = Command::new("openssl")
-            .args(["req", "-x509", "-newkey", "ec", "-noenc", "-days", "30"])
+            .args(["req", "-x509", "-newkey", "ec", "-noenc", "-days"])
+            .arg(days.to_string())
             .args(["-pkeyopt", "ec_paramgen_curve:prime256v1"])
             .args(["-subj", "/CN=localhost", "-addext"])
             .arg(format!(

@@ -203,3 +203,61 @@ fn session_tickets_between_a_head_and_its_body_begin_no_request() {
         assert_eq!(call.trace_id(), span.trace_id());
     }
 }
+
+/// When the certificate ends, as openssl says: in seconds since 1970, and as spans say it.
+fn end_of(certificate: &Certificate) -> (f64, String) {
+    let output = Command::new("sh")
+        .arg("-c")
+        .arg("end=$(openssl x509 -enddate -noout -in cert.pem | cut -d= -f2); date -d \"$end\" -u '+%s %Y-%m-%dT%H:%M:%SZ'")
+        .current_dir(certificate.path())
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let (seconds, written) = text.trim().split_once(' ').unwrap();
+    (seconds.parse().unwrap(), written.to_owned())
+}
+
+#[test]
+fn when_a_certificate_ends_is_told_and_said_where_that_is_soon() {
+    let Some(environment) = Environment::enter() else {
+        return;
+    };
+    for (version, days) in [("1.2", 3), ("1.3", 3), ("1.3", 60)] {
+        let certificate = Certificate::of_days(days);
+        let nginx = Nginx::start(&certificate, &format!("TLSv{version}"));
+        let observer = watch(&environment, "curl");
+        for _ in 0..3 {
+            curl(&certificate, &[&nginx.url("/small")]);
+        }
+        let page = observer.page_with(3);
+        let (end, written) = end_of(&certificate);
+        let port = format!("server_port=\"{}\"", nginx.server.port());
+        for (role, service) in [("client", "curl"), ("server", "nginx")] {
+            let labels = [
+                port.as_str(),
+                "server_address=\"localhost\"",
+                &format!("observer_role=\"{role}\""),
+                &format!("service_name=\"{service}\""),
+            ];
+            let told = page.sum("observer_tls_certificate_not_after_seconds", &labels);
+            assert_eq!(told, end, "{version}, {role}: {}", page.troubles());
+        }
+        let (mut spans, log) = observer.stop_with_log();
+        spans.retain(|span| span.attribute("server.port") == u64::from(nginx.server.port()));
+        assert_eq!(spans.len(), 6, "{spans:?}");
+        for span in &spans {
+            assert_eq!(
+                span.attribute("tls.server.not_after"),
+                &*written,
+                "{span:?}"
+            );
+        }
+        let line = format!(
+            "the certificate of localhost:{} ends in 2 days, {written}",
+            nginx.server.port()
+        );
+        let said = log.lines().filter(|text| text.contains(&line)).count();
+        assert_eq!(said, usize::from(days == 3), "{log}");
+        assert_eq!(log.matches("the certificate of").count(), said, "{log}");
+    }
+}

@@ -10,6 +10,7 @@ use std::sync::{
 };
 
 use super::{
+    certificates::Certificates,
     lineage::Lineage,
     recognition,
     tallies::{Tallies, Tally},
@@ -41,6 +42,8 @@ pub(super) struct FlowShared {
     pub(super) tallies: Tallies,
     /// Port of observer's own page, if it is served.
     pub(super) own_port: Option<u16>,
+    /// When servers' certificates end.
+    pub(super) certificates: Certificates,
     /// Whose an address is, in a cluster.
     pub(super) peers: Option<Arc<Peers>>,
 }
@@ -140,6 +143,9 @@ impl Flow {
         let kept = wanted && self.sampler.keep(exchange, route.as_ref(), self.now_ns);
         let exported = kept && self.exports;
         let now = self.clock.unix_nano(self.now_ns);
+        if detail.shows_certificate() {
+            self.shared.certificates.see(&known.service, exchange, now);
+        }
         {
             let mut registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
             let handle = place(&mut registry, known, now);

@@ -22,6 +22,7 @@ fn flow_in(peers: Option<Arc<Peers>>, exports: bool, local: Option<Local>) -> Fl
         leave_to_sdk: true,
         tallies: Tallies::new(1),
         own_port: None,
+        certificates: Certificates::default(),
         peers,
     };
     let keep_all = SamplerConfig {

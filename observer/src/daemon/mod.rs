@@ -8,6 +8,7 @@
 //! has a pulse, so that one that is gone is not missed silently ([`health`]).
 
 mod capture;
+mod certificates;
 mod choices;
 mod cluster;
 mod departures;

@@ -8,6 +8,7 @@ use std::sync::{
 use foldhash::HashMap;
 
 use super::{
+    certificates::Certificates,
     choices,
     cluster::Cluster,
     departures::Notice,
@@ -69,6 +70,7 @@ impl Shared {
                 leave_to_sdk: settings.spans.instrumented == Instrumented::Skip,
                 tallies: Tallies::new(shards),
                 own_port,
+                certificates: Certificates::default(),
                 peers: cluster.as_ref().map(|it| Arc::clone(&it.peers)),
             }),
             cluster,

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use super::{
+    certificates::Certificates,
     flow::{Flow, FlowShared, Known},
     lineage::Lineage,
     tallies::Tallies,
@@ -35,6 +36,7 @@ impl Rehearsal {
             leave_to_sdk: true,
             tallies: Tallies::new(1),
             own_port: None,
+            certificates: Certificates::default(),
             peers: None,
         });
         let flow = Flow::new(

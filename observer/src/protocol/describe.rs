@@ -140,6 +140,11 @@ pub trait Describe {
         true
     }
 
+    /// Whether it is a handshake, in which a server shows its certificate.
+    fn shows_certificate(&self) -> bool {
+        false
+    }
+
     /// Whether a service's own SDK makes spans of such exchanges.
     fn is_made_by_sdks(&self) -> bool {
         true

@@ -87,7 +87,7 @@ pub static HANDSHAKE_DURATION: Instrument = Instrument {
 };
 
 /// What the client calls its server: the host it asks for, else the server's address.
-fn server(common: &Common) -> (Option<Text>, Option<u16>) {
+pub(crate) fn server(common: &Common) -> (Option<Text>, Option<u16>) {
     let (address, port) = socket(server_end(common));
     let named = common
         .session
@@ -163,6 +163,10 @@ impl Describe for Handshake {
         self.error.is_some()
     }
 
+    fn shows_certificate(&self) -> bool {
+        true
+    }
+
     /// They make none of handshakes.
     fn is_made_by_sdks(&self) -> bool {
         false
@@ -184,7 +188,7 @@ pub fn summary<'a>(_: SpanKind, attributes: &'a [(&'static str, Value)]) -> Summ
 }
 
 /// Seconds since 1970 as the conventions write a time (RFC 3339, UTC).
-fn timestamp(seconds: u64) -> Option<String> {
+pub(crate) fn timestamp(seconds: u64) -> Option<String> {
     let (days, of_day) = (i64::try_from(seconds / 86_400).ok()?, seconds % 86_400);
     // The civil calendar in eras of 400 years, each from a first of March on.
     let shifted = days + 719_468;

@@ -13,7 +13,7 @@ use std::sync::{
 
 pub(super) use self::kernel::Readings;
 use self::usage::Usage;
-use super::pipeline::Shared;
+use super::{pipeline::Shared, time::now_ns};
 use crate::{
     export::{
         Family, Kind,
@@ -24,7 +24,7 @@ use crate::{
     metrics::Snapshot,
     stream::StreamCounters,
     tls::ArmedCounts,
-    trace::Sampler,
+    trace::{Clock, Sampler},
 };
 
 /// Everything that the page tells.
@@ -61,6 +61,10 @@ impl Page {
         self.traces(&mut families);
         self.export(&mut families);
         self.key_points(&mut families);
+        if self.secrets.is_some() {
+            let now = Clock::measure().unix_nano(now_ns());
+            self.shared.flow.certificates.tell(now, &mut families);
+        }
         if let Some(cluster) = &self.shared.cluster {
             cluster.tell(&mut families);
         }
