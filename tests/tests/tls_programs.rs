@@ -24,6 +24,17 @@ fn curl_and_nginx_over_tls_1_3_and_1_2() {
 }
 
 #[test]
+fn curl_that_offers_http_2_to_an_nginx_without() {
+    let Some(environment) = Environment::enter() else {
+        return;
+    };
+    let (certificate, folder) = (Certificate::new(), Folder::new());
+    let server = Server::nginx_tls(&folder, &certificate, "TLSv1.2 TLSv1.3");
+    let mut curl = certificate.curl(&server, &paths(), &["--http2"]);
+    Seen::of(&environment, &server, &mut curl).assert_joined();
+}
+
+#[test]
 fn ciphers_of_both_versions() {
     let Some(environment) = Environment::enter() else {
         return;

@@ -65,10 +65,13 @@ impl Outcome {
     }
 
     /// What the connection's end says, where the protocol says nothing.
-    pub const fn of_connection(common: &Common) -> Self {
+    pub fn of_connection(common: &Common) -> Self {
         match common.incomplete {
             Some(Incomplete::Closed) => Self::failure(ErrorType::CONNECTION_CLOSED),
-            Some(Incomplete::Reset) => Self::failure(ErrorType::CONNECTION_RESET),
+            Some(Incomplete::Reset) => {
+                let alert = common.session.as_ref().and_then(|session| session.alert);
+                Self::failure(alert.map_or(ErrorType::CONNECTION_RESET, ErrorType::Named))
+            }
             Some(Incomplete::Unanswered) => Self::failure(ErrorType::TIMEOUT),
             _ => Self::FINE,
         }

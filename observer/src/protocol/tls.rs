@@ -36,6 +36,8 @@ pub struct Tls {
     pub server_name: Option<Arc<str>>,
     /// When the server's certificate ends, in seconds since 1970.
     pub not_after: Option<u64>,
+    /// The alert by which a side ended the session behind its handshake.
+    pub alert: Option<&'static str>,
 }
 
 impl Tls {

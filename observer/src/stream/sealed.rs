@@ -4,6 +4,8 @@
 //! Positions that the conversation is told are the plaintext's; those of records and entries are the ciphertext's. A run begins
 //! where the application of the other side said something since.
 
+use std::sync::Arc;
+
 use observer_abi::{
     connection::{self as entry, INBOUND, OUTBOUND},
     control::shape,
@@ -25,7 +27,7 @@ use super::{
 use crate::{
     exchange::{Call, Exchange, Output, Sink, Times, TraceContext},
     identity::Role,
-    protocol::tls,
+    protocol::tls::{self, Tls},
     tls::session::{Data, Handshake, Piece, Said, Session},
 };
 
@@ -198,7 +200,14 @@ impl Connection {
                     self.shake_hands(&mut session, &handshake, "closed", 0, out);
                 }
                 // Nobody answers any more.
-                Said::Failed(time_ns) => self.end_conversation(time_ns, true, out),
+                Said::Failed(alert, time_ns) => {
+                    let facts = session.facts();
+                    self.ends.session = Some(Arc::new(Tls {
+                        alert: Some(alert.name().unwrap_or("_OTHER")),
+                        ..(*facts).clone()
+                    }));
+                    self.end_conversation(time_ns, true, out);
+                }
             }
         }
         self.session = Some(session);

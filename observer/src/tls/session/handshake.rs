@@ -117,6 +117,7 @@ impl Progress {
             protocol: protocol.map(Into::into),
             server_name: self.server_name.clone(),
             not_after: self.not_after,
+            alert: None,
         });
         self.facts = Some(Arc::clone(&facts));
         facts

@@ -15,7 +15,9 @@ mod tests;
 use std::{collections::VecDeque, sync::Arc};
 
 use observer_abi::context::Context;
-use observer_protocol::tls::{Candidates, Event, Plain, Reading, Reason, Record, Side, says_hello};
+use observer_protocol::tls::{
+    Alert, Candidates, Event, Plain, Reading, Reason, Record, Side, says_hello,
+};
 
 pub(crate) use self::{assembler::Piece, handshake::Handshake};
 use self::{
@@ -70,7 +72,7 @@ pub(crate) enum Said {
     /// The handshake is over.
     Handshake(Handshake),
     /// A side ended the connection with an error, at this time.
-    Failed(u64),
+    Failed(Alert, u64),
 }
 
 /// A record that was given to the reading.
@@ -574,7 +576,7 @@ impl Session {
                 if fatal && !self.handshake.is_over() {
                     return self.handshake.failed(alert, time_ns).map(Said::Handshake);
                 }
-                fatal.then_some(Said::Failed(time_ns))
+                fatal.then_some(Said::Failed(alert, time_ns))
             }
             Event::Bound { .. } => {
                 self.bound += 1;

@@ -128,7 +128,7 @@ impl Run {
                     self.times[data.direction].push((data.begun.time_ns, data.ended.time_ns));
                 }
                 Said::Closed(_) => self.closed += 1,
-                Said::Handshake(_) | Said::Failed(_) => {}
+                Said::Handshake(_) | Said::Failed(..) => {}
             }
         }
     }

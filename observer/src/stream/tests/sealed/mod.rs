@@ -344,6 +344,64 @@ fn another_protocol_inside_is_left_alone_once_the_handshake_is_over() {
 }
 
 #[test]
+fn a_server_that_chooses_http_1_where_http_2_is_offered_is_read() {
+    for version in [&TLS12, &TLS13] {
+        for role in [Role::Client, Role::Server] {
+            let setting = Setting {
+                offers: vec!["h2"],
+                ..Setting::of(version)
+            };
+            let wire = Wire::new(&setting, &dialogue());
+            let mut kernel = Kernel::new(role);
+            kernel.tell(&wire);
+            kernel.carry(&wire, Cut::Headers);
+            kernel.close(false);
+            assert_dialogue(&kernel, "h2 offered, http/1.1 chosen");
+            let session = requests(&kernel)[0].session.clone().unwrap();
+            assert_eq!(session.protocol.as_deref(), Some("http/1.1"));
+            let counters = kernel.shard.counters().tls;
+            assert_eq!((counters.http2, counters.other_protocol), (0, 0));
+        }
+    }
+}
+
+#[test]
+fn a_fatal_alert_behind_the_handshake_is_the_error_of_what_waited() {
+    for version in [&TLS12, &TLS13] {
+        for role in [Role::Client, Role::Server] {
+            // The second part of a body is damaged, and the server says so.
+            let said = [
+                (From::Client, get(1)),
+                (From::Server, answer(1, 5)),
+                (From::Client, post(2, 40)[..100].to_vec()),
+                (From::Client, b"uu".to_vec()),
+            ];
+            let setting = Setting {
+                damaged: Some(3),
+                ..Setting::of(version)
+            };
+            let wire = Wire::new(&setting, &said);
+            let mut kernel = Kernel::new(role);
+            kernel.tell(&wire);
+            kernel.carry(&wire, Cut::Turns);
+            kernel.close(true);
+            let [fine, failed] = requests(&kernel)[..] else {
+                panic!("{:?}", kernel.seen.exchanges);
+            };
+            assert_eq!(fine.outcome().error, None);
+            let error = failed.outcome().error.map(ErrorType::value);
+            assert_eq!(
+                error.as_deref(),
+                Some("bad_record_mac"),
+                "{version:?} {role:?}"
+            );
+            assert!(failed.outcome().failed);
+            assert_eq!(number(failed), 2);
+        }
+    }
+}
+
+#[test]
 fn without_an_agreement_the_first_bytes_tell_the_protocol() {
     let setting = Setting {
         alpn: Vec::new(),

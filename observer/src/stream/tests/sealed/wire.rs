@@ -28,6 +28,10 @@ pub(super) enum From {
 pub(super) struct Setting {
     pub(super) version: &'static SupportedProtocolVersion,
     pub(super) alpn: Vec<&'static str>,
+    /// What the client offers before these.
+    pub(super) offers: Vec<&'static str>,
+    /// Which of what is said is damaged on its way: who reads it ends the connection.
+    pub(super) damaged: Option<usize>,
     /// The client does not know the certificate.
     pub(super) refused: bool,
 }
@@ -37,6 +41,8 @@ impl Setting {
         Self {
             version,
             alpn: vec!["http/1.1"],
+            offers: Vec::new(),
+            damaged: None,
             refused: false,
         }
     }
@@ -88,7 +94,9 @@ impl Wire {
             .unwrap()
             .with_root_certificates(roots)
             .with_no_client_auth();
-        client.alpn_protocols.clone_from(&alpn);
+        let offers = setting.offers.iter();
+        client.alpn_protocols = offers.map(|name| name.as_bytes().to_vec()).collect();
+        client.alpn_protocols.extend_from_slice(&alpn);
         let mut server = ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(&[setting.version])
             .unwrap()
@@ -103,62 +111,68 @@ impl Wire {
         client.set_buffer_limit(None);
         server.set_buffer_limit(None);
         let mut turns = Vec::new();
-        let mut carry = |client: &mut ClientConnection, server: &mut ServerConnection| {
-            loop {
-                let mut moved = false;
-                for from in [From::Client, From::Server] {
-                    let mut bytes = Vec::new();
-                    match from {
-                        From::Client => {
-                            while client.wants_write() {
-                                client.write_tls(&mut bytes).unwrap();
-                            }
-                        }
-                        From::Server => {
-                            while server.wants_write() {
-                                server.write_tls(&mut bytes).unwrap();
-                            }
-                        }
-                    }
-                    if bytes.is_empty() {
-                        continue;
-                    }
-                    moved = true;
-                    let mut left = &bytes[..];
-                    let mut read = Vec::new();
-                    while !left.is_empty() {
-                        // Where one refuses the other's certificate, that one's alert is still to be sent.
+        let mut carry =
+            |client: &mut ClientConnection, server: &mut ServerConnection, mut damages: bool| {
+                loop {
+                    let mut moved = false;
+                    for from in [From::Client, From::Server] {
+                        let mut bytes = Vec::new();
                         match from {
                             From::Client => {
-                                server.read_tls(&mut left).unwrap();
-                                let _ = server.process_new_packets();
-                                let _ = server.reader().read_to_end(&mut read);
+                                while client.wants_write() {
+                                    client.write_tls(&mut bytes).unwrap();
+                                }
                             }
                             From::Server => {
-                                client.read_tls(&mut left).unwrap();
-                                let _ = client.process_new_packets();
-                                let _ = client.reader().read_to_end(&mut read);
+                                while server.wants_write() {
+                                    server.write_tls(&mut bytes).unwrap();
+                                }
                             }
                         }
+                        if bytes.is_empty() {
+                            continue;
+                        }
+                        moved = true;
+                        if std::mem::take(&mut damages)
+                            && let Some(last) = bytes.last_mut()
+                        {
+                            *last ^= 1;
+                        }
+                        let mut left = &bytes[..];
+                        let mut read = Vec::new();
+                        while !left.is_empty() {
+                            // Where one refuses the other's certificate, that one's alert is still to be sent.
+                            match from {
+                                From::Client => {
+                                    server.read_tls(&mut left).unwrap();
+                                    let _ = server.process_new_packets();
+                                    let _ = server.reader().read_to_end(&mut read);
+                                }
+                                From::Server => {
+                                    client.read_tls(&mut left).unwrap();
+                                    let _ = client.process_new_packets();
+                                    let _ = client.reader().read_to_end(&mut read);
+                                }
+                            }
+                        }
+                        turns.push((from, bytes));
                     }
-                    turns.push((from, bytes));
+                    if !moved {
+                        return;
+                    }
                 }
-                if !moved {
-                    return;
-                }
-            }
-        };
-        carry(&mut client, &mut server);
-        for (from, bytes) in said {
+            };
+        carry(&mut client, &mut server, false);
+        for (number, (from, bytes)) in said.iter().enumerate() {
             match from {
                 From::Client => client.writer().write_all(bytes).unwrap(),
                 From::Server => server.writer().write_all(bytes).unwrap(),
             }
-            carry(&mut client, &mut server);
+            carry(&mut client, &mut server, setting.damaged == Some(number));
         }
-        if !setting.refused {
+        if !setting.refused && setting.damaged.is_none() {
             server.send_close_notify();
-            carry(&mut client, &mut server);
+            carry(&mut client, &mut server, false);
         }
         let secrets = log.0.lock().unwrap().clone();
         Self { turns, secrets }
