@@ -20,5 +20,6 @@ pub mod protocol;
 mod segment;
 pub mod tls;
 pub mod trace_context;
+pub mod websocket;
 
 pub use segment::Segment;

@@ -251,6 +251,8 @@ pub struct Switch {
     pub to: Option<Number>,
     /// From which position of each direction on, by [`Side::index`]; `None`: from where it is now.
     pub from: [Option<u64>; 2],
+    /// The oldest exchange that has not ended goes on in it, under this key.
+    pub continues: Option<Key>,
 }
 
 /// Takes what a protocol says. Each call is one step of one exchange.

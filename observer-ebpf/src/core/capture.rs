@@ -131,7 +131,7 @@ pub(crate) extern "C" fn capture_data(slot: u32) -> u32 {
         let that_seen = if (*that).announced > (*that).end { (*that).announced } else { (*that).end };
 
         let opens = (*this).runs == 0 || (*this).other_at_start != that_seen || ((*entry).shape == shape::FRAMES && frames::frames_turn(slot) != 0);
-        if opens {
+        if opens || (*entry).shape == shape::FULL {
             take_control(slot);
             if (*entry).shape == shape::IGNORE {
                 return 0;
@@ -216,6 +216,10 @@ pub(crate) extern "C" fn capture_data(slot: u32) -> u32 {
             let responds = responds(&*entry, call);
             if responds {
                 http1::note_head(entry, call, payload, copied);
+                if (*entry).shape == shape::HEAD && http1::is_switch(payload, copied) {
+                    // Until the daemon says what follows.
+                    (*entry).shape = shape::FULL;
+                }
             }
             fill(&raw mut (*opened).data, call, entry, record::kind::RUN_OPENED, copied);
             (*opened).data.end = call.start + (*scratch).until;

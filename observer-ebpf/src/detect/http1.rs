@@ -68,6 +68,13 @@ pub(crate) unsafe fn is_interim(payload: *const u8, copied: u32) -> bool {
     unsafe { copied >= 12 && is_response(payload) && *payload.add(9) == b'1' }
 }
 
+/// `HTTP/1.x 101`: another protocol follows.
+#[inline(always)]
+pub(crate) unsafe fn is_switch(payload: *const u8, copied: u32) -> bool {
+    // SAFETY: the payload's room is larger than 16 bytes.
+    unsafe { is_interim(payload, copied) && *payload.add(10) == b'0' && *payload.add(11) == b'1' }
+}
+
 /// A response's run began with `copied` bytes. Where they are all of the call and end as a head does, its body is moved
 /// by other calls, of which nobody needs the bytes.
 #[inline(always)]

@@ -17,6 +17,8 @@ pub struct Http1 {
     responses: ResponseParser,
     /// The last request's body is chunked, the last response's.
     chunked: [bool; 2],
+    /// What the last response leads to.
+    upgrades_to: Option<Number>,
 }
 
 impl RequestKind {
@@ -54,6 +56,7 @@ impl Protocol for Http1 {
             requests: RequestParser::new(limits),
             responses: ResponseParser::new(limits),
             chunked: [false; 2],
+            upgrades_to: None,
         }
     }
 
@@ -238,6 +241,7 @@ impl Http1 {
 
     fn response_head(&mut self, head: ResponseHead, out: &mut impl Steps<Self>) {
         self.chunked[Side::Response.index()] = head.framing == Framing::Chunked;
+        self.upgrades_to = head.upgrades_to;
         out.reply(Reply {
             key: Key::Fifo,
             at: head.start,
@@ -247,6 +251,15 @@ impl Http1 {
     }
 
     fn response_end(&self, end: MessageEnd, out: &mut impl Steps<Self>) {
+        if self.responses.is_tunnel() && self.upgrades_to.is_some() {
+            // The exchange lasts as long as what it led to.
+            out.switch(Switch {
+                to: self.upgrades_to,
+                from: [None, Some(end.at)],
+                continues: Some(Key::Fifo),
+            });
+            return;
+        }
         out.end(End {
             key: Key::Fifo,
             side: Side::Response,
@@ -257,6 +270,7 @@ impl Http1 {
             out.switch(Switch {
                 to: None,
                 from: [None, Some(end.at)],
+                continues: None,
             });
         } else if end.body_size.is_none() {
             lost(Side::Response, Why::Unframed, out);

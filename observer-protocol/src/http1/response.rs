@@ -1,5 +1,7 @@
 //! The answering direction.
 
+use crate::protocol::Number;
+
 use super::{
     Framing, Limits, Malformed, MessageEnd, RequestKind, Segment,
     machine::{Machine, Note, Step},
@@ -25,6 +27,8 @@ pub struct ResponseHead {
     pub event_stream: bool,
     /// The connection became a tunnel: 101, or 2xx to CONNECT.
     pub upgrade: bool,
+    /// Which protocol follows a 101, where that is one that is read.
+    pub upgrades_to: Option<Number>,
     /// The head was not seen whole (larger than what is captured, or cut off): the framing is not known.
     pub truncated: bool,
 }

@@ -11,6 +11,10 @@ use super::{
     name::Name,
     plain::{Field, Plain},
 };
+use crate::{
+    protocol::{Number, Protocol},
+    websocket::WebSocket,
+};
 
 /// The answering direction.
 #[derive(Debug)]
@@ -184,6 +188,7 @@ const fn head(start: u64, length: usize, status: u16, minor_version: u8) -> Resp
         content_length: None,
         event_stream: false,
         upgrade: false,
+        upgrades_to: None,
         truncated: false,
     }
 }
@@ -193,6 +198,7 @@ const fn head(start: u64, length: usize, status: u16, minor_version: u8) -> Resp
 struct Said {
     lengths: LengthHeaders,
     event_stream: bool,
+    upgrades_to: Option<Number>,
 }
 
 impl Said {
@@ -210,6 +216,7 @@ impl Said {
             Name::ContentType => self.event_stream = is_event_stream(value),
             Name::ContentLength => self.lengths.content_length(value),
             Name::TransferEncoding => self.lengths.transfer_encoding(value),
+            Name::Upgrade => self.upgrades_to = follows(value),
             _ => {}
         }
     }
@@ -219,7 +226,14 @@ impl ResponseHead {
     fn read(&mut self, said: &Said) {
         self.content_length = said.lengths.valid_length();
         self.event_stream = said.event_stream;
+        self.upgrades_to = said.upgrades_to.filter(|_| self.status == 101);
     }
+}
+
+/// The protocol that an `Upgrade` header of an answer names (RFC 9110 section 7.8), where it is one that is read.
+fn follows(value: &[u8]) -> Option<Number> {
+    let is = |name: &[u8]| value.trim_ascii().eq_ignore_ascii_case(name);
+    is(b"websocket").then_some(WebSocket::NUMBER)
 }
 
 /// `text/event-stream`, with or without parameters.

@@ -23,7 +23,7 @@ pub(crate) use ledger::{Findings, Ledger, Unseen};
 pub(crate) use lookups::Lookups;
 pub(crate) use open::{Call, Ends};
 pub use sink::{HeaderContext, Sink, Started};
-pub(crate) use slab::Slab;
+pub(crate) use slab::{Slab, Slot};
 pub use tls_counters::TlsCounters;
 
 pub use crate::protocol::exchange::{

@@ -6,7 +6,7 @@ use super::open::Open;
 const WARM: usize = 1024;
 
 /// A slot's number.
-pub(super) type Slot = u32;
+pub(crate) type Slot = u32;
 
 /// The open exchanges of all connections of a shard.
 #[derive(Debug)]

@@ -27,6 +27,11 @@ pub(crate) trait Account: Protocol {
     /// An answer began with this head.
     fn replied(detail: &mut Detail, head: Self::Response<'_>);
 
+    /// An exchange that began in another protocol goes on in this one.
+    fn continued(detail: &mut Detail) {
+        let _ = detail;
+    }
+
     /// Messages of either side moved.
     fn progressed(detail: &mut Detail, progress: &Progress) {
         let _ = (detail, progress);

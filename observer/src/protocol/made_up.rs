@@ -466,6 +466,7 @@ fn end(side: Side, head: Head, at: u64, out: &mut impl Steps<MadeUp>) -> bool {
         out.switch(Switch {
             to: Some(Http1::NUMBER),
             from: [None, Some(at)],
+            continues: None,
         });
     }
     switches

@@ -23,6 +23,7 @@ mod summary;
 pub mod tls;
 #[cfg(any(test, feature = "made-up"))]
 pub mod turns;
+pub mod websocket;
 
 pub(crate) use self::{
     account::{Account, Carried, DatagramAccount},
@@ -131,6 +132,8 @@ protocols! {
     3 => tls::Handshake as Tls,
     /// FastCGI.
     6 => fastcgi::FastCgiExchange as FastCgi,
+    /// WebSocket, behind a handshake of HTTP.
+    7 => websocket::WebSocketExchange as WebSocket,
     /// One that nobody speaks, for tests.
     200 => made_up::MadeUpExchange as MadeUp if any(test, feature = "made-up"),
 }
@@ -141,6 +144,7 @@ macro_rules! streams {
         $take! {
             Http1 => observer_protocol::http1::Http1, observer_protocol::http1::ROWS;
             FastCgi => observer_protocol::fastcgi::FastCgi, observer_protocol::fastcgi::ROWS;
+            WebSocket => observer_protocol::websocket::WebSocket, &[];
             #[cfg(any(test, feature = "made-up"))]
             MadeUp => $crate::protocol::made_up::MadeUp, $crate::protocol::made_up::ROWS;
             #[cfg(any(test, feature = "made-up"))]
@@ -152,7 +156,7 @@ pub(crate) use streams;
 
 /// Generates [`rows`].
 macro_rules! rows {
-    ($($(#[$attribute:meta])* $Name:ident => $Protocol:ty, $rows:path;)*) => {
+    ($($(#[$attribute:meta])* $Name:ident => $Protocol:ty, $rows:expr;)*) => {
         /// How the messages of each protocol begin, by its number. Of two that fit, the first counts.
         pub(crate) fn rows() -> Vec<ProtocolRows> {
             vec![$($(#[$attribute])* ProtocolRows {

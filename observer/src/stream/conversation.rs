@@ -5,13 +5,15 @@
 use observer_abi::context::Context;
 use observer_protocol::{
     Segment,
-    protocol::{Joined, Next, Number, Protocol, Shape, Side, Sniff},
+    protocol::{Joined, Key, Next, Number, Protocol, Shape, Side, Sniff},
 };
 
-use crate::exchange::{Call, Ends, Findings, InferredLink, Ledger, Output, Sink, Slab, Unseen};
+use crate::exchange::{
+    Call, Ends, Findings, InferredLink, Ledger, Output, Sink, Slab, Slot, Unseen,
+};
 
 macro_rules! conversation {
-    ($($(#[$attribute:meta])* $Name:ident => $Protocol:ty, $rows:path;)*) => {
+    ($($(#[$attribute:meta])* $Name:ident => $Protocol:ty, $rows:expr;)*) => {
         /// The exchanges of one connection, in one of the protocols.
         #[derive(Debug)]
         pub(super) enum Conversation {
@@ -85,6 +87,24 @@ macro_rules! conversation {
 
             pub(super) fn link(&mut self, call: [u8; 8], link: InferredLink, opens: &mut Slab) {
                 match self { $($(#[$attribute])* Self::$Name(ledger) => ledger.link(call, link, opens),)* }
+            }
+
+            pub(super) fn hand_over<S: Sink>(
+                &mut self,
+                ends: &Ends,
+                out: &mut Output<'_, S>,
+            ) -> Option<Slot> {
+                match self { $($(#[$attribute])* Self::$Name(ledger) => ledger.hand_over(ends, out),)* }
+            }
+
+            pub(super) fn take_over<S: Sink>(
+                &mut self,
+                key: Key,
+                slot: Slot,
+                ends: &Ends,
+                out: &mut Output<'_, S>,
+            ) {
+                match self { $($(#[$attribute])* Self::$Name(ledger) => ledger.take_over(key, slot, ends, out),)* }
             }
 
             pub(super) fn run_started<S: Sink>(

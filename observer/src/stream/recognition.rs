@@ -178,6 +178,10 @@ impl Connection {
         let next = switch
             .to
             .and_then(|number| Conversation::new(number, config.head_bytes, Joined::AtStart));
+        let goes_on = switch.continues.filter(|_| next.is_some());
+        let goes_on = goes_on.zip(self.conversation.as_mut());
+        let goes_on =
+            goes_on.and_then(|(key, before)| Some((key, before.hand_over(&self.ends, out)?)));
         self.abandon(out);
         let Some(mut next) = next else {
             out.counters.tunnels += 1;
@@ -185,6 +189,9 @@ impl Connection {
             return;
         };
         out.counters.switches += 1;
+        if let Some((key, slot)) = goes_on {
+            next.take_over(key, slot, &self.ends, out);
+        }
         self.ask_for(&next, out);
         for side in [Side::Request, Side::Response] {
             let at = switch.from[side.index()].unwrap_or(positions[side.index()]);

@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 use crate::{command, debian, workspace};
 
 /// Programs that the tests start, or files that they need, and the Debian package of each.
-const PROGRAMS: [(&str, &str); 23] = [
+const PROGRAMS: [(&str, &str); 24] = [
     ("ab", "apache2-utils"),
     ("apache2", "apache2-bin"),
     ("bpftool", "bpftool"),
@@ -23,6 +23,7 @@ const PROGRAMS: [(&str, &str); 23] = [
     ("nginx", "nginx-light"),
     ("nsenter", "util-linux"),
     ("node", "nodejs"),
+    ("/var/lib/dpkg/info/node-ws.list", "node-ws"),
     ("openssl", "openssl"),
     ("javac", "default-jdk-headless"),
     ("php", "php-cli"),

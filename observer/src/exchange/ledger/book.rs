@@ -262,6 +262,19 @@ impl Book {
         }
     }
 
+    /// Takes in an exchange that began in another protocol.
+    pub(super) fn insert<S>(&mut self, key: Key, slot: Slot, out: &mut Output<'_, S>) {
+        let open = &mut out.opens[slot];
+        open.response_from = 0;
+        match key {
+            Key::Fifo => self.queue.push_back(slot),
+            Key::Id(id) => {
+                open.key = id;
+                self.by_id.insert(id, slot);
+            }
+        }
+    }
+
     /// Takes an exchange out, whatever its state.
     pub(super) fn remove(&mut self, key: Key, slot: Slot) {
         match key {

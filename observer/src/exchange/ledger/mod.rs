@@ -14,11 +14,14 @@ mod steps;
 use observer_abi::context::Context;
 use observer_protocol::{
     Segment,
-    protocol::{Ending, Input, Joined, Missing, Next, Shape, Side, Switch},
+    protocol::{Ending, Input, Joined, Key, Missing, Next, Shape, Side, Switch},
 };
 
-use self::{book::Book, steps::Taking};
-use super::{Call, Ends, Incomplete, InferredLink, Output, Sink, Slab, open::Progress};
+use self::{
+    book::{Book, started},
+    steps::Taking,
+};
+use super::{Call, Ends, Incomplete, InferredLink, Output, Sink, Slab, open::Progress, slab::Slot};
 use crate::protocol::Account;
 
 /// What was found out about the connection.
@@ -147,6 +150,36 @@ impl<P: Account> Ledger<P> {
         self.book
             .slots()
             .any(|slot| opens[slot].set_link(call, link));
+    }
+
+    /// Takes the oldest exchange that has not ended out, for the protocol that follows. As one of this protocol it is no longer open.
+    pub(crate) fn hand_over<S: Sink>(
+        &mut self,
+        ends: &Ends,
+        out: &mut Output<'_, S>,
+    ) -> Option<Slot> {
+        let slot = self.book.awaiting(Key::Fifo, out)?;
+        self.book.remove(Key::Fifo, slot);
+        let open = &mut out.opens[slot];
+        if std::mem::take(&mut open.announced) {
+            out.sink.request_ended(&started(open, ends));
+        }
+        Some(slot)
+    }
+
+    /// Goes on with an exchange that began in another protocol.
+    pub(crate) fn take_over<S: Sink>(
+        &mut self,
+        key: Key,
+        slot: Slot,
+        ends: &Ends,
+        out: &mut Output<'_, S>,
+    ) {
+        let open = &mut out.opens[slot];
+        P::continued(&mut open.exchange.detail);
+        open.announce(ends);
+        out.sink.request_started(&started(open, ends));
+        self.book.insert(key, slot, out);
     }
 
     /// What the kernel is to ship.

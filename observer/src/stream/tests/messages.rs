@@ -393,8 +393,8 @@ fn a_request_that_is_answered_early_and_never_ends_is_not_held_back() {
 fn a_switch_of_protocols_ends_the_exchange_and_the_connection_is_left_alone() {
     for (request, response) in [
         (
-            "GET /ws HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n",
-            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n",
+            "GET /ws HTTP/1.1\r\nHost: h\r\nUpgrade: tcp\r\nConnection: Upgrade\r\n\r\n",
+            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: tcp\r\nConnection: Upgrade\r\n\r\n",
         ),
         (
             "CONNECT h:443 HTTP/1.1\r\nHost: h:443\r\n\r\n",

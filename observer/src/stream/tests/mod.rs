@@ -10,3 +10,4 @@ mod multiplexed;
 mod pipelining;
 mod roles;
 mod sealed;
+mod websocket;

@@ -73,7 +73,8 @@ impl Steps<Http1> for Said {
         let [None, Some(at)] = switch.from else {
             panic!("{switch:?}")
         };
-        assert_eq!(switch.to, None);
+        // What is read goes on with the exchange.
+        assert_eq!(switch.to.is_some(), switch.continues == Some(Key::Fifo));
         self.steps.push(Step::Tunnel(at));
     }
     fn asked(&self, key: Key) -> Option<u64> {

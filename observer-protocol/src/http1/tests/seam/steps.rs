@@ -81,6 +81,28 @@ fn a_tunnel_is_told_with_the_position_from_which_it_holds() {
     assert_eq!(connection.http1.ending(), Ending::Never);
 }
 
+/// The exchange lasts as long as what it led to.
+#[test]
+fn a_switch_to_what_is_read_does_not_end_the_exchange() {
+    for (name, ends) in [("websocket", false), ("WebSocket ", false), ("tcp", true)] {
+        let mut connection = Connection::new();
+        connection.asks(b"GET / HTTP/1.1\r\nUpgrade: websocket\r\n\r\n");
+        let head = format!("HTTP/1.1 101 Switching Protocols\r\nUpgrade: {name}\r\n\r\n");
+        let said = connection.answers(head.as_bytes());
+        let end = Step::End(Side::Response, head.len() as u64, Some(0));
+        assert_eq!(said.contains(&end), ends, "{name}");
+        assert_eq!(said.last(), Some(&Step::Tunnel(head.len() as u64)));
+    }
+    let mut connection = Connection::new();
+    connection.asks(GET);
+    let ok = b"HTTP/1.1 200 OK\r\nUpgrade: websocket\r\nContent-Length: 0\r\n\r\n";
+    assert_eq!(
+        connection.answers(ok).len(),
+        2,
+        "it only says that it could"
+    );
+}
+
 #[test]
 fn what_cannot_be_read_is_lost_and_why() {
     let lost = |why| [Step::Lost(Side::Request, why)];
