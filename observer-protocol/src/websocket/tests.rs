@@ -12,6 +12,7 @@ const TEXT: u8 = 1;
 const BINARY: u8 = 2;
 const CLOSE: u8 = 8;
 const PING: u8 = 9;
+const PONG: u8 = 10;
 const LAST: u8 = 0x80;
 const COMPRESSED: u8 = 0x40;
 
@@ -113,7 +114,7 @@ fn messages_are_counted_and_what_keeps_a_connection_alive_is_none() {
         [moved(Side::Request, 2, 305)]
     );
     let sent = [
-        server(LAST | PING + 1, b"yes"),
+        server(LAST | PONG, b"yes"),
         server(LAST | COMPRESSED | TEXT, &[b'y'; 70_000]),
     ]
     .concat();
