@@ -52,8 +52,9 @@ const MOST_USED: usize = 64;
 const MOST_USED_MASTERS: usize = 256;
 
 /// Secrets that served both ends of a connection. What passes TLS on without a part in it (a proxy's tunnel, a sidecar) has sockets of
-/// its own with the same records, which show the client's random bytes: only by these are such secrets found again.
-const MOST_RELAYED: usize = 256;
+/// its own with the same records, which show the client's random bytes: only by these are such secrets found again. And one end may
+/// tell a secret when both have used what the other told: kept as a new one it would be tried on each connection that comes.
+const MOST_RELAYED: usize = 512;
 
 /// What a record may be opened with, and what orders the trials.
 pub(super) struct Wanted<'a> {
@@ -127,13 +128,18 @@ impl Candidates {
             (&mut self.traffic, self.limits.0)
         };
         let fingerprint = self.hasher.hash_one(secret.bytes());
-        if !self.known.insert(fingerprint)
-            && let Some(known) = list.iter_mut().rfind(|known| known.secret.is(&secret))
-        {
-            known.at = now;
-            known.told.label = known.told.label.or(told.label);
-            known.told.client_random = known.told.client_random.or(told.client_random);
-            return;
+        if !self.known.insert(fingerprint) {
+            let is_it = |known: &&mut Candidate| known.secret.is(&secret);
+            let known = match self.relayed.iter_mut().rfind(is_it) {
+                Some(known) => Some(known),
+                None => list.iter_mut().rfind(is_it),
+            };
+            if let Some(known) = known {
+                known.at = now;
+                known.told.label = known.told.label.or(told.label);
+                known.told.client_random = known.told.client_random.or(told.client_random);
+                return;
+            }
         }
         if list.len() >= limit
             && let Some(eldest) = list.pop_front()
@@ -167,7 +173,13 @@ impl Candidates {
                 !old
             });
         }
-        self.relayed.retain(|candidate| candidate.at >= traffic);
+        self.relayed.retain(|candidate| {
+            let old = candidate.at < traffic;
+            if old {
+                self.known.remove(&candidate.fingerprint);
+            }
+            !old
+        });
         unused
     }
 
@@ -300,9 +312,10 @@ impl Candidates {
                 && !of_masters
                 && let Some(candidate) = self.traffic.remove(at)
             {
-                self.known.remove(&candidate.fingerprint);
-                if self.relayed.len() >= MOST_RELAYED {
-                    self.relayed.pop_front();
+                if self.relayed.len() >= MOST_RELAYED
+                    && let Some(eldest) = self.relayed.pop_front()
+                {
+                    self.known.remove(&eldest.fingerprint);
                 }
                 self.relayed.push_back(candidate);
             }

@@ -126,16 +126,22 @@ fn of_what_relays_may_want_a_bounded_number_is_kept() {
         });
         found.is_some()
     };
-    for number in 0..300 {
+    for number in 0..600 {
         candidates.add(told(Label::ServerTraffic, 0, 0), bytes(number), 0);
         assert!(find(&mut candidates, number) && find(&mut candidates, number));
     }
-    assert_eq!((candidates.len(), candidates.dropped()), (256, 0));
-    let relayed = (0..300).filter(|number| find(&mut candidates, *number));
-    assert_eq!(
-        relayed.collect::<Vec<u16>>(),
-        (44..300).collect::<Vec<u16>>()
-    );
+    assert_eq!((candidates.len(), candidates.dropped()), (512, 0));
+    let relayed = (0..600).filter(|number| find(&mut candidates, *number));
+    let last: Vec<u16> = (88..600).collect();
+    assert_eq!(relayed.collect::<Vec<u16>>(), last);
+    // What the other end tells late of these is no new one; of what went it is.
+    for number in [88, 599, 87] {
+        candidates.add(told(Label::ServerTraffic, 0, 0), bytes(number), 0);
+    }
+    assert_eq!(candidates.len(), 513);
+    let before = candidates.trials();
+    assert!(find(&mut candidates, 87));
+    assert_eq!(candidates.trials(), before + 1);
 }
 
 #[test]
