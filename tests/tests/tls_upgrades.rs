@@ -191,6 +191,36 @@ fn a_mail_server_that_begins_in_the_open() {
 }
 
 #[test]
+fn a_client_that_begins_without_an_answer_to_its_request_for_tls() {
+    let Some(environment) = Environment::enter() else {
+        return;
+    };
+    let (certificate, port) = (Certificate::new(), free_port());
+    let observer = Observer::start(&environment, &["--exe=python3*", "--span-rate=unlimited"]);
+    run(Command::new(environment.python("python3"))
+        .arg(Environment::programs().join("tls_asked.py"))
+        .arg(certificate.path())
+        .args([port.to_string(), "10".to_owned()]));
+    until("all handshakes are told", || {
+        let page = observer.page();
+        (handshakes(&page) >= 10 && of_tls(&page, "connections_read") >= 10).then_some(())
+    });
+    let page = observer.settled_page(0);
+    let troubles = page.troubles();
+    // Of those that do not go on with a hello nothing is read, and nothing said.
+    for (event, count) in [
+        ("connections_read", 10),
+        ("handshakes", 10),
+        ("handshakes_failed", 0),
+    ] {
+        assert_eq!(of_tls(&page, event), count, "{event}: {troubles}");
+    }
+    assert_eq!(handshakes(&page), 10, "{troubles}");
+    let spans = observer.stop();
+    assert!(spans.is_empty(), "{spans:?}");
+}
+
+#[test]
 fn what_is_said_in_a_proxys_tunnel_is_said_by_its_ends() {
     let Some(environment) = Environment::enter() else {
         return;
