@@ -111,7 +111,8 @@ pub struct Direction {
     pub end: u64,
     /// Position where the current run began.
     pub run_start: u64,
-    /// When the current run's first byte was seen, CLOCK_MONOTONIC ns.
+    /// When the current run's first byte was seen, CLOCK_MONOTONIC ns; of a TLS connection that carries several requests at once, when
+    /// its [`shipped`](Self::shipped) bytes were counted anew.
     pub first_ns: u64,
     /// When the last byte was seen, CLOCK_MONOTONIC ns.
     pub last_ns: u64,

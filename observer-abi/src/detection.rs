@@ -112,6 +112,10 @@ pub fn start_line(there: u32, byte: impl Fn(u32) -> u8) -> u32 {
             if index == 0 {
                 return line::NO;
             }
+            if index == 3 && byte(0) == b'P' && byte(1) == b'R' && byte(2) == b'I' {
+                // No method, so that no server of HTTP/1 takes what begins HTTP/2 for a request (RFC 9113 section 3.4).
+                return line::NO;
+            }
             let connects = index == 7 && byte(0) == b'C';
             let fits = connects || follows(there, index + 1, &byte);
             return if fits { line::YES } else { line::NO };
@@ -260,6 +264,7 @@ mod tests {
             "GET x",
             "VERYLONGMETHODWORDS /",
             "+OK",
+            "PRI * HTTP/2.0",
         ] {
             assert_eq!(line_of(text.as_bytes()), line::NO, "{text}");
         }

@@ -12,7 +12,7 @@ use crate::{
         detect,
     },
     protocol::{
-        End, Input, Joined, Key, Lost, Missing, Next, Open, Progress, Protocol, Reply,
+        Cancel, End, Input, Joined, Key, Lost, Missing, Next, Open, Progress, Protocol, Reply,
         Side as Sender, Steps, Switch,
     },
     tls::{Candidates, Event, Label, Reading, Record, Secret, Side, Told, not_after, records},
@@ -248,9 +248,9 @@ where
         }
         self.say(format!("{end:?}"));
     }
-    fn cancel(&mut self, key: Key) {
-        self.open.retain(|(open, _)| *open != key);
-        self.say(format!("cancelled {key:?}"));
+    fn cancel(&mut self, cancel: Cancel) {
+        self.open.retain(|(open, _)| *open != cancel.key);
+        self.say(format!("{cancel:?}"));
     }
     fn lost(&mut self, lost: Lost) {
         self.say(format!("{lost:?}"));

@@ -14,6 +14,7 @@ mod framing;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod http1;
+pub mod http2;
 #[cfg(test)]
 mod mutation;
 pub mod protocol;

@@ -195,6 +195,19 @@ pub struct Progress {
     pub messages: u64,
     /// Their bytes.
     pub bytes: u64,
+    /// No fewer and no more; else there were at least so many.
+    pub exact: bool,
+}
+
+/// An exchange was given up by one of the ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cancel {
+    /// Which one.
+    pub key: Key,
+    /// By which end.
+    pub side: Side,
+    /// Why, as the protocol numbers it; 0 where it does not say.
+    pub code: u64,
 }
 
 /// A request or an answer ended.
@@ -265,8 +278,8 @@ pub trait Steps<P: Protocol> {
     fn progress(&mut self, progress: Progress);
     /// Either ended.
     fn end(&mut self, end: End);
-    /// The exchange was given up by one of the ends (HTTP/2's RST_STREAM).
-    fn cancel(&mut self, key: Key);
+    /// An exchange was given up by one of the ends (HTTP/2's RST_STREAM). Where its answer has ended, that only ends its request.
+    fn cancel(&mut self, cancel: Cancel);
     /// Messages may have passed unread.
     fn lost(&mut self, lost: Lost);
     /// Bytes are not this protocol's, and none of the side were before.

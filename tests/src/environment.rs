@@ -67,6 +67,11 @@ impl Environment {
         self.folder.join("go_server")
     }
 
+    /// The test service on gRPC's Go library, and its callers.
+    pub fn go_grpc(&self) -> PathBuf {
+        self.folder.join("go_grpc")
+    }
+
     /// The test service on rustls, and its client, with the cryptography of `ring` or `aws_lc`.
     pub fn rustls(&self, cryptography: &str) -> PathBuf {
         self.folder.join(format!("rustls_{cryptography}"))

@@ -14,6 +14,8 @@ use crate::{
 
 /// Iovec segments that are copied at a time: few, since the verifier walks through each step.
 const MAX_SEGMENTS: u64 = 16;
+/// Those that are passed by at a time on the way to the bytes that are wanted: as many as one call mostly has.
+const MAX_PASSED: u64 = 64;
 /// The same where only the last one is looked for, or the way leads back.
 const MAX_STEPS: u64 = 16;
 
@@ -60,7 +62,10 @@ impl Source {
             Self::Unknown => [kind::UNKNOWN, 0, 0, 0],
         };
         // SAFETY: as promised.
-        unsafe { (&raw mut (*scratch).source).write_volatile(words) };
+        unsafe {
+            (&raw mut (*scratch).source).write_volatile(words);
+            (&raw mut (*scratch).reached).write_volatile([0, 0, words[3]]);
+        }
     }
 }
 
@@ -140,13 +145,23 @@ pub(crate) extern "C" fn copy_payload(slot: u32, from: u64, wanted: u64) -> u64 
             _ => {}
         }
         let reached = &raw mut (*scratch).reached;
-        if from == 0 || (*reached)[0] != from {
-            // Not from where the last copy ended: from the first segment on.
+        let at = (*reached)[0];
+        if from < at {
+            // From the first segment on.
             (&raw mut (*reached)[1]).write_volatile(0);
             (&raw mut (*reached)[2]).write_volatile((*scratch).source[3].saturating_add(from));
+        } else {
+            (&raw mut (*reached)[2]).write_volatile((*reached)[2].saturating_add(from - at));
         }
         let copied = &raw mut (*scratch).found[1];
         copied.write_volatile(0);
+        let mut turn = 0;
+        while turn < MAX_PASSED {
+            if pass_segment(slot) == 0 {
+                break;
+            }
+            turn += 1;
+        }
         let mut turn = 0;
         while turn < MAX_SEGMENTS {
             if copy_segment(slot, wanted) == 0 {
@@ -158,6 +173,28 @@ pub(crate) extern "C" fn copy_payload(slot: u32, from: u64, wanted: u64) -> u64 
         (&raw mut (*reached)[0]).write_volatile(from.wrapping_add(copied));
         copied
     }
+}
+
+/// Goes past the segment that [`copy_payload`] stands at, where all of it comes before the bytes that are wanted: 1 if so.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn pass_segment(slot: u32) -> u32 {
+    let Some(scratch) = scratch::at(slot) else { return 0 };
+    // SAFETY: a map value.
+    unsafe {
+        let (first, segments) = ((*scratch).source[1], (*scratch).source[2]);
+        let (index, skip) = ((*scratch).reached[1], (*scratch).reached[2]);
+        if skip == 0 || index >= segments {
+            return 0;
+        }
+        let Some([_, length]) = segment((*scratch).source[0] == kind::KERNEL_VECTOR, first, index) else { return 0 };
+        if length > skip {
+            return 0;
+        }
+        (*scratch).reached[1] = index + 1;
+        (*scratch).reached[2] = skip - length;
+    }
+    1
 }
 
 /// Copies from the segment that [`copy_payload`] stands at behind what it has copied of `wanted` bytes, and goes on behind

@@ -681,7 +681,12 @@ pub(crate) extern "C" fn open_run(slot: u32, found: u32) -> u32 {
         } else if (*entry).role == role::CLIENT && direction == INBOUND {
             context::answered(call.sock, entry);
         }
-        output::copy_words(&raw mut (*opened).context, &raw const (*entry).context);
+        if run == run::REQUEST {
+            output::copy_words(&raw mut (*opened).context, &raw const (*entry).context);
+        } else {
+            // The ids of the request before are not this one's.
+            output::zero_words(&raw mut (*opened).context);
+        }
         // With the padding behind it: seven bytes to be zeroed would be a function's call.
         (&raw mut (*opened).protocol).cast::<u64>().write_volatile(u64::from((*entry).protocol));
         run

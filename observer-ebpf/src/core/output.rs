@@ -159,6 +159,21 @@ unsafe fn send_looking(
     sent
 }
 
+/// 1 where the ring is so full that its reader is behind.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn ring_fills(shard: u32) -> u32 {
+    let ring = match shard {
+        0 => &RECORDS_0,
+        1 => &RECORDS_1,
+        2 => &RECORDS_2,
+        _ => &RECORDS_3,
+    };
+    // SAFETY: a map of the ring type.
+    let used = unsafe { bpf_ringbuf_query(core::ptr::from_ref(ring).cast_mut().cast(), BPF_RB_AVAIL_DATA as u64) };
+    u32::from(used > u64::from(settings().wake_bytes()))
+}
+
 /// How full the ring is, which is not free to ask, is asked with each piece of a run of so many bytes,
 const LARGE: u64 = 2048;
 /// and with one in so many of each CPU: what comes in between fits well into the half that is free when a reader is woken,
@@ -196,6 +211,20 @@ pub(crate) unsafe fn copy_words<T>(to: *mut T, from: *const T) {
     while index < size_of::<T>() / 8 {
         // SAFETY: as promised.
         unsafe { to.cast::<u64>().add(index).write_volatile(from.cast::<u64>().add(index).read_volatile()) };
+        index += 1;
+    }
+}
+
+/// Writes zeros by words, for the same reason.
+///
+/// # Safety
+/// `to` is valid for `T`, a struct of whole 8-byte words for which zeros are a value.
+#[inline(always)]
+pub(crate) unsafe fn zero_words<T>(to: *mut T) {
+    let mut index = 0;
+    while index < size_of::<T>() / 8 {
+        // SAFETY: as promised.
+        unsafe { to.cast::<u64>().add(index).write_volatile(0) };
         index += 1;
     }
 }

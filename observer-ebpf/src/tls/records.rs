@@ -16,7 +16,6 @@
 
 use observer_abi::{
     connection::{Connection, Direction, INBOUND, UPGRADED, flag, role, tls},
-    context::Context,
     control::shape,
     process::runtime,
 };
@@ -174,7 +173,12 @@ pub(crate) extern "C" fn records_begin(slot: u32, begins: u32) -> u32 {
         let this: *mut Direction = &raw mut (*entry).directions[usize::from(!inbound)];
         let that: *const Direction = &raw const (*entry).directions[usize::from(inbound)];
         let requests = connection::is_request((*entry).role, capture::direction(call));
-        (*scratch).budget = u64::from(if requests { settings().request_budget() } else { settings().response_budget() });
+        let shared = is_shared(entry);
+        (*scratch).budget = if shared {
+            shared_budget(this, call.now, (*entry).generation)
+        } else {
+            u64::from(if requests { settings().request_budget() } else { settings().response_budget() })
+        };
         let opens = begins != begins::NOTHING || (requests && (*entry).tls & tls::UNTOLD != 0);
         if opens {
             let opened = &raw mut (*scratch).opened;
@@ -188,7 +192,10 @@ pub(crate) extern "C" fn records_begin(slot: u32, begins: u32) -> u32 {
                 (*entry).tls &= !tls::UNTOLD;
             }
             if begins != begins::NOTHING {
-                ((*this).run_start, (*this).first_ns, (*this).shipped) = (call.start, call.now, 0);
+                (*this).run_start = call.start;
+                if !shared {
+                    ((*this).first_ns, (*this).shipped) = (call.now, 0);
+                }
                 if begins == begins::REQUEST && (*this).runs & !UPGRADED == 1 {
                     frames::frames_alike(slot, 1);
                 }
@@ -199,6 +206,26 @@ pub(crate) extern "C" fn records_begin(slot: u32, begins: u32) -> u32 {
         (*entry).flags |= flag::ACTIVE;
         capture::account(entry, this, call, 0);
         MORE | FRAMED | if opens { OPENED | BEGINS } else { 0 }
+    }
+}
+
+/// Bytes of a direction that are shipped of a connection that carries several requests at once, whose frames lie anywhere in the
+/// records, within so many ns. (Where the ends agree on another protocol the daemon soon says so.)
+const SHARED_BUDGET: u64 = 4 << 20;
+const SHARED_NS: u64 = 16_000_000;
+/// Of these so many do not depend on how full the ring is.
+const SHARED_FREE: u32 = 64 << 10;
+
+/// How many bytes of a direction may have been shipped once this call is. Where much is, nothing of the others' records is to be lost
+/// for it.
+#[inline(always)]
+unsafe fn shared_budget(this: *mut Direction, now: u64, generation: u64) -> u64 {
+    // SAFETY: as the callers promise, a part of a map value.
+    unsafe {
+        if now.wrapping_sub((*this).first_ns) >= SHARED_NS {
+            ((*this).first_ns, (*this).shipped) = (now, 0);
+        }
+        if (*this).shipped > SHARED_FREE && output::ring_fills(output::ring_of(generation)) != 0 { 0 } else { SHARED_BUDGET }
     }
 }
 
@@ -252,12 +279,7 @@ unsafe fn records_opened(entry: *mut Connection, scratch: *mut Scratch, has_ids:
         if has_ids {
             output::copy_words(&raw mut (*opened).context, &raw const (*entry).context);
         } else {
-            let words = (&raw mut (*opened).context).cast::<u64>();
-            let mut index = 0;
-            while index < size_of::<Context>() / 8 {
-                words.add(index).write_volatile(0);
-                index += 1;
-            }
+            output::zero_words(&raw mut (*opened).context);
         }
         // With the padding behind it.
         (&raw mut (*opened).protocol).cast::<u64>().write_volatile(u64::from((*entry).protocol));

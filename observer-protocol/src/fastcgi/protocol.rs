@@ -9,8 +9,8 @@ use crate::{
     Segment,
     framing::{Event, Framing},
     protocol::{
-        End, Ending, Input, Joined, Key, Lost, Number, Open, Protocol, Replies, Reply, Scope,
-        Shape, Side, Sniff, Steps, Why,
+        Cancel, End, Ending, Input, Joined, Key, Lost, Number, Open, Protocol, Replies, Reply,
+        Scope, Shape, Side, Sniff, Steps, Why,
     },
 };
 
@@ -351,7 +351,11 @@ impl FastCgi {
                 let before = self.requests.len();
                 self.requests.retain(|request| request.id != record.id);
                 if self.requests.len() < before {
-                    out.cancel(key(record.id));
+                    out.cancel(Cancel {
+                        key: key(record.id),
+                        side,
+                        code: 0,
+                    });
                 }
             }
             (Side::Response, kind::END_REQUEST) => self.answer_ended(record.id, body, at, out),

@@ -39,6 +39,7 @@ pub use detect::{Detection, detect};
 pub use event::{Framing, Limits, Malformed, MessageEnd, RequestKind, tail_ends_chunked};
 pub use protocol::Http1;
 pub use request::{RequestEvent, RequestHead, RequestParser};
+pub(crate) use request_head::token;
 pub use response::{ResponseEvent, ResponseHead, ResponseParser};
 pub use rows::ROWS;
 pub use texts::Texts;

@@ -330,6 +330,7 @@ fn request_end(end: MessageEnd, out: &mut impl Steps<Http1>) {
 
 fn interim(out: &mut impl Steps<Http1>) {
     out.progress(Progress {
+        exact: true,
         key: Key::Fifo,
         side: Side::Response,
         messages: 1,

@@ -292,7 +292,7 @@ fn common(method: &[u8]) -> Option<&'static str> {
 }
 
 /// A method; those of every day without an allocation.
-fn token(method: &str) -> Cow<'static, str> {
+pub(crate) fn token(method: &str) -> Cow<'static, str> {
     common(method.as_bytes()).map_or_else(|| Cow::Owned(method.into()), Cow::Borrowed)
 }
 

@@ -59,7 +59,7 @@ impl Texts {
     }
 
     /// Writes all, in that order, over what was there. Bytes that are not UTF-8 become U+FFFD.
-    pub(super) fn write(&mut self, parts: [Option<&[u8]>; COUNT]) {
+    pub(crate) fn write(&mut self, parts: [Option<&[u8]>; COUNT]) {
         let mut bytes = std::mem::take(&mut self.room).into_bytes();
         bytes.clear();
         let mut whole = true;

@@ -42,7 +42,7 @@ pub(crate) fn span(
     };
     Span {
         service: service("gateway"),
-        protocol: ProtocolId::Http1,
+        protocol: ProtocolId::Http,
         trace_id: [trace; 16],
         span_id: [id; 8],
         parent_span_id: (parent != 0).then_some([parent; 8]),

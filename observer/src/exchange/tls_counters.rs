@@ -41,8 +41,6 @@ counters! {
     unknown_cipher,
     /// Connections given up: records were lost, and their numbers were not found again.
     lost,
-    /// Connections left alone once their handshake was over: both ends agreed on HTTP/2.
-    http2,
     /// Connections left alone once their handshake was over: both ends agreed on another protocol that is not read.
     other_protocol,
     /// Records seen.

@@ -1,6 +1,6 @@
 //! How a protocol's own facts of an exchange are written, from what its parser says.
 
-use observer_protocol::protocol::{Datagrams, Progress, Protocol, Side};
+use observer_protocol::protocol::{Cancel, Datagrams, Progress, Protocol, Side};
 
 use super::Detail;
 
@@ -35,6 +35,11 @@ pub(crate) trait Account: Protocol {
     /// Messages of either side moved.
     fn progressed(detail: &mut Detail, progress: &Progress) {
         let _ = (detail, progress);
+    }
+
+    /// One of the ends gave it up before its answer ended.
+    fn cancelled(detail: &mut Detail, cancel: &Cancel) {
+        let _ = (detail, cancel);
     }
 
     /// A side ended; `size` is that of its body, `None` where that is not known.

@@ -37,7 +37,8 @@ pub enum Incomplete {
     HeadTooLarge,
     /// The connection ended before the response did; counts as an error of the exchange.
     Closed,
-    /// The connection was reset before the response ended; counts as an error of the exchange.
+    /// The connection was reset before the response ended, or the exchange was given up by one of its ends; counts as an error of
+    /// the exchange.
     Reset,
     /// observer stopped, or forgot the connection, before the response ended. Says nothing about the exchange.
     Abandoned,

@@ -10,10 +10,10 @@ use super::{Account, Carried, Detail};
 
 impl Account for Http1 {
     fn opened(detail: &mut Detail, head: &mut RequestHead) {
-        if !matches!(detail, Detail::Http1(_)) {
-            *detail = Detail::Http1(HttpExchange::default());
+        if !matches!(detail, Detail::Http(_)) {
+            *detail = Detail::Http(HttpExchange::default());
         }
-        let Detail::Http1(http) = detail else {
+        let Detail::Http(http) = detail else {
             return;
         };
         // The head of a request that could not be read says nothing, its version least.
@@ -26,14 +26,15 @@ impl Account for Http1 {
         http.response_body_size = None;
         http.upgraded = false;
         http.event_stream = false;
+        http.reset = None;
     }
 
     fn unread(detail: &mut Detail) {
-        *detail = Detail::Http1(HttpExchange::default());
+        *detail = Detail::Http(HttpExchange::default());
     }
 
     fn replied(detail: &mut Detail, head: ResponseHead) {
-        if let Detail::Http1(http) = detail {
+        if let Detail::Http(http) = detail {
             http.status = Some(head.status);
             http.upgraded = head.upgrade;
             http.event_stream = head.event_stream;
@@ -41,7 +42,7 @@ impl Account for Http1 {
     }
 
     fn ended(detail: &mut Detail, side: Side, size: Option<u64>) {
-        if let Detail::Http1(http) = detail {
+        if let Detail::Http(http) = detail {
             match side {
                 Side::Request => http.request_body_size = size,
                 Side::Response => http.response_body_size = size,
@@ -62,7 +63,7 @@ impl Account for Http1 {
 #[cfg(test)]
 pub(crate) fn of(detail: &mut Detail) -> &mut HttpExchange {
     match detail {
-        Detail::Http1(http) => http,
+        Detail::Http(http) => http,
         other => panic!("not HTTP/1: {other:?}"),
     }
 }
@@ -72,7 +73,7 @@ impl Detail {
     /// The HTTP facts, of an HTTP exchange.
     pub(crate) const fn http(&self) -> Option<&HttpExchange> {
         match self {
-            Self::Http1(http) => Some(http),
+            Self::Http(http) => Some(http),
             _ => None,
         }
     }

@@ -12,8 +12,8 @@ use observer_protocol::{
     frames::{Form, Layout},
     http1::Http1,
     protocol::{
-        End, Ending, Input, Joined, Key, Lost, Number, Open, Progress, Protocol, Replies, Reply,
-        Scope, Shape, Side, Sniff, Steps, Switch, Why,
+        Cancel, End, Ending, Input, Joined, Key, Lost, Number, Open, Progress, Protocol, Replies,
+        Reply, Scope, Shape, Side, Sniff, Steps, Switch, Why,
     },
 };
 
@@ -421,7 +421,7 @@ fn begin(side: Side, head: Head, out: &mut impl Steps<MadeUp>) {
             asked: u64::from(head.kind),
             whole: true,
         }),
-        (Side::Request, kind::CANCEL) => out.cancel(key),
+        (Side::Request, kind::CANCEL) => out.cancel(Cancel { key, side, code: 0 }),
         (Side::Response, kind::REPLY | kind::UPGRADE) => out.reply(Reply {
             key,
             at: head.at,
@@ -436,6 +436,7 @@ fn begin(side: Side, head: Head, out: &mut impl Steps<MadeUp>) {
                 whole: true,
             });
             out.progress(Progress {
+                exact: true,
                 key,
                 side,
                 messages: 1,

@@ -12,7 +12,9 @@ pub mod dns;
 pub mod exchange;
 pub mod fastcgi;
 mod group;
+pub mod grpc;
 pub mod http1;
+mod http2;
 #[cfg(any(test, feature = "made-up"))]
 pub mod made_up;
 mod outcome;
@@ -124,12 +126,14 @@ macro_rules! protocols {
 }
 
 protocols! {
-    /// HTTP/1.0 and 1.1.
-    1 => http1::HttpExchange as Http1,
+    /// HTTP, of whatever version.
+    1 => http1::HttpExchange as Http,
     /// DNS over UDP.
     2 => dns::DnsExchange as Dns,
     /// Handshakes of TLS.
     3 => tls::Handshake as Tls,
+    /// Remote procedure calls over HTTP: gRPC, gRPC-Web, Connect.
+    5 => grpc::GrpcExchange as Grpc,
     /// FastCGI.
     6 => fastcgi::FastCgiExchange as FastCgi,
     /// WebSocket, behind a handshake of HTTP.
@@ -143,6 +147,7 @@ macro_rules! streams {
     ($take:ident) => {
         $take! {
             Http1 => observer_protocol::http1::Http1, observer_protocol::http1::ROWS;
+            Http2 => observer_protocol::http2::Http2, observer_protocol::http2::ROWS;
             FastCgi => observer_protocol::fastcgi::FastCgi, observer_protocol::fastcgi::ROWS;
             WebSocket => observer_protocol::websocket::WebSocket, &[];
             #[cfg(any(test, feature = "made-up"))]
@@ -176,7 +181,7 @@ pub(crate) type NameService = observer_protocol::dns::Dns;
 impl Default for Detail {
     /// That of an exchange of which nothing is known.
     fn default() -> Self {
-        Self::Http1(http1::HttpExchange::default())
+        Self::Http(http1::HttpExchange::default())
     }
 }
 

@@ -16,6 +16,7 @@ macro_rules! conversation {
     ($($(#[$attribute:meta])* $Name:ident => $Protocol:ty, $rows:expr;)*) => {
         /// The exchanges of one connection, in one of the protocols.
         #[derive(Debug)]
+        #[allow(clippy::large_enum_variant, reason = "most speak the largest, and a connection has a place of its own")]
         pub(super) enum Conversation {
             $($(#[$attribute])* $Name(Ledger<$Protocol>),)*
         }

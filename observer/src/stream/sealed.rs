@@ -236,12 +236,7 @@ impl Connection {
             && let Some(name) = session.protocol()
             && Conversation::agreed(name).is_none()
         {
-            let counters = &mut out.counters.tls;
-            if name == b"h2" {
-                counters.http2 += 1;
-            } else {
-                counters.other_protocol += 1;
-            }
+            out.counters.tls.other_protocol += 1;
             self.ignore(out);
             self.unseal(out);
         } else if self.understood

