@@ -154,6 +154,7 @@ impl Brought {
     fn tell(&self, side: Side, out: &mut impl Steps<WebSocket>) {
         if (self.messages, self.bytes) != (0, 0) {
             out.progress(Progress {
+                exact: true,
                 key: Key::Fifo,
                 side,
                 messages: self.messages,
