@@ -243,7 +243,7 @@ impl Account for WebSocket {
     }
 
     fn continued(detail: &mut Detail) {
-        if let Detail::Http1(http) = detail {
+        if let Detail::Http(http) = detail {
             let handshake = std::mem::take(http);
             *detail = Detail::WebSocket(WebSocketExchange {
                 handshake,
