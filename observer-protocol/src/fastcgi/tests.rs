@@ -197,7 +197,7 @@ fn what_is_given_up_is_cancelled_and_its_end_is_nobodys() {
     );
     let before = told.said.steps.len();
     assert!(
-        has(&told.said.steps, &["ancelled"]),
+        has(&told.said.steps, &["Cancel {"]),
         "{:#?}",
         told.said.steps
     );

@@ -92,7 +92,9 @@ impl Connection {
 
 /// That messages moved.
 fn moved(side: Side, messages: u64, bytes: u64) -> String {
-    format!("Progress {{ key: Fifo, side: {side:?}, messages: {messages}, bytes: {bytes} }}")
+    format!(
+        "Progress {{ key: Fifo, side: {side:?}, messages: {messages}, bytes: {bytes}, exact: true }}"
+    )
 }
 
 /// What says how it is closed.
