@@ -361,3 +361,47 @@ fn outcomes_bodies_and_ends_are_as_they_were() {
         assert!(client.milliseconds() < 1400.0, "{client:?}");
     }
 }
+
+/// One thread serves all that it reads at once, of which no web server here sends more than one request: whose its calls are cannot
+/// be told then. Where one comes at a time, they are that one's.
+#[test]
+fn calls_for_requests_that_share_a_connection_at_once_have_no_parent() {
+    let Some(environment) = Environment::enter() else {
+        return;
+    };
+    const ROUNDS: usize = 20;
+    for at_once in [1, 3] {
+        let backend = Server::stdlib("threads");
+        let observer = Observer::start(&environment, &["--span-rate=unlimited"]);
+        let mut both = Command::new("python3");
+        both.arg(Environment::programs().join("fastcgi_at_once.py"))
+            .args([usize::from(backend.port()), at_once, ROUNDS].map(|it| it.to_string()));
+        assert!(both.status().unwrap().success());
+        let all = ROUNDS * at_once;
+        let counted = counted(&observer, all, all);
+        assert_eq!(counted, [all, all], "{}", observer.page().troubles());
+        let spans = observer.stop();
+        let by_id: HashMap<&str, &Span> = spans.iter().map(|span| (span.span_id(), span)).collect();
+        let name = |span: &Span| span.target().rsplit('/').next().unwrap().to_owned();
+        let mut parents = 0;
+        for span in &spans {
+            let is_call = span.kind() == "client"
+                && span.attribute("server.port") == u64::from(backend.port());
+            let parent = span.parent_span_id().and_then(|parent| by_id.get(parent));
+            if is_call && let Some(parent) = parent {
+                assert_eq!(
+                    name(parent),
+                    name(span),
+                    "{parent:?} is no parent of {span:?}"
+                );
+                parents += 1;
+            }
+            if is_fastcgi(span) {
+                assert_eq!(status(span), Some(200), "{span:?}");
+                assert!(!span.is_incomplete(), "{span:?}");
+            }
+        }
+        let expected = if at_once == 1 { ROUNDS } else { 0 };
+        assert_eq!(parents, expected, "{at_once} at once");
+    }
+}
