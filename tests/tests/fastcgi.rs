@@ -114,6 +114,17 @@ php_admin_flag[log_errors] = on
     }
 }
 
+/// All that takes part, and this test.
+fn observe(environment: &Environment) -> Observer {
+    let programs =
+        ["nginx", "php-fpm*", "python3*", "fastcgi*"].map(|name| format!("--exe={name}"));
+    let programs = programs.iter().map(String::as_str);
+    let arguments: Vec<&str> = std::iter::once("--span-rate=unlimited")
+        .chain(programs)
+        .collect();
+    Observer::start(environment, &arguments)
+}
+
 fn is_fastcgi(span: &Span) -> bool {
     span.attribute("network.protocol.name") == "fastcgi"
 }
@@ -185,7 +196,7 @@ fn counted(observer: &Observer, all: usize, calls: usize) -> [usize; 2] {
 
 /// Requests over several connections at once, and all spans.
 fn load(environment: &Environment, site: &Site) -> Vec<Span> {
-    let observer = Observer::start(environment, &["--span-rate=unlimited"]);
+    let observer = observe(environment);
     std::thread::scope(|scope| {
         for connection in 0..CONNECTIONS {
             scope.spawn(move || {
@@ -272,7 +283,7 @@ fn outcomes_bodies_and_ends_are_as_they_were() {
     };
     for over in [Over::Tcp, Over::Unix] {
         let site = Site::start(over, 0);
-        let observer = Observer::start(&environment, &["--span-rate=unlimited"]);
+        let observer = observe(&environment);
         let mut client = Client::connect(site.nginx.port()).unwrap();
         let mut asked = Vec::new();
         for code in [201, 404, 500] {
@@ -372,7 +383,7 @@ fn calls_for_requests_that_share_a_connection_at_once_have_no_parent() {
     const ROUNDS: usize = 20;
     for at_once in [1, 3] {
         let backend = Server::stdlib("threads");
-        let observer = Observer::start(&environment, &["--span-rate=unlimited"]);
+        let observer = observe(&environment);
         let mut both = Command::new("python3");
         both.arg(Environment::programs().join("fastcgi_at_once.py"))
             .args([usize::from(backend.port()), at_once, ROUNDS].map(|it| it.to_string()));

@@ -56,7 +56,8 @@ fn spans(observer: Observer, server: &Server) -> Vec<Span> {
     let port = format!("server_port=\"{}\"", server.port());
     let as_http = page.sum("http_client_request_duration_seconds_count", &[&port]);
     assert_eq!(as_http, 0.0, "they are no requests that somebody waits for");
-    let open = page.sum("http_server_active_requests", &[]);
+    let service = "service_name=\"websocket_server\"";
+    let open = page.sum("http_server_active_requests", &[service]);
     assert_eq!(open, 0.0, "none is open");
     let mut spans = observer.stop();
     spans.retain(|span| span.attribute("server.port") == u64::from(server.port()));
@@ -69,7 +70,10 @@ fn each_message_is_counted(server: impl FnOnce(&Environment, u16) -> Command, de
     };
     let port = free_port();
     let server = Server::start(&mut server(&environment, port), port);
-    let observer = Observer::start(&environment, &["--span-rate=unlimited"]);
+    let observer = Observer::start(
+        &environment,
+        &["--span-rate=unlimited", "--exe=python3*", "--exe=node"],
+    );
     let counts = load(&environment, &server, deflates);
     let spans = spans(observer, &server);
     assert_eq!((spans.len(), counts.len()), (2 * CONNECTIONS, CONNECTIONS));
@@ -78,23 +82,31 @@ fn each_message_is_counted(server: impl FnOnce(&Environment, u16) -> Command, de
         .filter(|span| span.kind() == "client")
         .map(|span| (span.span_id(), span))
         .collect();
+    let mut doubtful = 0;
     for span in &spans {
         let counted = &counts[span.target()];
         let number = |key: &str| span.attribute(&format!("observer.websocket.{key}")).clone();
         assert_eq!(span.status_code(), Some(101), "{span:?}");
-        assert_eq!(
-            number("request.messages"),
-            counted["sent"],
-            "{counted}, {span:?}"
-        );
-        assert_eq!(
-            number("response.messages"),
-            counted["got"],
-            "{counted}, {span:?}"
-        );
-        if !deflates {
-            assert_eq!(number("request.bytes"), counted["sent_bytes"], "{span:?}");
-            assert_eq!(number("response.bytes"), counted["got_bytes"], "{span:?}");
+        let is_exact = !number("request.messages").is_null();
+        doubtful += usize::from(!is_exact);
+        for (said, counts) in [
+            ("request.messages", "sent"),
+            ("response.messages", "got"),
+            ("request.bytes", "sent_bytes"),
+            ("response.bytes", "got_bytes"),
+        ] {
+            if deflates && said.ends_with("bytes") {
+                continue;
+            }
+            if is_exact {
+                assert_eq!(number(said), counted[counts], "{counted}, {span:?}");
+            } else {
+                let at_least = number(&format!("{said}.at_least")).as_u64();
+                assert!(at_least <= counted[counts].as_u64(), "{counted}, {span:?}");
+            }
+        }
+        if !is_exact && number("close.code").is_null() {
+            continue;
         }
         let (by, code, error) = match counted["end"].as_str().unwrap() {
             "close" => (Some("client"), 1000, None),
@@ -121,6 +133,8 @@ fn each_message_is_counted(server: impl FnOnce(&Environment, u16) -> Command, de
             assert_eq!(call.target(), span.target());
         }
     }
+    // Of a message that is sent bit by bit just when the kernel is told to look for frames.
+    assert!(doubtful <= CONNECTIONS / 10, "{doubtful} are not exact");
 }
 
 fn node(port: u16) -> Command {

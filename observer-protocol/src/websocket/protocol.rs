@@ -1,5 +1,7 @@
 //! Frames become messages of one exchange.
 
+use std::ops::RangeInclusive;
+
 use super::frame::{FRAMES, Frame, opcode};
 use crate::{
     Segment,
@@ -28,6 +30,9 @@ pub enum Said {
 /// A close that says nothing (section 7.1.5).
 const NO_STATUS: u16 = 1005;
 
+/// What codes there are (section 7.4.2).
+const CODES: RangeInclusive<u16> = 1000..=4999;
+
 /// One direction.
 #[derive(Debug)]
 struct Direction<const MASKED: bool> {
@@ -38,6 +43,15 @@ struct Direction<const MASKED: bool> {
     /// Content of the current frame so far.
     moved: u64,
     closed: bool,
+    /// Where the way was lost: what was taken for frames since. One may be none, behind which there is hardly another.
+    supposed: Option<Supposed>,
+}
+
+/// What is only believed once another frame follows.
+#[derive(Debug, Default)]
+struct Supposed {
+    frames: u32,
+    brought: Brought,
 }
 
 /// One connection.
@@ -151,6 +165,11 @@ impl Protocol for WebSocket {
 }
 
 impl Brought {
+    const fn add(&mut self, other: &Self) {
+        self.messages = self.messages.saturating_add(other.messages);
+        self.bytes = self.bytes.saturating_add(other.bytes);
+    }
+
     fn tell(&self, side: Side, out: &mut impl Steps<WebSocket>) {
         if (self.messages, self.bytes) != (0, 0) {
             out.progress(Progress {
@@ -172,6 +191,7 @@ impl<const MASKED: bool> Direction<MASKED> {
             code_bytes: 0,
             moved: 0,
             closed: false,
+            supposed: None,
         }
     }
 
@@ -200,6 +220,7 @@ impl<const MASKED: bool> Direction<MASKED> {
             Input::RunStart { at } => self.frames.run_started(at),
             Input::Release => {
                 if self.frames.release() {
+                    self.supposed = Some(Supposed::default());
                     unseen(at, out);
                 }
             }
@@ -218,6 +239,17 @@ impl<const MASKED: bool> Direction<MASKED> {
     ) -> Option<Option<u16>> {
         // Behind a close nothing is sent (section 5.5.1).
         let counts = !self.closed;
+        if let (Event::Frame(..), Some(supposed)) = (&event, &mut self.supposed) {
+            supposed.frames += 1;
+            if supposed.frames > 1 {
+                brought.add(&supposed.brought);
+                self.supposed = None;
+            }
+        }
+        let counted = match &mut self.supposed {
+            Some(supposed) => &mut supposed.brought,
+            None => &mut *brought,
+        };
         match event {
             Event::Frame(..) => {
                 self.moved = 0;
@@ -225,7 +257,7 @@ impl<const MASKED: bool> Direction<MASKED> {
             }
             Event::Content(frame, bytes, moved) => {
                 if frame.is_data() && counts {
-                    brought.bytes = brought.bytes.saturating_add(moved);
+                    counted.bytes = counted.bytes.saturating_add(moved);
                 } else if frame.opcode() == opcode::CLOSE {
                     self.keep(&frame, bytes);
                 }
@@ -233,15 +265,19 @@ impl<const MASKED: bool> Direction<MASKED> {
             }
             Event::End(frame, _) => {
                 if frame.is_data() && frame.is_last() && counts {
-                    brought.messages += 1;
+                    counted.messages += 1;
                 } else if frame.opcode() == opcode::CLOSE && counts {
-                    self.closed = true;
-                    return Some(self.said(&frame));
+                    let code = self.said(&frame);
+                    if self.supposed.is_none() || code.is_some_and(|code| CODES.contains(&code)) {
+                        self.closed = true;
+                        return Some(code);
+                    }
                 }
             }
             Event::Lost(_) | Event::Malformed(_) => {
                 // What was counted comes first.
                 std::mem::take(brought).tell(side, out);
+                self.supposed = Some(Supposed::default());
                 unseen(at, out);
             }
         }

@@ -221,8 +221,47 @@ fn behind_a_loss_it_goes_on_with_what_begins_a_call() {
             .moved(Side::Request, &server(LAST | TEXT, b"x"))
             .is_empty()
     );
-    let said = connection.moved(Side::Request, &client(LAST | TEXT, b"two"));
-    assert_eq!(said, [moved(Side::Request, 1, 3)]);
+    // What may be a frame is one where another follows.
+    assert!(
+        connection
+            .moved(Side::Request, &client(LAST | TEXT, b"two"))
+            .is_empty()
+    );
+    let said = connection.moved(Side::Request, &client(LAST | TEXT, b"three"));
+    assert_eq!(said, [moved(Side::Request, 2, 8)]);
+    let said = connection.moved(Side::Request, &client(LAST | TEXT, b"four"));
+    assert_eq!(said, [moved(Side::Request, 1, 4)]);
+}
+
+#[test]
+fn what_was_taken_for_a_message_behind_a_loss_and_is_none_is_not_counted() {
+    let mut connection = Connection::new();
+    connection.lost(Side::Request, 50);
+    assert!(
+        connection
+            .moved(Side::Request, &client(LAST | TEXT, b"two"))
+            .is_empty()
+    );
+    let said = connection.moved(Side::Request, b"\xff\xff\xff");
+    assert!(said.len() == 1 && said[0].contains("Unseen"), "{said:?}");
+    assert!(
+        connection
+            .moved(Side::Request, &client(LAST | TEXT, b"x"))
+            .is_empty()
+    );
+    // A close with a code that there is none of is none, either.
+    assert!(connection.lost(Side::Response, 50)[0].contains("Unseen"));
+    assert!(
+        connection
+            .moved(Side::Response, &server(LAST | CLOSE, b"xx"))
+            .is_empty()
+    );
+    connection.lost(Side::Response, 50);
+    let said = connection.moved(Side::Response, &server(LAST | CLOSE, b"\x03\xe8"));
+    assert!(
+        said[0].contains(&close(Side::Response, Some(1000))),
+        "{said:?}"
+    );
 }
 
 #[test]

@@ -11,7 +11,7 @@
 //!
 //! `error.type` is the code, where it is not 1000, 1001 or 1005; where nobody closed it is what cut the connection off.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use observer_protocol::{
     protocol::{Progress, Side},
@@ -111,6 +111,17 @@ static NANOSECONDS: [u64; 10] = [
 ];
 
 impl WebSocketExchange {
+    /// What is known of its end: where messages may have passed unseen, a close may be among them.
+    fn known<'c>(&self, common: &'c Common) -> Cow<'c, Common> {
+        let ended = common.incomplete == Some(Incomplete::Closed);
+        if !(self.unseen && self.closed.is_none() && ended) {
+            return Cow::Borrowed(common);
+        }
+        let mut common = common.clone();
+        common.incomplete = Some(Incomplete::LostBytes);
+        Cow::Owned(common)
+    }
+
     /// The code, where it is an error.
     const fn error(&self) -> Option<u16> {
         match self.closed {
@@ -124,7 +135,7 @@ impl Describe for WebSocketExchange {
     fn outcome(&self, common: &Common) -> Outcome {
         match self.error() {
             Some(code) => Outcome::failure(ErrorType::Code(code)),
-            None => Outcome::of_connection(common),
+            None => Outcome::of_connection(&self.known(common)),
         }
     }
 
@@ -144,16 +155,18 @@ impl Describe for WebSocketExchange {
     }
 
     fn series(&self, common: &Common, route: Option<&Arc<str>>, key: &mut SeriesKey<'_>) {
-        self.handshake.series(common, route, key);
+        self.handshake.series(&self.known(common), route, key);
         key.number(self.error().map_or(0, u64::from));
     }
 
     fn labels(&self, common: &Common, route: Option<&Arc<str>>, out: &mut Attributes) {
+        let common = &*self.known(common);
         self.handshake.labels(common, route, out);
         self.error_beside_https(common, out);
     }
 
     fn span(&self, common: &Common, route: Option<&Arc<str>>) -> SpanBuilder {
+        let common = &*self.known(common);
         let mut span = self.handshake.span(common, route);
         let out = &mut span.attributes;
         self.error_beside_https(common, out);
@@ -273,5 +286,81 @@ impl Account for WebSocket {
 
     fn carried<'h>((): &'h ()) -> Carried<'h> {
         Carried::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::{
+        exchange::Exchange,
+        samples::{exchange, http},
+    };
+
+    fn connection(role: Role) -> (Exchange, WebSocketExchange) {
+        let mut exchange = exchange(role);
+        let mut handshake = std::mem::take(http(&mut exchange));
+        handshake.status = Some(101);
+        let facts = WebSocketExchange {
+            handshake,
+            messages: [3, 4],
+            bytes: [30, 40],
+            ..WebSocketExchange::default()
+        };
+        (exchange, facts)
+    }
+
+    #[test]
+    fn a_connection_fails_by_its_code_or_where_nobody_closed_it() {
+        let by_client = |code| Some((Side::Request, code));
+        let table = [
+            (by_client(Some(1000)), None, false, None, Some(1000)),
+            (by_client(Some(1005)), None, false, None, Some(1005)),
+            (by_client(Some(1011)), None, false, Some("1011"), Some(1011)),
+            (by_client(None), None, false, None, None),
+            (
+                None,
+                Some(Incomplete::Closed),
+                false,
+                Some("connection_closed"),
+                Some(1006),
+            ),
+            (
+                None,
+                Some(Incomplete::Reset),
+                true,
+                Some("connection_reset"),
+                Some(1006),
+            ),
+            // The close may be what was not seen.
+            (None, Some(Incomplete::Closed), true, None, None),
+            (None, Some(Incomplete::Abandoned), false, None, None),
+        ];
+        for (closed, incomplete, unseen, error, code) in table {
+            let (mut exchange, mut facts) = connection(Role::Server);
+            exchange.incomplete = incomplete;
+            (facts.closed, facts.unseen) = (closed, unseen);
+            let found = facts.outcome(&exchange).error.map(ErrorType::value);
+            assert_eq!(found.as_deref(), error, "{closed:?} {incomplete:?}");
+            let span = facts.span(&exchange, None).attributes.into_vec();
+            assert_eq!(int(&span, "observer.websocket.close.code"), code);
+            let errors: Vec<&Value> = span
+                .iter()
+                .filter_map(|(key, value)| (*key == "error.type").then_some(value))
+                .collect();
+            assert_eq!(errors.len(), usize::from(error.is_some()), "{span:?}");
+            assert_eq!(text(&span, "error.type"), error);
+            let mut labels = Attributes::default();
+            facts.labels(&exchange, None, &mut labels);
+            assert_eq!(text(&labels.into_vec(), "error.type"), error);
+            let exact = int(&span, "observer.websocket.request.messages");
+            let at_least = int(&span, "observer.websocket.request.messages.at_least");
+            let expected = if unseen {
+                (None, Some(3))
+            } else {
+                (Some(3), None)
+            };
+            assert_eq!((exact, at_least), expected);
+        }
     }
 }
