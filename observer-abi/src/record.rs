@@ -147,8 +147,12 @@ pub struct ConnectionOpened {
     pub peer_tgid: u32,
     /// Where its entry lies: [`Connection::place`].
     pub place: u32,
+    /// [`Connection::outbound_base`]; 0 of a Unix socket, as is the other.
+    pub outbound_base: u32,
+    /// [`Connection::inbound_base`].
+    pub inbound_base: u32,
 }
-plain!(ConnectionOpened, 32 + 32 + 8 + 8 + 8 + 8);
+plain!(ConnectionOpened, 32 + 32 + 8 + 8 + 8 + 8 + 8);
 
 /// A connection ended; its entry as it was last.
 #[repr(C)]

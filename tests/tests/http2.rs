@@ -193,6 +193,11 @@ fn curl_and_nghttpd_are_both_seen_with_what_was_not_there_and_what_was_sent() {
     got.push(("/3", "POST", seen[0], 50_000));
     let page = observer.settled_page(got.len() as u64);
     let spans = of(&server, observer.stop());
+    let ids: Vec<&str> = spans.iter().map(Span::span_id).collect();
+    for span in spans.iter().filter(|span| span.kind() == "server") {
+        let parent = span.parent_span_id().unwrap_or_else(|| panic!("{span:?}"));
+        assert!(ids.contains(&parent), "{span:?}");
+    }
     for kind in ["server", "client"] {
         let mut spans: Vec<&Span> = spans.iter().filter(|span| span.kind() == kind).collect();
         spans.sort_by_key(|span| span.start_unix_nano());

@@ -319,6 +319,8 @@ pub(crate) unsafe fn announce<R: KernelRead>(
             inode: if file.is_null() { 0 } else { sock::inode::<R>(file) },
             peer_tgid: 0,
             place: (*entry).place,
+            outbound_base: (*entry).outbound_base,
+            inbound_base: (*entry).inbound_base,
         };
         record.write(zero);
         if kind != Kind::Unix {

@@ -76,6 +76,7 @@ impl Shards<'_> {
         let (mut threads, mut counters) = (Vec::new(), Vec::new());
         // None where TLS is not read.
         let mut secrets = secrets.into_iter();
+        let joins = Arc::default();
         for ((ring, registry), index) in rings.into_iter().zip(self.registries.shards()).zip(0..) {
             let exporter = self.outlets.exporter.clone();
             let exporter = exporter.filter(OtlpExporter::exports_spans);
@@ -90,7 +91,7 @@ impl Shards<'_> {
             );
             let maps = kernel.connections(index)?;
             let pipeline = Pipeline::new(Arc::clone(self.shared), flow, exporter, maps);
-            let shard = Shard::new(self.config);
+            let shard = Shard::among(self.config, Arc::clone(&joins));
             let published = Published::default();
             counters.push(Arc::clone(&published));
             let stop = Arc::clone(self.stop);

@@ -1,10 +1,10 @@
 //! What all connections of a shard share, and where results go.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, sync::Arc};
 
 use observer_protocol::tls::Candidates;
 
-use super::{Ids, StreamCounters, slab::Slab};
+use super::{Ids, Joins, StreamCounters, slab::Slab};
 use crate::identity::ConnectionKey;
 
 /// Secrets of TLS 1.3's connections that are kept: those of 1,000 handshakes. Nearly all are used within a second.
@@ -21,11 +21,18 @@ pub(crate) struct Books {
     pub(crate) held: Held,
     pub(crate) secrets: Candidates,
     pub(crate) sealed: Sealed,
+    /// All shards'.
+    pub(crate) joins: Arc<Joins>,
 }
 
 impl Books {
     /// Room for so many open exchanges, bytes of unfinished heads, and bytes of ciphertext.
-    pub(crate) fn new(exchanges: usize, held_bytes: usize, ciphertext_bytes: usize) -> Self {
+    pub(crate) fn new(
+        exchanges: usize,
+        held_bytes: usize,
+        ciphertext_bytes: usize,
+        joins: Arc<Joins>,
+    ) -> Self {
         Self {
             ids: Ids::new(),
             counters: StreamCounters::default(),
@@ -40,6 +47,7 @@ impl Books {
                 most: ciphertext_bytes,
                 waiting: VecDeque::new(),
             },
+            joins,
         }
     }
 
@@ -52,6 +60,7 @@ impl Books {
             held: &mut self.held,
             secrets: &mut self.secrets,
             sealed: &mut self.sealed,
+            joins: &self.joins,
         }
     }
 }
@@ -65,6 +74,7 @@ pub(crate) struct Output<'a, S> {
     pub(crate) held: &'a mut Held,
     pub(crate) secrets: &'a mut Candidates,
     pub(crate) sealed: &'a mut Sealed,
+    pub(crate) joins: &'a Joins,
 }
 
 /// Ciphertext that all connections of a shard keep: what waits for its key, and records that have not come whole.

@@ -4,11 +4,22 @@ use std::sync::Arc;
 
 use observer_protocol::protocol::Replies;
 
-use super::{Common, Exchange, Incomplete, InferredLink, Times, TraceContext};
+use super::{Common, Exchange, Incomplete, InferredLink, JoinKey, Times, TraceContext};
 use crate::{
     identity::{Address, ConnectionKey, ProcessKey, Role},
     protocol::tls::Tls,
 };
+
+/// The sequence numbers at which the positions of a connection's directions are 0.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bases {
+    /// Of what this end sends.
+    pub(crate) outbound: u32,
+    /// Of what it receives.
+    pub(crate) inbound: u32,
+    /// It was seen from its establishment.
+    pub(crate) from_start: bool,
+}
 
 /// What all exchanges of a connection have in common.
 #[derive(Clone, Debug)]
@@ -23,6 +34,8 @@ pub(crate) struct Ends {
     pub(crate) local: Address,
     /// The other end's address.
     pub(crate) peer: Address,
+    /// Where its directions begin; `None` of a Unix socket, and where that was not told.
+    pub(crate) bases: Option<Bases>,
     /// TLS lies below what was read.
     pub(crate) tls: bool,
     /// What its session agreed on, where it is read at the wire.
@@ -77,6 +90,8 @@ pub(crate) struct Open {
     pub(super) response_from: u64,
     /// When bytes were lost that may have been its answer's, CLOCK_MONOTONIC ns; 0 where none were.
     pub(super) doubted_ns: u64,
+    /// By which the client's end of it is found.
+    pub(super) join: Option<JoinKey>,
     pub(super) replies: Replies,
     pub(super) request: Progress,
     pub(super) response: Progress,
@@ -93,6 +108,7 @@ impl Open {
             key: 0,
             response_from: 0,
             doubted_ns: 0,
+            join: None,
             replies: Replies::One,
             request: Progress::Awaited,
             response: Progress::Awaited,
@@ -116,6 +132,7 @@ impl Open {
         self.key = 0;
         self.response_from = 0;
         self.doubted_ns = 0;
+        self.join = None;
         self.replies = Replies::One;
         self.request = Progress::Begun;
         self.response = Progress::Awaited;

@@ -18,7 +18,9 @@ use super::{
     recognition::{Foreign, RoleSource},
 };
 use crate::{
-    exchange::{Call, Ends, Incomplete, InferredLink, LinkMethod, Output, Sink, Slab, Unseen},
+    exchange::{
+        Bases, Call, Ends, Incomplete, InferredLink, LinkMethod, Output, Sink, Slab, Unseen,
+    },
     identity::{Address, ConnectionKey, ProcessKey, Role},
     tls::session::Session,
 };
@@ -84,6 +86,7 @@ impl Connection {
                 netns: 0,
                 local: Address::Unknown,
                 peer: Address::Unknown,
+                bases: None,
                 tls: false,
                 session: None,
             },
@@ -136,6 +139,12 @@ impl Connection {
         self.ends.local =
             Address::of_kernel(record.family, record.local_address, record.local_port);
         self.ends.peer = Address::of_kernel(record.family, record.peer_address, record.peer_port);
+        let bases = Bases {
+            outbound: record.outbound_base,
+            inbound: record.inbound_base,
+            from_start: self.from_start,
+        };
+        self.ends.bases = matches!(self.ends.local, Address::Inet(_)).then_some(bases);
     }
 
     /// A run began.

@@ -1,5 +1,7 @@
 //! A shard: the connections of one ring.
 
+use std::sync::Arc;
+
 use foldhash::{HashMap, HashSet};
 use observer_abi::{
     connection,
@@ -14,7 +16,7 @@ use super::{
     record::{self, Aligned, Record},
 };
 use crate::{
-    exchange::{Books, Lookups, Output},
+    exchange::{Books, Joins, Lookups, Output},
     identity::{ConnectionKey, ProcessKey},
     protocol::NameService,
 };
@@ -49,8 +51,13 @@ pub struct Shard {
 }
 
 impl Shard {
-    /// A shard without connections.
+    /// The only shard, without connections.
     pub fn new(config: StreamConfig) -> Self {
+        Self::among(config, Arc::default())
+    }
+
+    /// One of several, without connections; `joins` are those of all.
+    pub fn among(config: StreamConfig, joins: Arc<Joins>) -> Self {
         Self {
             config,
             connections: HashMap::default(),
@@ -62,6 +69,7 @@ impl Shard {
                 config.max_exchanges,
                 config.held_bytes,
                 config.ciphertext_bytes,
+                joins,
             ),
             parked: HashMap::default(),
             swept_ns: 0,

@@ -8,7 +8,7 @@ use observer_protocol::protocol::{Key, Replies};
 
 use super::Findings;
 use crate::exchange::{
-    Call, Ends, Incomplete, Output, Sink, Started,
+    Call, Ends, Incomplete, Output, ParentMethod, Sink, Started,
     open::{Open, Progress},
     slab::Slot,
 };
@@ -303,6 +303,12 @@ pub(super) fn finish<S: Sink>(slot: Slot, ends: &Ends, out: &mut Output<'_, S>) 
         out.sink.request_ended(&started(open, ends));
     }
     open.set_ends(ends);
+    if let Some(made) = open.join.take().and_then(|key| out.joins.claim(key)) {
+        let context = &mut open.exchange.common.context;
+        context.trace_id = made.trace_id;
+        context.parent_span_id = Some(made.span_id);
+        context.parent_method = ParentMethod::Handoff;
+    }
     out.counters.count_exchange(open.exchange.common.incomplete);
     out.sink.exchange(&mut open.exchange);
     out.opens.give(slot);

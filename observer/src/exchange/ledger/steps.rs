@@ -10,7 +10,11 @@ use super::{
     book::{Book, finish, started},
 };
 use crate::{
-    exchange::{Ends, Incomplete, Output, Sink, context, open::Progress, slab::Slot},
+    exchange::{
+        Ends, Incomplete, JoinKey, Made, Output, ParentMethod, Sink, context, open::Progress,
+        slab::Slot,
+    },
+    identity::Role,
     protocol::Account,
 };
 
@@ -31,7 +35,8 @@ impl<P: Account, S: Sink> Steps<P> for Taking<'_, '_, S> {
         let begun = self.book.begun[Side::Request.index()]
             .filter(|_| request.at < seen.from)
             .unwrap_or(seen.call);
-        let kernel = self.book.context.take();
+        // The first request of a run need not be whose bytes the kernel gave ids to, where others share the connection.
+        let kernel = self.book.context.take().filter(|_| !P::SHARED);
         let carried = P::carried(&request.head);
         let (context, header) = context::decide(kernel.as_ref(), &carried, self.out.ids);
         let slot = self.out.opens.take();
@@ -44,6 +49,23 @@ impl<P: Account, S: Sink> Steps<P> for Taking<'_, '_, S> {
         }
         P::opened(&mut open.exchange.detail, request.head);
         open.request_moved(seen.call.time_ns);
+        if let (true, Key::Id(stream)) = (P::SHARED, request.key)
+            && open.exchange.common.context.parent_method == ParentMethod::None
+        {
+            let key = JoinKey::of(self.ends, stream);
+            match (self.ends.role, key) {
+                (Role::Client, Some(key)) => {
+                    let context = &open.exchange.common.context;
+                    let made = Made {
+                        trace_id: context.trace_id,
+                        span_id: context.span_id,
+                    };
+                    self.out.joins.offer(key, made);
+                }
+                (Role::Server, key) => open.join = key,
+                (Role::Client, None) => {}
+            }
+        }
         if !request.whole {
             self.book.find().head_too_large = true;
             open.mark(seen.missing);
