@@ -142,7 +142,6 @@ pub(crate) extern "C" fn capture_data(slot: u32) -> u32 {
         let framed = (*entry).shape == shape::FRAMES && !buffer::is_copied(scratch);
         if framed && !opens {
             begin_frames(scratch, entry, shipped);
-            account(entry, this, call, 0);
             return MORE | FRAMED;
         }
         let room = if framed { FRAMES_TOLD_BY } else { room(&*entry, direction(call), shipped) };
@@ -247,7 +246,9 @@ pub(crate) extern "C" fn capture_data(slot: u32) -> u32 {
         let unread = copied == 0 && (*scratch).more & u64::from(FRAMED) == 0;
         (*this).shipped = shipped + if unread { wanted as u32 } else { copied };
         (*entry).flags |= flag::ACTIVE;
-        account(entry, this, call, tail);
+        if (*scratch).more & u64::from(FRAMED) == 0 || (*scratch).more & u64::from(MORE) == 0 {
+            account(entry, this, call, tail);
+        }
         copied | if opens { OPENED } else { 0 } | (*scratch).more as u32
     }
 }
@@ -457,6 +458,28 @@ pub(crate) fn take_rest(slot: u32, taken: u32) {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn capture_frames(slot: u32, begins: u32) -> u32 {
+    tell_frames(slot, begins);
+    frames_told(slot)
+}
+
+/// All frames of the call in the scratch were told. The direction's end moves now and not before: what another CPU tells of the other
+/// direction meanwhile names it, and what lies before it has come then.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn frames_told(slot: u32) -> u32 {
+    let Some(scratch) = scratch::at(slot) else { return 0 };
+    // SAFETY: live map values; indices are 0 and 1.
+    unsafe {
+        let call = &(*scratch).call;
+        let Some(entry) = connection::of(call) else { return 0 };
+        let inbound = call.direction == u32::from(INBOUND);
+        account(entry, &raw mut (*entry).directions[usize::from(!inbound)], call, 0);
+    }
+    0
+}
+
+#[inline(always)]
+fn tell_frames(slot: u32, begins: u32) -> u32 {
     if begins != 0 && capture_opening(slot, frames::frames_look(slot, 1)) == 0 {
         return 0;
     }

@@ -204,7 +204,6 @@ pub(crate) extern "C" fn records_begin(slot: u32, begins: u32) -> u32 {
         }
         capture::begin_frames(scratch, entry, (*this).shipped);
         (*entry).flags |= flag::ACTIVE;
-        capture::account(entry, this, call, 0);
         MORE | FRAMED | if opens { OPENED | BEGINS } else { 0 }
     }
 }
