@@ -1,51 +1,59 @@
 //! Which request at a server is which call at a client of this host, where a connection carries many at once.
 //!
-//! In: what both ends see of a request: the connection, by the sequence numbers with which its directions begin, and the stream. Out: the call's span, once, which is the request's parent.
-//! Owns: the calls that no server of this host has claimed, shared by all shards, since the ends of a connection may be two shards'.
+//! In: connections of which the client's end is seen, by the sequence numbers with which their directions begin; requests, by connection
+//! and stream. Out: the ids of a call, the same at both ends.
+//! Owns: the list of such connections, shared by all shards, since a connection's ends may be two shards'.
 //!
-//! The kernel does the same for connections that carry one request at a time, and hands over as the bytes go. Here the daemon can,
-//! since no decision waits for it: nobody is said to work for a request that shares its connection. A server's end is looked up when
-//! its exchange is over: by then the client's beginning was seen, whatever the order of rings.
+//! The kernel hands over as the bytes go, for connections that carry one request at a time. Here nobody waits for that: who shares
+//! a connection is not said to work for one of its requests. So ids are computed from what both ends know, in whatever order they are
+//! read (one end's secrets may come later). The server's end asks when its exchange is over: by then the client's connection was seen.
 
 use std::{
-    collections::VecDeque,
+    collections::{HashSet, VecDeque, hash_map::RandomState},
+    hash::BuildHasher,
     sync::{Mutex, PoisonError},
 };
-
-use foldhash::{HashMap, fast::RandomState};
-use std::hash::BuildHasher;
 
 use super::{Bases, Ends};
 use crate::identity::Role;
 
 /// Shelves, each with a lock of its own.
 const SHELVES: usize = 16;
-/// Calls that a shelf keeps: then the oldest goes, whose server is elsewhere.
-const MOST: usize = 1024;
+/// Connections that a shelf keeps: then the oldest goes.
+const MOST: usize = 4096;
 
-/// What both ends of a connection see of a request.
+/// A connection, as both of its ends see it: where each direction begins, on the wire.
+pub(crate) type Wire = [u32; 2];
+
+/// A request, as both ends of its connection see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct JoinKey {
-    /// Where each direction begins, on the wire.
-    connection: [u32; 2],
+    pub(super) wire: Wire,
     stream: u64,
 }
 
 impl JoinKey {
     /// That of a request. `None` where the ends have no such numbers in common.
     pub(super) fn of(ends: &Ends, stream: u64) -> Option<Self> {
+        let wire = ends.wire()?;
+        Some(Self { wire, stream })
+    }
+}
+
+impl Ends {
+    /// What both ends of the connection know it by; `None` of a Unix socket, and where that was not told.
+    pub(crate) fn wire(&self) -> Option<Wire> {
         let Bases {
             outbound,
             inbound,
             from_start,
-        } = ends.bases?;
-        let connection = match ends.role {
+        } = self.bases?;
+        Some(match self.role {
             Role::Client if from_start => [outbound, inbound],
             // Of an older one the SYN counts as a byte that was acknowledged.
             Role::Client => [outbound.wrapping_add(1), inbound],
             Role::Server => [inbound, outbound],
-        };
-        Some(Self { connection, stream })
+        })
     }
 }
 
@@ -56,43 +64,67 @@ pub(crate) struct Made {
     pub(crate) span_id: [u8; 8],
 }
 
-/// The calls that may be some server's request on this host.
+/// The connections of which the client's end is seen on this host, and the ids of what is asked on them.
 #[derive(Debug, Default)]
 pub struct Joins {
-    hasher: RandomState,
+    /// Keys of the ids: of a trace's halves, and of a span's.
+    ids: [RandomState; 3],
     shelves: [Mutex<Shelf>; SHELVES],
 }
 
 #[derive(Debug, Default)]
 struct Shelf {
-    made: HashMap<JoinKey, Made>,
-    order: VecDeque<JoinKey>,
+    known: HashSet<Wire, foldhash::fast::RandomState>,
+    order: VecDeque<Wire>,
 }
 
 impl Joins {
-    /// A client made this call.
-    pub(crate) fn offer(&self, key: JoinKey, made: Made) {
-        self.with(key, |shelf| {
-            if shelf.order.len() >= MOST
-                && let Some(oldest) = shelf.order.pop_front()
-            {
-                shelf.made.remove(&oldest);
-            }
-            shelf.order.push_back(key);
-            shelf.made.insert(key, made);
-        });
+    /// The client's end of a connection is seen.
+    pub(crate) fn learn(&self, wire: Wire) {
+        let mut shelf = self.shelf(wire);
+        if !shelf.known.insert(wire) {
+            return;
+        }
+        shelf.order.push_back(wire);
+        if shelf.order.len() > MOST
+            && let Some(oldest) = shelf.order.pop_front()
+        {
+            shelf.known.remove(&oldest);
+        }
     }
 
-    /// The call that is this request, once.
-    pub(crate) fn claim(&self, key: JoinKey) -> Option<Made> {
-        self.with(key, |shelf| shelf.made.remove(&key))
+    /// Nothing is read of it any more.
+    pub(crate) fn forget(&self, wire: Wire) {
+        let mut shelf = self.shelf(wire);
+        if shelf.known.remove(&wire) {
+            shelf.order.retain(|other| *other != wire);
+        }
     }
 
-    fn with<R>(&self, key: JoinKey, work: impl FnOnce(&mut Shelf) -> R) -> R {
-        let at = self.hasher.hash_one(key) as usize % SHELVES;
+    /// Whether the client's end of a connection is seen.
+    pub(crate) fn is_known(&self, wire: Wire) -> bool {
+        self.shelf(wire).known.contains(&wire)
+    }
+
+    /// The ids of a call.
+    pub(crate) fn made(&self, key: JoinKey) -> Made {
+        let [high, low, span] = self.ids.each_ref().map(|ids| ids.hash_one(key));
+        let mut trace_id = [0; 16];
+        trace_id[..8].copy_from_slice(&high.to_be_bytes());
+        // Neither id is all zeros.
+        trace_id[8..].copy_from_slice(&low.max(1).to_be_bytes());
+        Made {
+            trace_id,
+            span_id: span.max(1).to_be_bytes(),
+        }
+    }
+
+    fn shelf(&self, wire: Wire) -> std::sync::MutexGuard<'_, Shelf> {
+        let at = (wire[0] ^ wire[1]) as usize % SHELVES;
         // What it holds is whole between any two steps.
-        let shelf = self.shelves[at].lock();
-        work(&mut shelf.unwrap_or_else(PoisonError::into_inner))
+        self.shelves[at]
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -148,22 +180,36 @@ mod tests {
     }
 
     #[test]
-    fn a_call_is_claimed_once_and_the_oldest_go() {
+    fn ids_are_a_requests_own() {
         let joins = Joins::default();
-        let key = |stream| JoinKey::of(&ends(Role::Client, 1, 2, true), stream).unwrap();
-        let made = |stream: u64| Made {
-            trace_id: [1; 16],
-            span_id: stream.to_be_bytes(),
-        };
-        joins.offer(key(1), made(1));
-        assert_eq!(joins.claim(key(3)), None);
-        assert_eq!(joins.claim(key(1)), Some(made(1)));
-        assert_eq!(joins.claim(key(1)), None);
-        let many = (SHELVES * MOST * 4) as u64;
-        for stream in 0..many {
-            joins.offer(key(stream), made(stream));
+        let key = |outbound, stream| JoinKey::of(&ends(Role::Client, outbound, 2, true), stream);
+        let made = |outbound, stream| joins.made(key(outbound, stream).unwrap());
+        assert_eq!(made(1, 1), made(1, 1));
+        let all: Vec<Made> = (0..100)
+            .flat_map(|outbound| (0..100).map(move |stream| (outbound, stream)))
+            .map(|(outbound, stream)| made(outbound, stream))
+            .collect();
+        let traces: HashSet<_> = all.iter().map(|made| made.trace_id).collect();
+        let spans: HashSet<_> = all.iter().map(|made| made.span_id).collect();
+        assert_eq!((traces.len(), spans.len()), (10_000, 10_000));
+        assert_ne!(Joins::default().made(key(1, 1).unwrap()), made(1, 1));
+    }
+
+    #[test]
+    fn connections_are_known_until_they_are_forgotten_or_many_came() {
+        let joins = Joins::default();
+        assert!(!joins.is_known([1, 2]));
+        joins.learn([1, 2]);
+        joins.learn([1, 2]);
+        assert!(joins.is_known([1, 2]) && !joins.is_known([2, 1]));
+        joins.forget([1, 2]);
+        assert!(!joins.is_known([1, 2]));
+        let many = (SHELVES * MOST * 2) as u32;
+        for outbound in 0..many {
+            joins.learn([outbound, 0]);
         }
-        let kept = (0..many).filter(|stream| joins.claim(key(*stream)).is_some());
+        let kept = (0..many).filter(|outbound| joins.is_known([*outbound, 0]));
         assert_eq!(kept.count(), SHELVES * MOST);
+        assert!(joins.is_known([many - 1, 0]) && !joins.is_known([0, 0]));
     }
 }

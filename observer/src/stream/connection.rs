@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     exchange::{
-        Bases, Call, Ends, Incomplete, InferredLink, LinkMethod, Output, Sink, Slab, Unseen,
+        Bases, Call, Ends, Incomplete, InferredLink, Joins, LinkMethod, Output, Sink, Slab, Unseen,
     },
     identity::{Address, ConnectionKey, ProcessKey, Role},
     tls::session::Session,
@@ -131,7 +131,7 @@ impl Connection {
     }
 
     /// The addresses were told.
-    pub(super) fn opened(&mut self, record: &ConnectionOpened) {
+    pub(super) fn opened(&mut self, record: &ConnectionOpened, joins: &Joins) {
         self.place = Some(record.place);
         self.learn_role(record.header.role);
         self.ends.netns = record.netns;
@@ -145,6 +145,11 @@ impl Connection {
             from_start: self.from_start,
         };
         self.ends.bases = matches!(self.ends.local, Address::Inet(_)).then_some(bases);
+        if let (RoleSource::Certain, Role::Client, Some(wire)) =
+            (self.role, self.ends.role, self.ends.wire())
+        {
+            joins.learn(wire);
+        }
     }
 
     /// A run began.

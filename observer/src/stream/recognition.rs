@@ -245,6 +245,9 @@ impl Connection {
 
     pub(super) fn ignore<S: Sink>(&mut self, out: &mut Output<'_, S>) {
         self.abandon(out);
+        if let (Role::Client, Some(wire)) = (self.ends.role, self.ends.wire()) {
+            out.joins.forget(wire);
+        }
         self.ignored = true;
         // Whose the bytes of TLS are is followed all the same.
         let wanted = if self.sealed {

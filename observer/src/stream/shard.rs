@@ -127,8 +127,8 @@ impl Shard {
                 });
             }
             Ok(Record::ConnectionOpened(opened)) => {
-                self.with(&opened.header, sink, |connection, _, _| {
-                    connection.opened(opened);
+                self.with(&opened.header, sink, |connection, _, out| {
+                    connection.opened(opened, out.joins);
                 });
             }
             Ok(Record::LinkFound(link)) => {

@@ -43,6 +43,8 @@ pub(super) struct Book {
     pub(super) stepped: bool,
     /// Something of the protocol was read since that was last asked.
     pub(super) understood: bool,
+    /// That the client's end is seen was said.
+    pub(super) is_learned: bool,
     /// Exchanges whose end may have been lost.
     doubted: bool,
     pub(super) findings: Findings,
@@ -303,7 +305,10 @@ pub(super) fn finish<S: Sink>(slot: Slot, ends: &Ends, out: &mut Output<'_, S>) 
         out.sink.request_ended(&started(open, ends));
     }
     open.set_ends(ends);
-    if let Some(made) = open.join.take().and_then(|key| out.joins.claim(key)) {
+    if let Some(key) = open.join.take()
+        && out.joins.is_known(key.wire)
+    {
+        let made = out.joins.made(key);
         let context = &mut open.exchange.common.context;
         context.trace_id = made.trace_id;
         context.parent_span_id = Some(made.span_id);

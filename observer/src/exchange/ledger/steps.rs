@@ -11,8 +11,7 @@ use super::{
 };
 use crate::{
     exchange::{
-        Ends, Incomplete, JoinKey, Made, Output, ParentMethod, Sink, context, open::Progress,
-        slab::Slot,
+        Ends, Incomplete, JoinKey, Output, ParentMethod, Sink, context, open::Progress, slab::Slot,
     },
     identity::Role,
     protocol::Account,
@@ -55,12 +54,12 @@ impl<P: Account, S: Sink> Steps<P> for Taking<'_, '_, S> {
             let key = JoinKey::of(self.ends, stream);
             match (self.ends.role, key) {
                 (Role::Client, Some(key)) => {
-                    let context = &open.exchange.common.context;
-                    let made = Made {
-                        trace_id: context.trace_id,
-                        span_id: context.span_id,
-                    };
-                    self.out.joins.offer(key, made);
+                    if !std::mem::replace(&mut self.book.is_learned, true) {
+                        self.out.joins.learn(key.wire);
+                    }
+                    let made = self.out.joins.made(key);
+                    let context = &mut open.exchange.common.context;
+                    (context.trace_id, context.span_id) = (made.trace_id, made.span_id);
                 }
                 (Role::Server, key) => open.join = key,
                 (Role::Client, None) => {}
