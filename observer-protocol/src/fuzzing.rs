@@ -11,6 +11,7 @@ use crate::{
         Limits, RequestEvent, RequestKind, RequestParser, ResponseEvent, ResponseParser, Segment,
         detect,
     },
+    http2::Http2,
     protocol::{
         Cancel, End, Input, Joined, Key, Lost, Missing, Next, Open, Progress, Protocol, Reply,
         Side as Sender, Steps, Switch,
@@ -189,6 +190,12 @@ pub fn websocket(data: &[u8]) {
     conversation::<WebSocket>(data);
 }
 
+/// A connection of HTTP/2, see [`conversation`]: but where its frames are lost, it looks for them where calls begin, so what it says
+/// then depends on those.
+pub fn http2(data: &[u8]) {
+    told::<Http2>(data);
+}
+
 /// What a protocol says, as text.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Said {
@@ -276,6 +283,16 @@ where
     for<'a> P::Request<'a>: std::fmt::Debug,
     for<'a> P::Response<'a>: std::fmt::Debug,
 {
+    same_however_cut::<P>(&told::<P>(data), data);
+}
+
+/// Tells a protocol what the script says, and asserts that what it keeps stays bounded. Returns the bytes that moved whole.
+fn told<P>(data: &[u8]) -> [Vec<u8>; 2]
+where
+    P: Protocol,
+    for<'a> P::Request<'a>: std::fmt::Debug,
+    for<'a> P::Response<'a>: std::fmt::Debug,
+{
     let mut protocol = P::new(HEAD_BYTES, Joined::AtStart);
     let mut said = Said::default();
     let mut at = [0u64; 2];
@@ -334,7 +351,7 @@ where
     for side in [Sender::Request, Sender::Response] {
         protocol.feed(side, Input::Close { reset: false }, &mut said);
     }
-    same_however_cut::<P>(&whole, data);
+    whole
 }
 
 /// Most that a protocol may keep for [`conversation`], whose messages it keeps [`HEAD_BYTES`] of each.

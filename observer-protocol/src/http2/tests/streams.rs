@@ -1,6 +1,10 @@
 //! Streams from their first frame to their last.
 
 use super::*;
+use crate::{
+    fuzzing,
+    mutation::{Random, keeps_its_word},
+};
 
 #[test]
 fn a_request_and_its_answer() {
@@ -295,4 +299,35 @@ fn a_flood_of_continuations_is_not_kept() {
     assert_eq!(connection.take(), [open(1, "GET", ""), Broken(1)]);
     connection.request(&get(3, "/next"));
     assert_eq!(connection.take(), [open(3, "GET", "/next"), asked(3, 0)]);
+}
+
+#[test]
+fn no_mutation_breaks_the_parsers_word() {
+    let script = |random: &mut Random| {
+        let mut data = Vec::new();
+        let [request, response] = everything();
+        for (side, stream) in [(0, request), (1, response)] {
+            for piece in stream.chunks(1 + random.below(200)) {
+                let mut piece = piece.to_vec();
+                if random.below(4) == 0 {
+                    random.mutate(&mut piece, &[0, 1, 4, 5, 9, 0x7f, 0x80, 0x82, 0xbe, 0xff]);
+                }
+                let size = (piece.len() as u16 & 0x0fff).to_be_bytes();
+                let choice = if random.below(8) == 0 {
+                    random.byte() & 0x1e
+                } else {
+                    0x0c
+                };
+                data.extend([choice | side, size[0], size[1]]);
+                data.extend(piece);
+            }
+        }
+        data
+    };
+    keeps_its_word(Random(8), 2000, script, fuzzing::http2);
+    let noise = |random: &mut Random| {
+        let count = random.below(300);
+        random.bytes(count)
+    };
+    keeps_its_word(Random(9), 2000, noise, fuzzing::http2);
 }
