@@ -155,11 +155,11 @@ impl Direction {
     }
 
     /// Where frames begin is not known any more, nor what was sent before.
-    pub(super) fn lose(&mut self) -> Option<Block> {
+    pub(super) fn lose(&mut self) {
         self.have = 0;
         self.frame = None;
         self.lost = true;
         self.decoder.forget();
-        self.block.take()
+        self.block = None;
     }
 }

@@ -223,13 +223,7 @@ impl Describe for FastCgiExchange {
         let (server, port) = socket(server_end(common));
         out.some_text("server.address", server);
         out.int("server.port", port);
-        let (peer, peer_port) = socket(&common.peer);
-        if common.role == Role::Server {
-            out.some_text("client.address", peer.clone());
-            out.int("client.port", peer_port);
-        }
-        out.some_text("network.peer.address", peer);
-        out.int("network.peer.port", peer_port);
+        out.peer(common);
         out.text("network.protocol.name", "fastcgi");
         out.transport(common);
         out.observed(common);

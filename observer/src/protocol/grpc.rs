@@ -21,10 +21,7 @@ use super::{
     Attributes, Describe, ErrorType, Group, Instrument, Measure, Open, Outcome, Row, SECONDS,
     SeriesKey, SpanBuilder, SpanKind, Status, Summary,
     attributes::{int, is_overflow, text},
-    conventions::{
-        http::{HttpExchange, path, server},
-        network::socket,
-    },
+    conventions::http::{HttpExchange, path, server},
 };
 use crate::{
     identity::Role,
@@ -250,15 +247,7 @@ impl Describe for GrpcExchange {
         let (server_address, server_port) = server(&self.http, common);
         out.some_text("server.address", server_address);
         out.int("server.port", server_port);
-        let (peer, peer_port) = socket(&common.peer);
-        if let Some(peer) = peer {
-            if common.role == Role::Server {
-                out.text("client.address", peer.clone());
-                out.int("client.port", peer_port);
-            }
-            out.text("network.peer.address", peer);
-            out.int("network.peer.port", peer_port);
-        }
+        out.peer(common);
         out.int(
             "http.response.status_code",
             self.http.status.filter(|status| *status != 200),

@@ -21,12 +21,7 @@ impl Account for Http1 {
         http.method = std::mem::take(&mut head.method);
         // They are exchanged, so that both sides use their room again.
         std::mem::swap(&mut http.texts, &mut head.texts);
-        http.status = None;
-        http.request_body_size = None;
-        http.response_body_size = None;
-        http.upgraded = false;
-        http.event_stream = false;
-        http.reset = None;
+        http.restart();
     }
 
     fn unread(detail: &mut Detail) {
@@ -43,10 +38,7 @@ impl Account for Http1 {
 
     fn ended(detail: &mut Detail, side: Side, size: Option<u64>) {
         if let Detail::Http(http) = detail {
-            match side {
-                Side::Request => http.request_body_size = size,
-                Side::Response => http.response_body_size = size,
-            }
+            http.set_size(side, size);
         }
     }
 

@@ -22,12 +22,7 @@ impl Account for Http2 {
         http.version = Some(HttpVersion::V2);
         http.method = std::mem::take(&mut head.method);
         std::mem::swap(&mut http.texts, &mut head.texts);
-        http.status = None;
-        http.request_body_size = None;
-        http.response_body_size = None;
-        http.upgraded = false;
-        http.event_stream = false;
-        http.reset = None;
+        http.restart();
         *detail = match system(head) {
             Some(system) => {
                 let mut call = GrpcExchange::new(system, http);
@@ -71,10 +66,7 @@ impl Account for Http2 {
         if let Detail::Grpc(call) = detail {
             call.moved[progress.side.index()] = Some((progress.messages, progress.exact));
             let size = progress.exact.then_some(progress.bytes);
-            match progress.side {
-                Side::Request => call.http.request_body_size = size,
-                Side::Response => call.http.response_body_size = size,
-            }
+            call.http.set_size(progress.side, size);
         }
     }
 
@@ -92,10 +84,7 @@ impl Account for Http2 {
             Detail::Grpc(call) => &mut call.http,
             _ => return,
         };
-        match side {
-            Side::Request => http.request_body_size = size,
-            Side::Response => http.response_body_size = size,
-        }
+        http.set_size(side, size);
     }
 
     fn carried<'h>(head: &'h &mut RequestHead) -> Carried<'h> {

@@ -63,6 +63,19 @@ pub fn server_end(common: &Common) -> &Address {
 }
 
 impl Attributes {
+    /// The connection's other end: `network.peer.*`, and of a server's exchange `client.*`, too.
+    pub fn peer(&mut self, common: &Common) {
+        let (peer, port) = socket(&common.peer);
+        if let Some(peer) = peer {
+            if common.role == Role::Server {
+                self.text("client.address", peer.clone());
+                self.int("client.port", port);
+            }
+            self.text("network.peer.address", peer);
+            self.int("network.peer.port", port);
+        }
+    }
+
     /// `network.transport` of a connection.
     pub fn transport(&mut self, common: &Common) {
         match common.local {

@@ -15,7 +15,7 @@ mod target;
 
 use std::{borrow::Cow, sync::Arc};
 
-use observer_protocol::{http1::Texts, http2::error_name};
+use observer_protocol::{http1::Texts, http2::error_name, protocol::Side};
 
 pub use self::{
     method::Method,
@@ -100,6 +100,24 @@ const fn default_port(tls: bool) -> u16 {
 }
 
 impl HttpExchange {
+    /// Forgets what became of an earlier request, whose room is used again.
+    pub(in crate::protocol) fn restart(&mut self) {
+        self.status = None;
+        self.request_body_size = None;
+        self.response_body_size = None;
+        self.upgraded = false;
+        self.event_stream = false;
+        self.reset = None;
+    }
+
+    /// Writes the size of a side's body.
+    pub(in crate::protocol) fn set_size(&mut self, side: Side, size: Option<u64>) {
+        match side {
+            Side::Request => self.request_body_size = size,
+            Side::Response => self.response_body_size = size,
+        }
+    }
+
     /// How it went where one of the ends gave it up.
     pub(in crate::protocol) fn reset(&self, common: &Common) -> Option<Outcome> {
         let code = self.reset?;

@@ -10,7 +10,7 @@ use crate::{
     identity::Role,
     process::Text,
     protocol::exchange::Common,
-    protocol::{Attributes, Describe, ErrorType, SpanBuilder, conventions::network::socket},
+    protocol::{Attributes, Describe, ErrorType, SpanBuilder},
 };
 
 impl HttpExchange {
@@ -78,15 +78,7 @@ impl HttpExchange {
         }
         out.some_text("server.address", server_address);
         out.int("server.port", server_port);
-        let (peer, peer_port) = socket(&common.peer);
-        if let Some(peer) = peer {
-            if common.role == Role::Server {
-                out.text("client.address", peer.clone());
-                out.int("client.port", peer_port);
-            }
-            out.text("network.peer.address", peer);
-            out.int("network.peer.port", peer_port);
-        }
+        out.peer(common);
         let version = self.version.map(|version| version.as_str());
         out.some_text("network.protocol.version", version);
         out.transport(common);
